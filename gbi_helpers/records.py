@@ -1,0 +1,158 @@
+"""Records: what inference and training leave behind, as arrays with named axes.
+
+Inference and training fill a record; plots and widgets only read one. A record is saved in one ``.npz`` file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gbi_helpers.runtime import part_file
+
+R = TypeVar("R", bound="Record")
+
+
+class Record:
+    """Base of the records: a frozen dataclass of tensors; ``AXES`` names the axes of each."""
+
+    AXES: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+    def __post_init__(self) -> None:
+        """Check that every array has its named axes, and that axes of one name agree in length.
+
+        Raises ``ValueError`` where they do not.
+        """
+        lengths: dict[str, tuple[int, str]] = {}
+        for name, axes in self.AXES.items():
+            value = getattr(self, name)
+            if not isinstance(value, Tensor):
+                continue
+            named = [axis for axis in axes if axis != "..."]  # a last "..." leaves further axes free
+            if value.dim() < len(named) or (value.dim() > len(named) and axes[-1] != "..."):
+                raise ValueError(
+                    f"{type(self).__name__}.{name} needs the axes {axes}, but has shape {tuple(value.shape)}."
+                )
+            for axis, length in zip(named, value.shape, strict=False):
+                seen, where = lengths.setdefault(axis, (length, name))
+                if seen != length:
+                    raise ValueError(
+                        f"{type(self).__name__}: axis '{axis}' is {seen} long in '{where}' but {length} in '{name}'."
+                    )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the record to ``path`` (``.npz``), through a part file, so no half-written file is left."""
+        arrays: dict[str, np.ndarray] = {}
+        plain: dict[str, Any] = {"__record__": type(self).__name__}
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                arrays[item.name] = value.detach().cpu().numpy()
+            elif isinstance(value, dict) and value and all(isinstance(v, Tensor) for v in value.values()):
+                arrays |= {f"{item.name}/{key}": v.detach().cpu().numpy() for key, v in value.items()}
+            else:
+                plain[item.name] = value
+        path = Path(path)
+        with part_file(path) as part, part.open("wb") as stream:
+            np.savez_compressed(stream, __plain__=np.array(json.dumps(plain)), **arrays)  # type: ignore[arg-type]
+        return path
+
+    @classmethod
+    def load(cls: type[R], path: str | Path) -> R:
+        """Read a record that :meth:`save` wrote. Raises ``ValueError`` if the file holds something else."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                values = json.loads(str(stored["__plain__"]))
+                arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if name != "__plain__"}
+        except (OSError, KeyError, ValueError, EOFError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(f"{path} is not a record that can be read; write it again with .save().") from error
+        kind = values.pop("__record__")
+        if kind != cls.__name__:
+            raise ValueError(f"{path} holds a {kind}, not a {cls.__name__}: load it with {kind}.load(path).")
+        for name, array in arrays.items():
+            head, _, key = name.partition("/")
+            if key:
+                values.setdefault(head, {})[key] = array
+            else:
+                values[head] = array
+        return cls(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior(Record):
+    """What one inference says of the task of each of B samples, over K tasks.
+
+    ``log_q`` (B, K): log posterior. ``loss``: nats; (B,) at z0 for one step, (B, K) for the enumeration of tasks.
+    ``grad`` (B, K): dL/dz at z0, or None where no gradient was taken.
+    """
+
+    AXES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "log_q": ("batch", "task"),
+        "loss": ("batch", "..."),
+        "grad": ("batch", "task"),
+    }
+    log_q: Tensor
+    loss: Tensor
+    grad: Tensor | None = None
+
+    @property
+    def q(self) -> Tensor:
+        """Posterior probabilities (B, K); rows sum to 1."""
+        return self.log_q.exp()
+
+    @property
+    def task(self) -> Tensor:
+        """Most probable task of each sample (B,)."""
+        return self.log_q.argmax(dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory(Record):
+    """Every step of an iterative inference: S steps leave S + 1 entries, the first one the start.
+
+    ``z`` (S+1, B, D): what the model was fed. ``loss`` (S+1, B): nats, without the penalty.
+    ``q`` (S+1, B, K): the posterior, or None where z was free to leave the simplex.
+    ``frames`` (S+1, B, ...): what the model made of each z (say, reconstructions), and ``target`` (B, ...) what it
+    should have made; both optional, both only for drawing.
+    """
+
+    AXES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "z": ("step", "batch", "dim"),
+        "loss": ("step", "batch"),
+        "q": ("step", "batch", "task"),
+        "frames": ("step", "batch", "..."),
+        "target": ("batch", "..."),
+    }
+    z: Tensor
+    loss: Tensor
+    q: Tensor | None = None
+    frames: Tensor | None = None
+    target: Tensor | None = None
+
+    @property
+    def n_steps(self) -> int:
+        """Number of gradient steps S (one less than the entries)."""
+        return len(self.loss) - 1
+
+    def with_frames(self, frames: Tensor, target: Tensor | None = None) -> Trajectory:
+        """The same trajectory with what the model made of each step, (S+1, B, ...), beside the target (B, ...)."""
+        return dataclasses.replace(self, frames=frames, target=target)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRecord(Record):
+    """What a training run leaves: one ``loss`` a step (nats), further ``curves`` by name, and facts about the run."""
+
+    AXES: ClassVar[dict[str, tuple[str, ...]]] = {"loss": ("step", "...")}
+    loss: Tensor
+    curves: dict[str, Tensor] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)

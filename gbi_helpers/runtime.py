@@ -1,0 +1,56 @@
+"""Where and how the course runs: device, seeds, profile, and files that are never half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+PROFILES = ("quick", "full")
+
+
+def device() -> torch.device:
+    """The CUDA device where there is one, else the CPU. ``GBI_DEVICE`` (say, ``cpu``) overrides."""
+    named = os.environ.get("GBI_DEVICE")
+    return torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def profile() -> str:
+    """``quick`` without a GPU, ``full`` with one; ``GBI_PROFILE`` overrides. Raises ``ValueError`` for another name."""
+    name = os.environ.get("GBI_PROFILE") or ("full" if device().type == "cuda" else "quick")
+    if name not in PROFILES:
+        raise ValueError(f"GBI_PROFILE is '{name}': set it to one of {', '.join(PROFILES)}, or unset it.")
+    return name
+
+
+def seed_everything(seed: int) -> torch.Generator:
+    """Seed Python, NumPy and PyTorch, and return a CPU generator with the same seed."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
+
+
+@contextlib.contextmanager
+def part_file(path: Path) -> Iterator[Path]:
+    """Yield a part file to write to; rename it to ``path`` when all went well, remove it when not.
+
+    Raises ``OSError`` with one clear sentence when the folder cannot be written or the disk is full.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"Cannot write {path} ({error.strerror or error}). Free some space or choose another folder."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
