@@ -1,0 +1,130 @@
+"""Figures: one palette, alt text on every picture, nothing told by colour alone.
+
+A figure is drawn with matplotlib's ``Figure`` (no pyplot, no global state) and shown with :func:`show`, which asks for
+the alt text a screen reader will speak.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gbi_helpers.records import TrainingRecord
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+# Okabe and Ito (2008): eight colours that colour-blind readers tell apart; black is last, for text and references.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+HATCHES = ("", "///", "...", "xxx", "\\\\\\")
+DPI = 110
+
+
+def new(width: float = 6.4, height: float = 3.2, ncols: int = 1, nrows: int = 1, **subplots: Any) -> tuple[Figure, Any]:
+    """A figure of ``width`` x ``height`` inches and its axes (one, or an array of them)."""
+    fig = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    axes = fig.subplots(nrows, ncols, **subplots)
+    for ax in np.ravel(axes):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_prop_cycle(color=PALETTE[:5], linestyle=LINES)
+    return fig, axes
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Display a figure with its alt text: say what is seen, and what it means.
+
+    Raises ``ValueError`` without a real alt text.
+    """
+    from IPython.display import display
+
+    if len(alt.split()) < 4:
+        raise ValueError("Give the figure an alt text that says in a sentence what it shows.")
+    display({"text/html": as_html(fig, alt), "text/plain": f"Figure: {alt}"}, raw=True)
+
+
+def as_html(fig: Figure, alt: str) -> str:
+    """The figure as an HTML image that carries its own bytes and its alt text."""
+    width = round(fig.get_figwidth() * 100)
+    source = base64.b64encode(as_png(fig)).decode()
+    return (
+        f'<img alt="{html.escape(alt)}" width="{width}" style="max-width:100%;height:auto;background:#fff" '
+        f'src="data:image/png;base64,{source}">'
+    )
+
+
+def as_png(fig: Figure) -> bytes:
+    """The figure as PNG bytes, the same for the same figure (no date or version inside)."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})
+    return buffer.getvalue()
+
+
+def bars(
+    ax: Axes,
+    values: ArrayLike,
+    labels: Sequence[str] | None = None,
+    *,
+    mark: int | None = None,
+    color: str = PALETTE[0],
+    ylabel: str = "",
+) -> None:
+    """Draw one bar a task, values (K,); the bar ``mark`` is hatched and has its value written on it."""
+    heights = np.asarray(values, dtype=float)
+    drawn = ax.bar(np.arange(len(heights)), heights, color=color, width=0.75)
+    ax.set_xticks(np.arange(len(heights)), labels if labels is not None else [str(k) for k in range(len(heights))])
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_ylabel(ylabel)
+    if mark is not None:
+        drawn[mark].set(hatch="///", edgecolor="white")
+        ax.bar_label(drawn, [f"{h:.2f}" if k == mark else "" for k, h in enumerate(heights)], padding=2)
+
+
+def lines(ax: Axes, x: ArrayLike, curves: Mapping[str, ArrayLike], *, xlabel: str = "", ylabel: str = "") -> None:
+    """Draw curves by name over ``x``, each in its own colour and line style, with a legend."""
+    for name, curve in curves.items():
+        ax.plot(np.asarray(x), np.asarray(curve), label=name)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if len(curves) > 1:
+        ax.legend(frameon=False)
+
+
+def intervals(ax: Axes, names: Sequence[str], mean: ArrayLike, low: ArrayLike, high: ArrayLike, **marker: Any) -> None:
+    """Draw a dot and its interval for each name, one row each, the first on top."""
+    centre, bottom, top = (np.asarray(a, dtype=float) for a in (mean, low, high))
+    rows = np.arange(len(names))[::-1]
+    style: dict[str, Any] = {"fmt": "o", "color": PALETTE[0], "capsize": 3, **marker}
+    ax.errorbar(centre, rows, xerr=np.stack([centre - bottom, top - centre]), **style)
+    ax.set_yticks(rows, names)
+    ax.grid(axis="x", alpha=0.3)
+
+
+def images(pictures: ArrayLike, titles: Sequence[str], *, columns: int = 10, size: float = 0.9) -> Figure:
+    """Draw grey images (N, H, W) with values in [0, 1] in a grid, each under its title."""
+    stack = np.asarray(pictures, dtype=float)
+    rows = -(-len(stack) // columns)
+    fig, axes = new(size * min(columns, len(stack)), (size + 0.3) * rows, min(columns, len(stack)), rows, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, picture, title in zip(axes.flat, stack, titles, strict=False):
+        ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.set_title(title, fontsize=8)
+    return fig
+
+
+def training(record: TrainingRecord, *, ylabel: str = "loss (nats)", smooth: int = 20) -> Figure:
+    """Draw the loss of a training run over its steps, averaged over ``smooth`` steps."""
+    loss = record.loss.double().numpy()
+    loss = loss.reshape(len(loss), -1).mean(1)
+    width = max(1, min(smooth, len(loss) // 4))
+    curve = np.convolve(loss, np.ones(width) / width, mode="valid")
+    fig, ax = new(6.0, 2.6)
+    lines(ax, np.arange(len(curve)) + width, {"loss": curve}, xlabel="training step", ylabel=ylabel)
+    return fig
