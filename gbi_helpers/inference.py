@@ -112,7 +112,8 @@ def loss_of(model: nn.Module, inputs: Any, nll: Callable[[Any, Any], Tensor]) ->
             "gradient depends on the others. Call model.eval() first, or use GroupNorm.",
             stacklevel=2,
         )
-    frozen = {name: value.detach() for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    frozen = {name: value.detach() for name, value in model.named_parameters()}
+    frozen |= {name: value.detach().clone() for name, value in model.named_buffers()}  # BatchNorm writes into its own
     return lambda z: nll(functional_call(model, frozen, (inputs, z)), inputs)
 
 
@@ -142,7 +143,7 @@ def _checked_loss(loss_fn: LossFn, z: Tensor) -> Tensor:
 
 
 def _gradient(loss: Tensor, wrt: Tensor) -> Tensor:
-    """Per-sample gradients (B, D) from one backward of the summed loss: row b of z enters the loss of sample b alone."""
+    """Per-sample gradients (B, D) by one backward of the summed loss: row b of z enters only the loss of sample b."""
     grad = torch.autograd.grad(loss.sum(), wrt, allow_unused=True)[0] if loss.requires_grad else None
     if grad is None:
         raise ValueError(

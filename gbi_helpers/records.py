@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -71,9 +73,7 @@ class Record:
             with np.load(path, allow_pickle=False) as stored:
                 values = json.loads(str(stored["__plain__"]))
                 arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if name != "__plain__"}
-        except (OSError, KeyError, ValueError, EOFError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
+        except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} is not a record that can be read; write it again with .save().") from error
         kind = values.pop("__record__")
         if kind != cls.__name__:

@@ -1,0 +1,55 @@
+"""A claim prints its bound, never its value, and fails loudly."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gbi_helpers.claims import claim
+
+numbers = st.floats(-1e6, 1e6)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "line"),
+    [
+        ({"at_least": 0.8546}, "✓ one step works (≥ 0.8546)\n"),
+        ({"at_most": 2}, "✓ one step works (≤ 2)\n"),
+        ({"at_least": 0, "at_most": 2}, "✓ one step works (≥ 0 and ≤ 2)\n"),
+        ({"equals": 0.9, "within": 0.05}, "✓ one step works (= 0.9 ± 0.05)\n"),
+    ],
+)
+def test_what_is_printed_holds_the_bound_and_not_the_value(capsys, bounds, line):
+    claim("one step works", torch.tensor(0.912345), **bounds)
+    assert capsys.readouterr().out == line
+
+
+@given(value=numbers, low=numbers, high=numbers)
+def test_a_claim_raises_exactly_when_it_does_not_hold(value, low, high):
+    if low <= value <= high:
+        claim("x", value, at_least=low, at_most=high)
+    else:
+        with pytest.raises(AssertionError, match="does not hold: x"):
+            claim("x", value, at_least=low, at_most=high)
+
+
+def test_the_message_of_a_broken_claim_has_the_value():
+    with pytest.raises(AssertionError, match=r"accuracy \(≥ 0\.9\), but the value is 0\.85\."):
+        claim("accuracy", 0.85, at_least=0.9)
+
+
+@pytest.mark.parametrize("bounds", [{"at_least": -math.inf}, {"at_most": math.inf}, {"equals": 0.0, "within": 1e9}])
+def test_nan_never_holds(bounds):
+    with pytest.raises(AssertionError):
+        claim("x", math.nan, **bounds)
+
+
+def test_a_claim_without_a_bound_or_with_two_kinds_is_refused():
+    with pytest.raises(ValueError, match="no bound"):
+        claim("x", 1.0)
+    with pytest.raises(ValueError, match="not both"):
+        claim("x", 1.0, equals=1.0, at_least=0.0)

@@ -1,0 +1,74 @@
+"""Records keep their arrays, check their axes, and survive a round trip to disk."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gbi_helpers.records import Posterior, TrainingRecord, Trajectory
+
+
+def trajectory(**more) -> Trajectory:
+    z = torch.softmax(torch.randn(6, 2, 4), -1)
+    return Trajectory(z=z, loss=torch.rand(6, 2), q=z, **more)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Posterior(log_q=torch.log_softmax(torch.randn(3, 5), -1), loss=torch.rand(3), grad=torch.randn(3, 5)),
+        Posterior(log_q=torch.zeros(3, 5), loss=torch.rand(3, 5)),
+        trajectory(),
+        trajectory(frames=torch.rand(6, 2, 8, 8), target=torch.rand(2, 8, 8)),
+        TrainingRecord(torch.rand(9), {"val": torch.rand(3), "lr": torch.rand(9)}, {"seed": 3, "model": "toy"}),
+        TrainingRecord(torch.rand(9, 4)),
+    ],
+    ids=["one-step", "enumerated", "path", "path with frames", "training", "training over seeds"],
+)
+def test_a_record_survives_the_disk(record, tmp_path):
+    again = type(record).load(record.save(tmp_path / "folder" / "record.npz"))
+    for name, value in vars(record).items():
+        other = getattr(again, name)
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, other)
+        elif isinstance(value, dict) and value and isinstance(next(iter(value.values())), torch.Tensor):
+            assert value.keys() == other.keys()
+            assert all(torch.equal(value[k], other[k]) for k in value)
+        else:
+            assert value == other
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["record.npz"]
+
+
+def test_a_posterior_names_its_most_probable_task():
+    posterior = Posterior(log_q=torch.tensor([[0.2, 0.8], [0.9, 0.1]]).log(), loss=torch.zeros(2))
+    assert posterior.task.tolist() == [1, 0]
+    torch.testing.assert_close(posterior.q.sum(-1), torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"loss": torch.rand(5, 2)}, "'step' is 6 long in 'z' but 5 in 'loss'"),
+        ({"loss": torch.rand(6)}, "loss needs the axes"),
+        ({"frames": torch.rand(6, 3, 8, 8)}, "'batch' is 2 long in 'z' but 3 in 'frames'"),
+        ({"z": torch.rand(6, 2, 4, 1)}, "z needs the axes"),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other_are_refused(fields, words):
+    good = {"z": torch.rand(6, 2, 4), "loss": torch.rand(6, 2)}
+    with pytest.raises(ValueError, match=words):
+        Trajectory(**(good | fields))
+
+
+def test_a_record_of_another_kind_is_refused(tmp_path):
+    path = trajectory().save(tmp_path / "path.npz")
+    with pytest.raises(ValueError, match=r"holds a Trajectory.*Trajectory\.load"):
+        Posterior.load(path)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a record"])
+def test_a_damaged_file_is_answered_with_a_sentence(tmp_path, damage):
+    path = trajectory().save(tmp_path / "path.npz")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match="not a record that can be read"):
+        Trajectory.load(path)

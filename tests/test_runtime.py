@@ -1,0 +1,73 @@
+"""Device, profile, seeds, and files that are never half-written."""
+
+from __future__ import annotations
+
+import errno
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from gbi_helpers import runtime
+
+
+def test_the_profile_follows_the_device_and_can_be_overridden(monkeypatch):
+    monkeypatch.delenv("GBI_PROFILE", raising=False)
+    monkeypatch.setenv("GBI_DEVICE", "cpu")
+    assert runtime.profile() == "quick"
+    monkeypatch.setenv("GBI_DEVICE", "cuda")
+    assert runtime.profile() == "full"
+    monkeypatch.setenv("GBI_PROFILE", "quick")
+    assert runtime.profile() == "quick"
+    monkeypatch.setenv("GBI_PROFILE", "fast")
+    with pytest.raises(ValueError, match="quick, full"):
+        runtime.profile()
+
+
+def test_seeding_repeats_every_source_of_chance():
+    def draw():
+        generator = runtime.seed_everything(7)
+        return random.random(), np.random.rand(), torch.rand(2).tolist(), torch.rand(2, generator=generator).tolist()
+
+    assert draw() == draw()
+
+
+def test_a_part_file_becomes_the_file_only_when_all_went_well(tmp_path):
+    target = tmp_path / "new folder" / "result.txt"
+    with runtime.part_file(target) as part:
+        part.write_text("done")
+        assert not target.exists()
+    assert target.read_text() == "done"
+
+    def fail_half_way() -> None:
+        with runtime.part_file(target) as part:
+            part.write_text("half")
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert target.read_text() == "done"
+    assert [p.name for p in target.parent.iterdir()] == ["result.txt"]
+
+
+def test_a_full_disk_is_answered_with_a_sentence_and_leaves_nothing(tmp_path):
+    def fill_the_disk() -> None:
+        with runtime.part_file(tmp_path / "big.bin") as part:
+            part.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"Cannot write .*big\.bin.*No space left.*Free some space"):
+        fill_the_disk()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_the_folder_should_be_is_answered_with_a_sentence(tmp_path):
+    (tmp_path / "cache").write_text("in the way")
+
+    def write() -> None:
+        with runtime.part_file(tmp_path / "cache" / "x.npz") as part:
+            part.write_text("never")
+
+    with pytest.raises(OSError, match=r"Cannot write .*x\.npz"):
+        write()
