@@ -152,7 +152,13 @@ class Exercise:
 
 
 def _shapes(inputs: Inputs) -> str:
-    return ", ".join(f"a tensor {tuple(i.shape)}" if isinstance(i, Tensor) else f"{i:.3g}" for i in inputs)
+    return ", ".join(_shape(i) for i in inputs)
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    return "a function" if callable(value) else f"{value:.3g}"
 
 
 def _example(got: Tensor, want: Tensor) -> str:
