@@ -1,0 +1,288 @@
+"""The course's notebooks: where they are, the cell they all begin with, running them and storing their outputs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from tqdm.auto import tqdm
+
+from gbi_helpers.runtime import part_file
+
+START = "00_start_here.ipynb"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+TIMEOUT = 900  # seconds a single cell may take
+
+# The state of a fresh clone, in which outputs are stored and tested. A None takes the variable away.
+PLAIN: dict[str, str | None] = {
+    "GBI_PROFILE": "quick",
+    "GBI_OFFLINE": "1",
+    "GBI_DATA_DIR": None,
+    "GBI_DEVICE": None,
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
+
+_FIND = 'import importlib.util, os, sys; sys.path.append(os.path.abspath(".."))  # a clone: one folder up  # fmt: skip'
+_TEST = 'if not importlib.util.find_spec("gbi_helpers"): '
+_SENTENCE = "Install the course first: pip install -e . in its folder."
+
+
+def bootstrap(address: str = "") -> str:
+    """The first code cell of every notebook: find the package, or get it.
+
+    It finds the package where it is installed, and in a clone, one folder above the notebook. Elsewhere, as on Colab,
+    it installs it from ``address``, without touching PyTorch; while no address is known it says what to do instead.
+    """
+    if not address:
+        return f'{_FIND}\n{_TEST}raise ImportError("{_SENTENCE}")  # fmt: skip'
+    packages = f"anywidget psygnal git+{address}"
+    return f'{_FIND}\n{_TEST}get_ipython().run_line_magic("pip", "install -q --no-deps {packages}")  # fmt: skip'
+
+
+BOOTSTRAP = bootstrap()  # as it stands until `gbi links` has written an address
+
+NO_BARS = """\
+from functools import partialmethod
+
+from tqdm.notebook import tqdm_notebook
+
+tqdm_notebook.__init__ = partialmethod(tqdm_notebook.__init__, disable=True)
+"""
+
+
+def address_of(pyproject: str) -> str:
+    """The repository's address as the text of pyproject.toml gives it, or an empty string."""
+    found = re.search(r'^Repository = "([^"]*)"', pyproject, flags=re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def course_folder() -> Path:
+    """The folder that holds ``notebooks/``: the clone this package runs from, else the current folder.
+
+    Raises ``FileNotFoundError`` when neither has notebooks.
+    """
+    clone = Path(__file__).resolve().parent.parent
+    for folder in (clone, Path.cwd()):
+        if (folder / "notebooks" / START).is_file() or (folder == clone and (folder / "notebooks").is_dir()):
+            return folder
+    raise FileNotFoundError(f"Cannot find notebooks/{START}: run this command in the course's folder (your clone).")
+
+
+def select(names: Sequence[str] = ()) -> list[Path]:
+    """The notebooks ``names`` mean: paths, names or numbers (``05``, ``05_mnist``); all of the course when empty.
+
+    Raises ``FileNotFoundError`` for a name that is none.
+    """
+    if all(Path(name).suffix == ".ipynb" and Path(name).is_file() for name in names) and names:
+        return [Path(name) for name in names]
+    course = sorted((course_folder() / "notebooks").glob("*.ipynb"))
+    chosen = [_find(name, course) for name in names] if names else course
+    if not chosen:
+        raise FileNotFoundError(f"There are no notebooks in {course_folder() / 'notebooks'}.")
+    return chosen
+
+
+def _find(name: str, course: list[Path]) -> Path:
+    if Path(name).is_file():
+        return Path(name)
+    stem = Path(name).name.removesuffix(".ipynb")
+    for path in course:
+        if stem in (path.stem, path.stem.partition("_")[0]):
+            return path
+    raise FileNotFoundError(f"There is no notebook '{name}'. Known: {', '.join(p.stem for p in course) or 'none'}.")
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook. Raises ``ValueError`` when the file is not one."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a notebook that can be read.") from error
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook at once or not at all, with Unix line ends and one newline at the end."""
+    text = nbformat.writes(notebook).rstrip("\n") + "\n"
+    with part_file(path) as part:
+        part.write_bytes(text.encode())
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """What one execution left: the notebook with outputs, wall seconds, the kernel's peak memory (MB), the failure."""
+
+    path: Path
+    notebook: NotebookNode
+    seconds: float
+    peak_mb: float
+    failure: str = ""
+
+
+class _ThisPython(KernelSpecManager):
+    """Starts the Python that runs this command, whatever kernels the user has registered under the same name."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The one kernel there is."""
+        argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
+
+
+@contextlib.contextmanager
+def environment(changes: dict[str, str | None] | None = None) -> Iterator[dict[str, str]]:
+    """Environment variables for a headless kernel: those here, ``changes`` (None takes one away), no progress bars.
+
+    IPython's settings come from a temporary folder, so that neither the user's own settings nor a bar that appears only
+    on a slow machine can change an output.
+    """
+    with tempfile.TemporaryDirectory(prefix="gbi-") as folder:
+        startup = Path(folder) / "profile_default" / "startup"
+        startup.mkdir(parents=True)
+        (startup / "00-no-bars.py").write_text(NO_BARS)
+        merged: dict[str, str | None] = {**os.environ, **(changes or {}), "IPYTHONDIR": folder}
+        yield {name: value for name, value in merged.items() if value is not None}
+
+
+def execute(path: Path, changes: dict[str, str | None] | None = None) -> Execution:
+    """Execute a notebook headless in a fresh kernel, up to its first failing cell.
+
+    ``changes`` go to :func:`environment`. A failure is told in ``.failure``, not raised.
+    """
+    notebook = read(path)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    client = NotebookClient(
+        notebook,
+        km=AsyncKernelManager(kernel_spec_manager=_ThisPython(), kernel_name="python3"),
+        timeout=TIMEOUT,
+        record_timing=False,
+        coalesce_streams=True,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(path.resolve().parent)}},
+    )
+    started = time.perf_counter()
+    with environment(changes) as variables, client.setup_kernel(env=variables):
+        failure = _execute_cells(client, path)
+        seconds = time.perf_counter() - started
+        peak = 0.0 if failure else _peak_mb(client)
+    return Execution(path, notebook, seconds, peak, failure)
+
+
+def _execute_cells(client: NotebookClient, path: Path) -> str:
+    """Execute cell after cell; returns what failed, or an empty string."""
+    number = 0
+    for index, cell in enumerate(tqdm(client.nb.cells, desc=path.stem, unit="cell", leave=False)):
+        number += cell.cell_type == "code"
+        try:
+            client.execute_cell(cell, index)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            return f"{path.name}, code cell {number} ({_first_line(cell.source)}): {_last_line(error)}"
+    return ""
+
+
+def _first_line(source: str) -> str:
+    return next((line.strip() for line in source.splitlines() if line.strip()), "")
+
+
+def _last_line(error: Exception) -> str:
+    if isinstance(error, CellExecutionError):
+        return f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
+    if isinstance(error, CellTimeoutError):
+        return f"it took longer than {TIMEOUT} seconds."
+    return "the kernel died, perhaps because the memory did not suffice."
+
+
+def _peak_mb(client: NotebookClient) -> float:
+    """Peak resident memory of the kernel in MB (10^6 bytes), or 0 where the system does not tell."""
+    asked = "(__import__('resource').getrusage(0).ru_maxrss, __import__('sys').platform)"
+    if sys.platform == "win32":
+        asked = "(__import__('psutil').Process().memory_info().peak_wset, 'win32')"
+    assert client.kc is not None
+    reply: Any = client.wait_for_reply(client.kc.execute("", silent=True, user_expressions={"peak": asked}))
+    told = (reply or {}).get("content", {}).get("user_expressions", {}).get("peak", {})
+    if told.get("status") != "ok":
+        return 0.0
+    amount, platform = re.findall(r"\w+", told["data"]["text/plain"])
+    return int(amount) * (1024 if platform == "linux" else 1) / 1e6
+
+
+def run(paths: Iterable[Path], out: Path) -> list[Execution]:
+    """Execute notebooks and write their executed copies and self-contained HTML pages to ``out``."""
+    from gbi_helpers.export import to_html
+
+    done = []
+    for path in tqdm(list(paths), desc="notebooks", unit="notebook"):
+        execution = execute(path)
+        _clean(execution.notebook)
+        write(execution.notebook, out / path.name)
+        to_html(execution.notebook, out / f"{path.stem}.html")
+        done.append(execution)
+    return done
+
+
+def store(path: Path) -> Execution:
+    """Execute a notebook in the plain state and store it in place, outputs and all; not if a cell fails.
+
+    Raises ``ValueError`` when an output would carry an error, or a path of this machine.
+    """
+    execution = execute(path, PLAIN)
+    if execution.failure:
+        return execution
+    _clean(execution.notebook)
+    _refuse(execution.notebook, path)
+    write(execution.notebook, path)
+    return execution
+
+
+def _clean(notebook: NotebookNode) -> None:
+    """Take away what only a live kernel can show, and what differs between machines."""
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
+            **{key: value for key, value in notebook.metadata.items() if key in ("title", "authors")},
+        }
+    )
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if _without_view(output)]
+
+
+def _without_view(output: NotebookNode) -> bool:
+    """Drop the widget view of an output; False if nothing but the widget's name would be left."""
+    data = output.get("data", {})
+    return data.pop(WIDGET_VIEW, None) is None or bool(set(data) - {"text/plain"})
+
+
+def _refuse(notebook: NotebookNode, path: Path) -> None:
+    own = {str(Path.home()), str(path.resolve().parent.parent), sys.prefix, tempfile.gettempdir()} - {"/"}
+    number = 0
+    for cell in notebook.cells:
+        number += cell.cell_type == "code"
+        outputs = cell.get("outputs", [])
+        if any(output.output_type == "error" for output in outputs):
+            raise ValueError(f"{path.name} is not stored: code cell {number} ends in an error.")
+        text = json.dumps(outputs, ensure_ascii=False)
+        for folder in own:
+            if re.search(re.escape(json.dumps(folder)[1:-1]) + r"(?![\w-])", text):
+                raise ValueError(
+                    f"{path.name} is not stored: code cell {number} shows a path of this machine ({folder})."
+                )
