@@ -1,1 +1,18 @@
-"""Placeholder."""
+"""Data of the course: every set by name, where it was found, and how to fetch the real one."""
+
+from __future__ import annotations
+
+from gbi_helpers.data.image_files import torchvision
+from gbi_helpers.data.images import ImageData, Images, load_fashion_mnist, load_mnist
+from gbi_helpers.data.store import DataError, add_asset, load_asset
+
+__all__ = [
+    "DataError",
+    "ImageData",
+    "Images",
+    "add_asset",
+    "load_asset",
+    "load_fashion_mnist",
+    "load_mnist",
+    "torchvision",
+]

@@ -1,0 +1,165 @@
+"""MNIST and Fashion-MNIST: the real sets where they are at hand, real slices of them shipped with the course if not.
+
+Both are kept in one fixed, shuffled, stratified order: the first n images of a split hold the classes in the set's own
+shares, and a slice is the beginning of the full split, so ``slice.test[7]`` and ``full.test[7]`` are the same image.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gbi_helpers import runtime
+from gbi_helpers.data.image_files import FASHION_MNIST, FILES, MNIST, ImageSet, fetch_images, find
+from gbi_helpers.data.store import DataError, load_asset
+
+SEED = 20240918
+HELD_OUT = 5_000  # validation images among the 60,000 for training
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """N grey images of one split: ``x`` (N, 28, 28) uint8 and their classes ``y`` (N,) int64."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        """Number of images N."""
+        return len(self.y)
+
+    def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> Images:
+        """Some of the images, always as a batch: ``images[3]`` holds one. Raises ``IndexError`` past the end."""
+        if isinstance(index, int):
+            index = [range(len(self))[index]]
+        return Images(self.x[index], self.y[index])
+
+    def __repr__(self) -> str:
+        """Number, size and classes."""
+        return f"Images({len(self):,} of {'x'.join(map(str, self.x.shape[1:]))}, classes {len(self.y.unique())})"
+
+    def pixels(self) -> Tensor:
+        """The images as a model wants them: (N, 1, 28, 28) float32 in [0, 1]."""
+        return self.x.unsqueeze(1).float() / 255
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A set in three splits. ``source``: one short sentence naming what was used; ``classes``: a name for each y.
+
+    ``train`` and ``validation`` are None in the slice of Fashion-MNIST, which brings test images only.
+    """
+
+    name: str
+    source: str
+    train: Images
+    validation: Images
+    test: Images
+    classes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """The source and the size of each split."""
+        splits = {name: getattr(self, name) for name in SPLITS}
+        sizes = ", ".join(f"{name} {len(part):,}" for name, part in splits.items() if part is not None)
+        return f"ImageData({self.source}: {sizes})"
+
+
+def load_mnist(size: str | None = None) -> ImageData:
+    """MNIST: handwritten digits, 28x28, ten classes (LeCun, Cortes and Burges 1998).
+
+    ``size``: "slice" is 10,000 training, 2,000 validation and 2,000 test images, the same wherever they come from, and
+    never downloaded, since they come with the course; "full" is 55,000, 5,000 and 10,000, downloaded to the cache if
+    need be; None takes "slice" in the quick profile and "full" in the full one. Where "full" cannot be had, a warning
+    says why and the slice is returned; ``source`` always names what was used.
+    Raises ``ValueError`` for another size, :class:`DataError` when the files in ``GBI_DATA_DIR`` are damaged.
+    """
+    return _load(MNIST, size)
+
+
+def load_fashion_mnist(size: str | None = None) -> ImageData:
+    """Fashion-MNIST: clothes, 28x28, ten classes (Xiao, Rasul and Vollgraf 2017). As :func:`load_mnist`.
+
+    Its "slice" has 2,000 test images and nothing else (``train`` and ``validation`` are None).
+    """
+    return _load(FASHION_MNIST, size)
+
+
+def _load(spec: ImageSet, size: str | None) -> ImageData:
+    size = size or ("full" if runtime.profile() == "full" else "slice")
+    if size not in ("slice", "full"):
+        raise ValueError(f"size is '{size}': use 'slice', 'full', or None to go by the profile.")
+    place, folder = find(spec)
+    if folder is None and size == "full":
+        try:
+            place, folder = "downloaded by torchvision", fetch_images(spec)
+        except DataError as error:
+            warnings.warn(f"Not all of {spec.name} is at hand, so the shipped slice is used. {error}", stacklevel=3)
+    if folder is None:
+        return _shipped(spec, f", as all {spec.name} could not be had" if size == "full" else "")
+    return _from_folder(spec, folder, size, place)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array in an idx file of bytes, as MNIST comes in: images (N, 28, 28) or labels (N,), uint8."""
+    data = path.read_bytes()
+    n_axes = data[3]
+    shape = np.frombuffer(data, ">i4", count=n_axes, offset=4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+
+
+def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """A random order of ``labels`` (N,) in which every run of neighbours holds the classes in their overall shares."""
+    random = np.random.RandomState(seed)  # its stream is frozen: the same numbers in every version of NumPy
+    shuffled = random.permutation(len(labels))
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = shuffled[labels[shuffled] == label]
+        place[members] = (np.arange(len(members)) + random.random_sample(len(members))) / len(members)
+    return np.argsort(place, kind="stable")
+
+
+def splits(train_labels: np.ndarray, test_labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Indices of each full split: train and validation into the 60,000 training images, test into the 10,000."""
+    order = stratified_order(train_labels, SEED)
+    return {
+        "train": order[:-HELD_OUT],
+        "validation": order[-HELD_OUT:],
+        "test": stratified_order(test_labels, SEED + 1),
+    }
+
+
+def _from_folder(spec: ImageSet, folder: Path, size: str, place: str) -> ImageData:
+    train_x, train_y, test_x, test_y = (read_idx(folder / name) for name in FILES)
+    parts: dict[str, Images | None] = dict.fromkeys(SPLITS)
+    for name, index in splits(train_y, test_y).items():
+        x, y = (test_x, test_y) if name == "test" else (train_x, train_y)
+        if size == "full" or name in spec.shipped:
+            index = index if size == "full" else index[: spec.shipped[name]]
+            parts[name] = _images(x[index], y[index])
+    share = "all" if size == "full" else f"{sum(spec.shipped.values()):,} of its"
+    return _data(spec, f"{spec.name}, {share} {len(train_y) + len(test_y):,} images, {place}", parts)
+
+
+def _shipped(spec: ImageSet, why: str) -> ImageData:
+    parts: dict[str, Images | None] = dict.fromkeys(SPLITS)
+    with np.load(load_asset(spec.asset), allow_pickle=False) as stored:
+        for name in spec.shipped:
+            parts[name] = _images(stored[f"{name}_x"], stored[f"{name}_y"])
+    n = sum(spec.shipped.values())
+    return _data(spec, f"{spec.name}, the {n:,} images that come with the course{why}", parts)
+
+
+def _images(x: np.ndarray, y: np.ndarray) -> Images:
+    return Images(torch.from_numpy(x), torch.from_numpy(y.astype(np.int64)))
+
+
+def _data(spec: ImageSet, source: str, parts: dict[str, Images | None]) -> ImageData:
+    return ImageData(spec.name, source, classes=spec.classes, **cast(dict[str, Images], parts))

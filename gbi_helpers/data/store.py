@@ -1,0 +1,249 @@
+"""Files that the course keeps: the user's cache, checksums, downloads, and the assets shipped with the package.
+
+Every failure here is a :class:`DataError` of one sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import http.client
+import json
+import os
+import queue
+import socket
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm.auto import tqdm
+
+from gbi_helpers.runtime import part_file
+
+ASSETS = Path(__file__).parents[1] / "assets"
+MANIFEST = "manifest.json"
+NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, socket.gaierror)
+
+
+class DataError(RuntimeError):
+    """A data file that cannot be had, read or written; the message is one sentence that says what to do."""
+
+
+class _TryAgainError(Exception):
+    """A download that went wrong in a way that another try may mend."""
+
+
+def offline() -> bool:
+    """Whether ``GBI_OFFLINE`` forbids downloads."""
+    return os.environ.get("GBI_OFFLINE", "0") not in ("", "0")
+
+
+def cache_dir() -> Path:
+    """The user's cache folder: ``GBI_CACHE_DIR``, or ``gbi`` in the place this system keeps caches. Not created here."""
+    named = os.environ.get("GBI_CACHE_DIR")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gbi"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "gbi"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gbi"
+
+
+def writable_cache() -> Path:
+    """The cache folder, created if need be and tried with a real file. Raises :class:`DataError` if it is not writable.
+
+    Permission bits alone would not tell: they do not bind root, and a full or read-only disk has them set.
+    """
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"gbi")
+    except OSError as error:
+        raise DataError(
+            f"The cache folder {folder} cannot be written ({error.strerror or error}): set GBI_CACHE_DIR to a folder "
+            "of yours with some space left."
+        ) from error
+    return folder
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, size: int, changed_ns: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal; computed once per process as long as the file does not change."""
+    state = path.stat()
+    return _digest(path, state.st_size, state.st_mtime_ns)
+
+
+def checked(path: Path, digest: str) -> Path:
+    """``path``, once its SHA-256 is found to be ``digest``. Raises :class:`DataError` if it is not, or cannot be read."""
+    try:
+        same = sha256(path) == digest
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror or error}): put the file there, or make it readable."
+        ) from error
+    if not same:
+        raise DataError(
+            f"{path} is damaged, incomplete or another file (wrong SHA-256): delete it, so that a good one is used."
+        )
+    return path
+
+
+def reachable(urls: Sequence[str], seconds: float = 4.0) -> bool:
+    """Whether any server of ``urls`` answers within so many ``seconds`` in all, a hanging name look-up included."""
+    answers: queue.Queue[bool] = queue.Queue()
+    for url in urls:
+        threading.Thread(target=lambda url=url: answers.put(_answers(url, seconds)), daemon=True).start()
+    end = time.monotonic() + seconds
+    for _ in urls:
+        with contextlib.suppress(queue.Empty):
+            if answers.get(timeout=max(0.0, end - time.monotonic())):
+                return True
+    return False
+
+
+def _answers(url: str, seconds: float) -> bool:
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
+    except urllib.error.HTTPError:
+        return True  # an error page is an answer too: a server is there
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    return True
+
+
+def download(url: str, path: Path, digest: str, tries: int = 3, timeout: float = 5.0, pause: float = 0.5) -> Path:
+    """Fetch ``url`` to ``path`` unless a good file is there already; the file appears only whole and checked.
+
+    ``digest``: the SHA-256 it must have. ``timeout``: seconds without an answer before a try is given up;
+    ``pause``: seconds before the second try, doubled for each further one. A bad file at ``path`` is replaced.
+    Raises :class:`DataError` when offline, unreachable, wrong after all ``tries``, or not writable.
+    """
+    if path.exists():
+        with contextlib.suppress(DataError):
+            return checked(path, digest)
+        with contextlib.suppress(OSError):
+            path.unlink()
+    if offline():
+        raise DataError(f"{path.name} is not here and GBI_OFFLINE is set: unset GBI_OFFLINE, or put it at {path}.")
+    for attempt in range(tries):
+        time.sleep(pause * 2 ** (attempt - 1) if attempt else 0)
+        try:
+            with part_file(path) as part:
+                _fetch(url, part, digest, timeout)
+            return path
+        except _TryAgainError as error:
+            problem: Exception = error
+        except OSError as error:
+            raise DataError(f"{error.strerror or error} (GBI_CACHE_DIR chooses the folder.)") from error
+    raise DataError(
+        f"{path.name} could not be downloaded from {url} in {tries} tries ({problem}): check the network and try again."
+    ) from problem
+
+
+def _fetch(url: str, part: Path, digest: str, timeout: float) -> None:
+    """One try: write what ``url`` sends to ``part``. Network trouble is ``_TryAgainError``, disk trouble ``OSError``."""
+    seen = hashlib.sha256()
+    with _opened(url, timeout) as response, part.open("wb") as stream:
+        total = int(response.headers.get("Content-Length") or 0)
+        with tqdm(total=total or None, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], delay=2) as bar:
+            while chunk := _read(response):
+                stream.write(chunk)
+                seen.update(chunk)
+                bar.update(len(chunk))
+            if total and bar.n < total:
+                raise _TryAgainError(f"the file broke off after {bar.n} of {total} bytes")
+    if seen.hexdigest() != digest:
+        raise _TryAgainError("the file sent has another SHA-256 than the one expected")
+
+
+def _opened(url: str, timeout: float) -> Any:
+    try:
+        return urllib.request.urlopen(urllib.request.Request(url, headers={"User-Agent": "gbi"}), timeout=timeout)
+    except NETWORK_ERRORS as error:
+        raise _TryAgainError(str(error) or type(error).__name__) from error
+
+
+def _read(response: IO[bytes]) -> bytes:
+    try:
+        return response.read(1 << 16)
+    except (*NETWORK_ERRORS, OSError) as error:
+        raise _TryAgainError(str(error) or type(error).__name__) from error
+
+
+def manifest() -> dict[str, dict[str, Any]]:
+    """What is known of every shipped asset, by its name (path inside ``assets``, with forward slashes)."""
+    try:
+        return dict(json.loads((ASSETS / MANIFEST).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"The list of assets cannot be read; {_restore(MANIFEST)}") from error
+
+
+def load_asset(name: str) -> Path:
+    """Path of the shipped file ``name`` (say, ``data/mnist-slice.npz``), checked against the manifest's SHA-256.
+
+    Raises :class:`DataError` when the manifest does not know it, or the file is missing or damaged.
+    """
+    known = manifest()
+    if name not in known:
+        raise DataError(f"There is no asset '{name}': choose one of {', '.join(sorted(known)) or 'none'}.")
+    try:
+        return checked(ASSETS / name, known[name]["sha256"])
+    except DataError as error:
+        raise DataError(f"The shipped file {name} is missing or damaged; {_restore(name)}") from error
+
+
+def _restore(name: str) -> str:
+    return f"restore it with 'git checkout -- gbi_helpers/assets/{name}', or install the package again."
+
+
+def add_asset(path: str | Path, **facts: Any) -> dict[str, Any]:
+    """Enter a file that lies in ``assets`` into the manifest, with its size and SHA-256, and return the entry.
+
+    ``facts``, as plain JSON values, say where it comes from: for data ``licence``, ``source`` and ``made_by``; for a
+    checkpoint or record command, commit, seed, device, versions, minutes, metrics and data source.
+    Raises ``ValueError`` when the file is not inside ``assets`` or no facts are given.
+    """
+    path = Path(path).resolve()
+    if not path.is_relative_to(ASSETS.resolve()) or not facts:
+        raise ValueError(f"{path.name} must lie in {ASSETS} and come with facts, such as command= and source=.")
+    name = path.relative_to(ASSETS.resolve()).as_posix()
+    entry = {**facts, "bytes": path.stat().st_size, "sha256": sha256(path)}
+    with _locked(ASSETS / MANIFEST):  # two who write at once must not lose each other's entry
+        entries = manifest() | {name: entry}
+        with part_file(ASSETS / MANIFEST) as part:
+            part.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return entry
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock beside ``path``; the system lets it go even when the process is killed."""
+    with path.with_name(f".{path.name}.lock").open("a") as stream:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
