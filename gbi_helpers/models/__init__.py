@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Models of the course, by chapter: ``image`` (05 to 07)."""

@@ -1,0 +1,218 @@
+"""One training loop for all chapters: progress bar, resume after an interruption, and a record of what happened."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from gbi_helpers.records import TrainingRecord
+from gbi_helpers.runtime import part_file
+
+Batch = tuple[Tensor, ...]
+Batches = Callable[[int], Any]
+Watch = Callable[[int], Mapping[str, Any]]
+
+
+def fit(
+    model: nn.Module | Iterable[Tensor],
+    loss_fn: Callable[..., Tensor],
+    data: Sequence[Tensor] | Batches,
+    *,
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int = 128,
+    lr: float = 2e-3,
+    schedule: str = "cosine",
+    warm_up: int = 50,
+    average: float = 0.0,
+    progress: bool = False,
+    seed: int = 0,
+    desc: str = "training",
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    watch: Watch | None = None,
+    resume: str | Path | None = None,
+    save_every: float = 30.0,
+    device: torch.device | str | None = None,
+) -> TrainingRecord:
+    """Minimise ``loss_fn(batch) -> ()`` over the parameters of ``model`` (a module, or the parameters themselves).
+
+    ``data``: tensors of one length N, cut into shuffled batches (tuples, moved to ``device``), or a function of the
+    step that returns a batch. Give ``steps``, or ``epochs`` with tensors. ``schedule``: "cosine" to zero, or
+    "constant"; both after ``warm_up`` steps of rising rate. ``average``: decay of a running mean of the weights
+    (say .99), which replaces the weights at the end. ``watch(step)``, called before each step and once after the last,
+    returns numbers or tensors to record as curves, by name. With ``progress`` the call is ``loss_fn(batch, done)``,
+    where ``done`` in [0, 1) is the share of the steps behind us, for losses that change during training.
+
+    ``resume``: a file, written every ``save_every`` seconds; calling ``fit`` again with the same arguments goes on
+    from it and ends with the same weights as a run that was never stopped. It is removed at the end of the run.
+    Random numbers inside depend on ``seed`` only, and the caller's random state is left as it was.
+    Raises ``ValueError`` if the loss is not one number, ``FloatingPointError`` when it turns NaN or infinite.
+    """
+    parameters = list(model.parameters() if isinstance(model, nn.Module) else model)
+    batches, total = _plan(data, steps, epochs, batch_size, seed, device)
+    if schedule not in ("cosine", "constant"):
+        raise ValueError(f"schedule is '{schedule}': choose 'cosine' or 'constant'.")
+    run = _Run(parameters, optimizer(parameters, lr=lr), average, total)
+    started = time.perf_counter()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if resume is not None:
+            run.load(Path(resume))
+        saved = time.perf_counter()
+        for step in tqdm(range(run.step, total), desc=desc, delay=2, initial=run.step, total=total, leave=False):
+            if watch is not None:
+                run.note(watch(step))
+            loss = loss_fn(batches(step), step / total) if progress else loss_fn(batches(step))
+            run.descend(loss, lr * _rate(step, total, schedule, warm_up))
+            if resume is not None and time.perf_counter() - saved >= save_every:
+                run.save(Path(resume))
+                saved = time.perf_counter()
+    run.finish()
+    if watch is not None:
+        run.note(watch(total))
+    if resume is not None:
+        Path(resume).unlink(missing_ok=True)
+    facts = {"steps": total, "batch_size": batch_size, "lr": lr, "seed": seed, "desc": desc, "average": average}
+    facts["seconds"] = round(run.seconds + time.perf_counter() - started, 2)
+    return TrainingRecord(loss=torch.tensor(run.losses), curves=run.stacked_curves(), facts=facts)
+
+
+class _Run:
+    """What a run must remember: weights, optimiser, running mean, step, losses, curves."""
+
+    def __init__(self, parameters: list[Tensor], optimizer: torch.optim.Optimizer, average: float, total: int):
+        self.parameters, self.optimizer, self.average, self.total = parameters, optimizer, average, total
+        self.mean: list[Tensor] = []
+        self.step, self.seconds, self.losses = 0, 0.0, list[float]()
+        self.curves: dict[str, list[Tensor]] = {}
+        self._started = time.perf_counter()
+
+    def descend(self, loss: Tensor, rate: float) -> None:
+        """One step of the optimiser at the given rate."""
+        self.losses.append(_checked(loss, self.step))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        if self.average and self.step >= self.total // 5:  # the first fifth is too early to be worth a mean
+            self._track()
+
+    def _track(self) -> None:
+        now = [p.detach() for p in self.parameters]
+        if self.mean:
+            torch._foreach_lerp_(self.mean, now, 1 - self.average)
+        else:
+            self.mean = [p.clone() for p in now]
+
+    def finish(self) -> None:
+        """Put the running mean in the place of the weights."""
+        with torch.no_grad():
+            for parameter, mean in zip(self.parameters, self.mean, strict=False):
+                parameter.copy_(mean)
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Add one entry to each curve."""
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(torch.as_tensor(value).detach().cpu().clone())
+
+    def stacked_curves(self) -> dict[str, Tensor]:
+        """The curves as tensors, first axis time."""
+        return {name: torch.stack(values) for name, values in self.curves.items()}
+
+    def save(self, path: Path) -> None:
+        """Write everything to ``path``, through a part file."""
+        state = {
+            "parameters": [p.detach() for p in self.parameters],
+            "optimizer": self.optimizer.state_dict(),
+            "mean": self.mean,
+            "progress": {"step": self.step, "total": self.total, "losses": self.losses, "curves": self.curves},
+            "seconds": self.seconds + time.perf_counter() - self._started,
+            "random": [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])],
+        }
+        with part_file(path) as part:
+            torch.save(state, part)
+
+    def load(self, path: Path) -> None:
+        """Go on from ``path`` if it is there; ``ValueError`` if it is of another run or cannot be read."""
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            progress, shapes = state["progress"], [p.shape for p in state["parameters"]]
+        except Exception as error:
+            raise ValueError(f"{path} cannot be read, so training cannot go on from it; delete it.") from error
+        if progress["total"] != self.total or shapes != [p.shape for p in self.parameters]:
+            raise ValueError(f"{path} belongs to another run (other weights or number of steps); delete it.")
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, state["parameters"], strict=True):
+                parameter.copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.mean = [m.to(p.device) for m, p in zip(state["mean"], self.parameters, strict=False)]
+        self.step, self.losses, self.curves = progress["step"], progress["losses"], progress["curves"]
+        self.seconds = state["seconds"]
+        torch.set_rng_state(state["random"][0])
+        if len(state["random"]) > 1 and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["random"][1:])
+
+
+def _plan(
+    data: Sequence[Tensor] | Batches,
+    steps: int | None,
+    epochs: float | None,
+    batch_size: int,
+    seed: int,
+    device: torch.device | str | None,
+) -> tuple[Batches, int]:
+    """A function step -> batch, and the number of steps."""
+    if callable(data):
+        if steps is None:
+            raise ValueError("Give steps=...: a function of the step has no epochs.")
+        return data, steps
+    n = len(data[0])
+    if any(len(part) != n for part in data) or n < batch_size:
+        raise ValueError(
+            f"The data must be tensors of one length, at least batch_size={batch_size}, but have lengths "
+            f"{[len(part) for part in data]}."
+        )
+    if (steps is None) == (epochs is None):
+        raise ValueError("Give either steps=... or epochs=..., not both and not neither.")
+    per_epoch = n // batch_size
+    order: dict[int, Tensor] = {}
+
+    def batches(step: int) -> Batch:
+        epoch, place = divmod(step, per_epoch)
+        if epoch not in order:  # the order of an epoch depends on seed and epoch alone, so a resumed run meets the same
+            order.clear()
+            order[epoch] = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
+        rows = order[epoch][place * batch_size : (place + 1) * batch_size]
+        return tuple(part[rows].to(device) for part in data)
+
+    return batches, steps if steps is not None else round((epochs or 0) * per_epoch)
+
+
+def _rate(step: int, total: int, schedule: str, warm_up: int) -> float:
+    """Learning rate at ``step`` relative to its peak."""
+    rise = min(1.0, (step + 1) / warm_up) if warm_up else 1.0
+    return rise * (0.5 * (1 + math.cos(math.pi * step / total)) if schedule == "cosine" else 1.0)
+
+
+def _checked(loss: Tensor, step: int) -> float:
+    if loss.numel() != 1:
+        raise ValueError(
+            f"loss_fn must return one number (say, .mean() over the batch), not shape {tuple(loss.shape)}."
+        )
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"The loss is {value} at step {step}: training has diverged. Lower lr, or look for bad values in the data."
+        )
+    return value
