@@ -1,0 +1,8 @@
+"""Widgets: views of a record that a reader scrubs through. They draw; they never compute."""
+
+from __future__ import annotations
+
+from gbi_helpers.widgets.controls import Controls
+from gbi_helpers.widgets.scrubber import Scrubber, scrub
+
+__all__ = ["Controls", "Scrubber", "scrub"]

@@ -1,0 +1,89 @@
+"""The live scrubber: the same view as an anywidget, beside ipywidgets controls that run inference again.
+
+Imported only when :func:`gbi_helpers.widgets.scrub` is given controls, because it imports ipywidgets and anywidget.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anywidget
+import ipywidgets
+import traitlets
+
+from gbi_helpers.widgets import page
+from gbi_helpers.widgets.controls import Choice, Controls
+from gbi_helpers.widgets.pack import Path, read
+from gbi_helpers.widgets.scrubber import Scrubber
+
+NOTE = "The controls of this scrubber need a running kernel: run this cell to choose what is inferred."
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class View(anywidget.AnyWidget):
+    """The view: it is sent a path and draws it. The step never leaves the browser."""
+
+    _esm = page.source()
+    header = traitlets.Dict().tag(sync=True)
+    data = traitlets.Bytes().tag(sync=True)
+    message = traitlets.Unicode().tag(sync=True)
+    busy = traitlets.Bool(False).tag(sync=True)
+
+
+class LiveScrubber(Scrubber):
+    """What :func:`gbi_helpers.widgets.scrub` returns with controls. A plain object: it shows ``box``, a widget.
+
+    ``controls``: the ipywidgets by name; setting ``.value`` runs inference again. A failing run is told in the view
+    as one sentence, and the path before stays.
+    """
+
+    def __init__(self, path: Path, controls: Controls, **reading: Any) -> None:
+        super().__init__(path, NOTE)
+        self._run, self._reading = controls.run, reading
+        self.view = View(header=path.header, data=path.data)
+        self.controls = {
+            name: _control(name, choice, controls.initial[name]) for name, choice in controls.choices.items()
+        }
+        row = ipywidgets.HBox(list(self.controls.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
+        row.add_class("gbi-controls")
+        self.box = ipywidgets.VBox([row, self.view])
+        self.box.add_class("gbi-live")
+        for control in self.controls.values():
+            control.observe(self._again, names="value")
+
+    def _again(self, _: Any) -> None:
+        """Run with the values that the controls show, and repaint the view or say what went wrong."""
+        self.view.busy = True
+        values = {name: control.value for name, control in self.controls.items()}
+        try:
+            path = read(self._run(**values), **self._reading)
+        except Exception as error:  # whatever a reader's function raises belongs into the view, and must not end it
+            message = _sentence(error)
+        else:
+            message = ""
+            with self.view.hold_sync():
+                self.view.header, self.view.data = path.header, path.data
+        with self.view.hold_sync():
+            self.view.message, self.view.busy = message, False
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        # Built by hand: ipywidgets 7 and 8 make it in different ways. A stored copy falls back to the HTML.
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
+        return {WIDGET_VIEW: view, **super()._repr_mimebundle_()}
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line, with its kind where that says more than the text."""
+    text = " ".join(str(error).split()) or "no message"
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
+def _control(name: str, choice: Choice, value: Any) -> ipywidgets.Widget:
+    """A labelled slider for a range, a menu for a list; the kernel hears of a slider when it is let go."""
+    label: dict[str, Any] = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
+    if isinstance(choice, list):
+        return ipywidgets.Dropdown(options=choice, value=value, **label)
+    low, high, *rest = choice
+    whole = all(isinstance(number, int) for number in (*choice, value))
+    kind, step = (ipywidgets.IntSlider, 1) if whole else (ipywidgets.FloatSlider, (high - low) / 20)
+    return kind(value=value, min=low, max=high, step=rest[0] if rest else step, continuous_update=False, **label)

@@ -1,0 +1,151 @@
+"""From a record to what the browser is given: a small JSON header and one compressed buffer.
+
+The buffer holds, little-endian and in this order: loss float32 (S+1,), z uint16 (S+1, D), then where there are images
+frames uint8 (S+1, H, W) and target uint8 (H, W). z and frames are stored as the change since the step before (modulo
+their range), which deflate packs several times tighter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gbi_helpers.records import Trajectory
+
+Labels = Sequence[str] | str | None
+
+
+@dataclass(frozen=True)
+class Path:
+    """One sample's path as plain arrays: ``z`` (S+1, D), ``loss`` (S+1,) in nats, images uint8 (..., H, W) or None."""
+
+    z: np.ndarray
+    loss: np.ndarray
+    simplex: bool
+    labels: list[str]
+    noun: str
+    title: str
+    frames: np.ndarray | None
+    target: np.ndarray | None
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Everything about the path but its arrays."""
+        return {
+            "kind": "path",
+            "entries": len(self.loss),
+            "dim": self.z.shape[1],
+            "range": [float(self.z.min()), float(self.z.max())],
+            "simplex": self.simplex,
+            "labels": self.labels,
+            "noun": self.noun,
+            "title": self.title,
+            "frame": None if self.frames is None else list(self.frames.shape[1:]),
+            "target": self.target is not None,
+        }
+
+    @property
+    def data(self) -> bytes:
+        """The arrays, deflated."""
+        low, high = self.header["range"]
+        levels = np.rint((self.z - low) / ((high - low) or 1.0) * 65535).astype("<u2")
+        parts = [self.loss.astype("<f4").tobytes(), _change(levels).tobytes()]
+        parts += [] if self.frames is None else [_change(self.frames).tobytes()]
+        parts += [] if self.target is None else [self.target.tobytes()]
+        return zlib.compress(b"".join(parts), 9)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of header and data: what the page finds its scrubber by."""
+        return hashlib.sha256(json.dumps(self.header).encode() + self.data).hexdigest()
+
+    def top(self, entry: int) -> str:
+        """The largest task of an entry in words, as the read-out says it."""
+        z = self.z[entry]
+        if z.max() - z.min() < 5e-4:
+            return f"all {len(z)} equal at {number(z[0])}"
+        best = int(z.argmax())
+        return f"{self.noun} {self.labels[best]} at {number(z[best])}".strip()
+
+
+def number(value: float) -> str:
+    """A number as the read-out writes it: two decimals below 10, one below 1,000, then none."""
+    size = abs(value)
+    return f"{value:.{2 if size < 10 else 1 if size < 1000 else 0}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def read(record: Any, sample: int = 0, labels: Labels = None, title: str | None = None) -> Path:
+    """Take one ``sample`` out of a Trajectory. Raises ``ValueError`` with one clear sentence for a bad input."""
+    if not isinstance(record, Trajectory):
+        raise ValueError(f"scrub() shows a Trajectory, as iterate() returns it, but was given a {_kind(record)}.")
+    batch = record.z.shape[1]
+    if isinstance(sample, bool) or not isinstance(sample, int) or not 0 <= sample < batch:
+        raise ValueError(f"sample is {sample!r}: the record holds {batch} samples, so choose one of 0 to {batch - 1}.")
+    z, loss = _finite(record.z[:, sample], "z"), _finite(record.loss[:, sample], "loss")
+    noun, names = _names(labels, z.shape[1])
+    frames, target = _images(record, sample)
+    return Path(z, loss, record.q is not None, names, noun, title or "", frames, target)
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _finite(values: Tensor, what: str) -> np.ndarray:
+    array = values.detach().to("cpu", torch.float64).numpy()
+    bad = ~np.isfinite(array.reshape(len(array), -1)).all(1)
+    if bad.any():
+        raise ValueError(f"The record's {what} is not finite at step {int(bad.argmax())}: find out why before drawing.")
+    return array
+
+
+def _names(labels: Labels, dim: int) -> tuple[str, list[str]]:
+    """The noun ("digit") and a name for each task: numbers, or what was given."""
+    if labels is None or isinstance(labels, str):
+        return labels or "task", [str(k) for k in range(dim)]
+    names = [str(label) for label in labels]
+    if len(names) != dim:
+        raise ValueError(f"labels names {len(names)} tasks, but the record's z has {dim}: give one name a task.")
+    return "", names
+
+
+def _images(record: Trajectory, sample: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Frames (S+1, H, W) and target (H, W) of one sample as uint8, on one common grey scale."""
+    if record.frames is None:
+        return None, None
+    frames = _pictures(record.frames[:, sample], 1, "frames")
+    target = None if record.target is None else _pictures(record.target[sample], 0, "target")
+    if target is not None and target.shape != frames.shape[1:]:
+        raise ValueError(f"frames are {_size(frames.shape[1:])}, the target {_size(target.shape)}: make them equal.")
+    if record.frames.dtype == torch.uint8:
+        return frames.astype(np.uint8), None if target is None else target.astype(np.uint8)
+    low = min(0.0, frames.min(), 0.0 if target is None else target.min())
+    high = max(1.0, frames.max(), 1.0 if target is None else target.max())
+    grey = [None if a is None else np.rint((a - low) / (high - low) * 255).astype(np.uint8) for a in (frames, target)]
+    return grey[0], grey[1]
+
+
+def _pictures(values: Tensor, lead: int, what: str) -> np.ndarray:
+    array = _finite(values, what)
+    if array.ndim == lead + 3 and array.shape[lead] == 1:
+        array = array.squeeze(lead)  # one grey channel
+    if array.ndim != lead + 2:
+        raise ValueError(f"{what} must be grey images (height, width), but one has shape {tuple(array.shape[lead:])}.")
+    return array
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _change(values: np.ndarray) -> np.ndarray:
+    """Each entry minus the one before, wrapping around as unsigned integers do; the first entry as it is."""
+    return np.concatenate([values[:1], values[1:] - values[:-1]])

@@ -1,0 +1,495 @@
+// Scrub through the steps of a record. One module, two doors: `render` is what anywidget calls, `mount` what a page
+// calls. `decode` unpacks the data, `view` draws it. Another kind of view is another entry of PANELS.
+
+const HEIGHT = 188;
+const TOP = 22;
+
+const CSS = `
+.gbi { --blue: #0072B2; --mark: #D55E00; --line: color-mix(in srgb, currentColor 22%, transparent);
+  --soft: color-mix(in srgb, currentColor 76%, transparent); color: var(--jp-content-font-color1, inherit);
+  font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); font-variant-numeric: tabular-nums;
+  max-width: 860px; padding: 6px 2px 8px; box-sizing: border-box; }
+body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
+.gbi * { box-sizing: border-box; }
+.gbi [hidden] { display: none !important; }
+.gbi-title { font-weight: 600; font-size: 15px; margin: 0 0 8px; }
+.gbi-panels { display: flex; flex-wrap: wrap; gap: 10px 22px; align-items: flex-start; }
+.gbi-panel { flex: 1 1 190px; min-width: 0; margin: 0; }
+.gbi-panel.gbi-wide { flex: 1.35 1 230px; }
+.gbi-pictures { flex: 0 0 auto; display: flex; gap: 14px; }
+.gbi-pictures figure { margin: 0; }
+.gbi-head { font-size: 12px; color: var(--soft); margin: 0 0 2px; white-space: nowrap; }
+.gbi svg { display: block; width: 100%; height: ${HEIGHT}px; overflow: visible; }
+.gbi svg text { font: 11px var(--jp-ui-font-family, system-ui, sans-serif); fill: var(--soft);
+  font-variant-numeric: tabular-nums; }
+.gbi svg .gbi-on { fill: currentColor; font-weight: 700; }
+.gbi svg .gbi-grid { stroke: var(--line); }
+.gbi svg .gbi-zero { stroke: currentColor; }
+.gbi svg .gbi-bar { fill: var(--blue); }
+.gbi svg .gbi-curve { fill: none; stroke: var(--blue); stroke-width: 2; stroke-linejoin: round; }
+.gbi svg .gbi-cursor { stroke: var(--mark); stroke-width: 1.5; stroke-dasharray: 4 3; }
+.gbi svg .gbi-dot { fill: var(--mark); stroke: var(--jp-layout-color0, #fff); stroke-width: 1.5; }
+.gbi-curve-box { cursor: ew-resize; touch-action: pan-y; }
+.gbi canvas { display: block; width: 128px; height: auto; image-rendering: pixelated; border: 1px solid var(--line);
+  margin-top: 6px; }
+.gbi-bar-row { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin-top: 12px; }
+.gbi button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--line); height: 30px;
+  border-radius: 6px; padding: 0 10px; cursor: pointer; display: inline-flex; align-items: center; gap: 6px; }
+.gbi button:hover { background: color-mix(in srgb, currentColor 8%, transparent); }
+.gbi button svg { width: 12px; height: 12px; fill: currentColor; }
+.gbi .gbi-play { min-width: 84px; justify-content: center; }
+.gbi :focus-visible { outline: 2px solid var(--blue); outline-offset: 2px; }
+.gbi input[type=range] { -webkit-appearance: none; appearance: none; flex: 1 1 160px; min-width: 120px; height: 30px;
+  margin: 0; padding: 0; background: transparent; cursor: pointer; border-radius: 6px; }
+.gbi input[type=range]::-webkit-slider-runnable-track { height: 4px; border-radius: 2px;
+  background: color-mix(in srgb, currentColor 30%, transparent); }
+.gbi input[type=range]::-moz-range-track { height: 4px; border-radius: 2px;
+  background: color-mix(in srgb, currentColor 30%, transparent); }
+.gbi input[type=range]::-webkit-slider-thumb { -webkit-appearance: none; width: 16px; height: 16px; margin-top: -6px;
+  border-radius: 50%; background: var(--blue); border: 0; }
+.gbi input[type=range]::-moz-range-thumb { width: 16px; height: 16px; border-radius: 50%; background: var(--blue);
+  border: 0; }
+.gbi-readout { margin: 6px 0 0; font-size: 14px; min-height: 1.4em; }
+.gbi-say { margin: 8px 0 0; padding: 6px 10px; border-left: 3px solid var(--mark); }
+.gbi[aria-busy=true] .gbi-panels { opacity: .45; }
+@media (prefers-reduced-motion: no-preference) { .gbi-panels { transition: opacity .15s; } }
+@media print { .gbi { color: #000; break-inside: avoid; } .gbi-bar-row { display: none; }
+  .gbi * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+`;
+
+// ---- data ----
+
+export async function decode(header, bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const raw = await new Response(stream).arrayBuffer();
+  let at = 0;
+  const take = (Type, count) => {
+    const end = at + count * Type.BYTES_PER_ELEMENT;
+    const part = new Type(raw.slice(at, end));
+    at = end;
+    return part;
+  };
+  const { entries, dim, frame, range: [low, high] } = header;
+  const size = frame ? frame[0] * frame[1] : 0;
+  const loss = take(Float32Array, entries);
+  const z = Float32Array.from(addUp(take(Uint16Array, entries * dim), dim), (v) => low + (v / 65535) * (high - low));
+  const frames = frame && addUp(take(Uint8Array, entries * size), size);
+  const target = header.target ? take(Uint8Array, size) : null;
+  return { ...header, last: entries - 1, loss, z, frames, target };
+}
+
+// Each entry was stored as its change; unsigned arrays wrap around as they did in Python.
+function addUp(values, width) {
+  for (let i = width; i < values.length; i++) values[i] += values[i - width];
+  return values;
+}
+
+function largest(record, step) {
+  const { dim, z } = record;
+  let best = 0;
+  let least = Infinity;
+  for (let k = 0; k < dim; k++) {
+    const value = z[step * dim + k];
+    if (value > z[step * dim + best]) best = k;
+    if (value < least) least = value;
+  }
+  const value = z[step * dim + best];
+  return { best: value - least < 5e-4 ? -1 : best, value };
+}
+
+function words(record, step) {
+  const { best, value } = largest(record, step);
+  const top = best < 0 ? `all ${record.dim} equal at ${number(value)}`
+    : `${record.noun} ${record.labels[best]} at ${number(value)}`.trim();
+  return `step ${step} of ${record.last}: ${top}, loss ${number(record.loss[step])} nats`;
+}
+
+function number(value) {
+  const size = Math.abs(value);
+  return value.toFixed(size < 10 ? 2 : size < 1000 ? 1 : 0).replace("-", "\u2212");
+}
+
+// ---- drawing ----
+
+function make(tag, attributes = {}, parent = null, text = "") {
+  const svg = /^(svg|g|path|rect|line|circle|text|pattern|defs)$/.test(tag);
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const name in attributes) node.setAttribute(name, attributes[name]);
+  if (text) node.textContent = text;
+  if (parent) parent.append(node);
+  return node;
+}
+
+function place(node, attributes) {
+  for (const name in attributes) node.setAttribute(name, attributes[name]);
+}
+
+function ticks(low, high, wanted) {
+  const rough = (high - low) / wanted || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((m) => m * power >= rough * 0.999);
+  const out = [];
+  for (let t = Math.ceil(low / step - 1e-9); t <= high / step + 1e-9; t++) out.push(t * step);
+  const digits = Math.max(0, Math.min(8, -Math.floor(Math.log10(step) + 1e-9)));
+  return out.map((at) => ({ at, text: at.toFixed(digits).replace("-", "\u2212") }));
+}
+
+function panel(parent, heading, classes) {
+  const box = make("figure", { class: `gbi-panel ${classes}` }, parent);
+  make("figcaption", { class: "gbi-head" }, box, heading);
+  return box;
+}
+
+// Draws the axis and returns the scale, and where the plot begins: as far right as the longest number asks for.
+function yAxis(svg, low, high, width, bottom) {
+  const y = (value) => bottom - ((value - low) / (high - low)) * (bottom - TOP);
+  const marks = ticks(low, high, 4);
+  const left = 8 + 6.6 * Math.max(3, ...marks.map(({ text }) => text.length));
+  for (const { at, text } of marks) {
+    make("line", { class: at === 0 ? "gbi-zero" : "gbi-grid", x1: left, x2: width, y1: y(at), y2: y(at) }, svg);
+    make("text", { x: left - 6, y: y(at) + 4, "text-anchor": "end" }, svg, text);
+  }
+  return { y, left };
+}
+
+let made = 0;
+
+function bars(parent, record) {
+  const { dim, labels, noun, z } = record;
+  const box = panel(parent, `z of each ${noun || "task"}`, "gbi-wide");
+  const svg = make("svg", { role: "img" }, box);
+  const hatch = `gbi-hatch-${(made += 1)}`;
+  let low = Math.min(0, record.range[0]);
+  let high = record.simplex && record.range[1] > 0.5 ? 1 : Math.max(0, record.range[1]);
+  if (high === low) high = low + 1;
+  let rects, names, value, y, x, left, slot, every, width, on = -1;
+
+  function layout(wide) {
+    width = wide;
+    svg.replaceChildren();
+    const pattern = make("pattern", { id: hatch, width: 5, height: 5, patternUnits: "userSpaceOnUse",
+      patternTransform: "rotate(45)" }, make("defs", {}, svg));
+    make("rect", { width: 5, height: 5, style: "fill:var(--mark)" }, pattern);
+    make("rect", { width: 1.5, height: 5, fill: "#fff" }, pattern);
+    slot = (width - 34) / dim;
+    const letters = Math.max(...labels.map((name) => name.length)) * 6.6 + 6;
+    const tilt = letters > slot && slot >= 13 && letters > 26;
+    every = tilt ? 1 : [1, 2, 5, 10, 20, 25, 50, 100].find((n) => n * slot >= letters) || dim;
+    const bottom = HEIGHT - (tilt ? Math.min(70, letters * 0.7 + 10) : 24);
+    ({ y, left } = yAxis(svg, low, high, width, bottom));
+    slot = (width - left) / dim;
+    x = (k) => left + (k + 0.5) * slot;
+    rects = labels.map((_, k) => make("rect", { class: "gbi-bar", x: x(k) - slot * 0.39, width: slot * 0.78 }, svg));
+    names = labels.map((name, k) => {
+      if (k % every) return null;
+      const at = tilt ? { transform: `translate(${x(k) + 4} ${bottom + 13}) rotate(-40)`, "text-anchor": "end" }
+        : { x: x(k), y: bottom + 15, "text-anchor": "middle" };
+      return make("text", at, svg, tilt && name.length > 14 ? `${name.slice(0, 13)}\u2026` : name);
+    });
+    value = make("text", { class: "gbi-on", "text-anchor": "middle" }, svg);
+    on = -1;
+  }
+
+  function mark(best) {
+    if (best === on) return;
+    if (on >= 0) { rects[on].removeAttribute("style"); names[on]?.removeAttribute("class"); }
+    if (best >= 0) { rects[best].style.fill = `url(#${hatch})`; names[best]?.setAttribute("class", "gbi-on"); }
+    on = best;
+  }
+
+  function draw(step) {
+    const base = y(0);
+    for (let k = 0; k < dim; k++) {
+      const top = y(z[step * dim + k]);
+      rects[k].setAttribute("y", Math.min(top, base));
+      rects[k].setAttribute("height", Math.abs(top - base));
+    }
+    const { best, value: most } = largest(record, step);
+    mark(best);
+    const text = best < 0 ? "" : every > 1 ? `${labels[best]}: ${number(most)}` : number(most);
+    const half = text.length * 3.3;
+    value.textContent = text;
+    place(value, { x: Math.min(Math.max(x(Math.max(best, 0)), left + half), width - half),
+      y: Math.min(y(most), base) - 6 });
+    svg.setAttribute("aria-label", `Bars of z. ${words(record, step)}.`);
+  }
+  return { svg, layout, draw };
+}
+
+function curve(parent, record, go) {
+  const { loss, last } = record;
+  const box = panel(parent, "loss (nats) over steps", "gbi-curve-box");
+  const svg = make("svg", { role: "img" }, box);
+  let low = Math.min(...loss);
+  let high = Math.max(...loss);
+  const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
+  low -= room;
+  high += room;
+  const bottom = HEIGHT - 24;
+  let x, y, left, cursor, dot, value, width;
+
+  function layout(wide) {
+    width = wide;
+    svg.replaceChildren();
+    ({ y, left } = yAxis(svg, low, high, width, bottom));
+    x = (step) => left + 6 + (last ? step / last : 0.5) * (width - left - 16);
+    for (const { at, text } of ticks(0, last, Math.max(2, Math.min(5, width / 60)))) {
+      if (Number.isInteger(at)) make("text", { x: x(at), y: bottom + 15, "text-anchor": "middle" }, svg, text);
+    }
+    const points = Array.from(loss, (v, s) => `${x(s).toFixed(1)} ${y(v).toFixed(1)}`);
+    make("path", { class: "gbi-curve", d: `M${points.join("L")}` }, svg);
+    cursor = make("line", { class: "gbi-cursor", y1: TOP - 6, y2: bottom }, svg);
+    dot = make("circle", { class: "gbi-dot", r: 5 }, svg);
+    value = make("text", { class: "gbi-on", y: TOP - 10 }, svg);
+  }
+
+  function draw(step) {
+    const at = x(step);
+    place(cursor, { x1: at, x2: at });
+    place(dot, { cx: at, cy: y(loss[step]) });
+    value.textContent = number(loss[step]);
+    const half = value.textContent.length * 3.3;
+    place(value, { x: Math.min(Math.max(at, left + half), width - half), "text-anchor": "middle" });
+    svg.setAttribute("aria-label", `Loss curve with the cursor at step ${step}: ${number(loss[step])} nats.`);
+  }
+
+  const point = (event) => {
+    const over = event.clientX - svg.getBoundingClientRect().left;
+    go(Math.round(((over - left - 6) / (width - left - 16)) * last));
+  };
+  svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); point(event); });
+  svg.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
+  return { svg, layout, draw };
+}
+
+function picture(parent, record, values, heading) {
+  const [tall, wide] = record.frame;
+  const box = make("figure", {}, parent);
+  make("figcaption", { class: "gbi-head" }, box, heading);
+  const canvas = make("canvas", { width: wide, height: tall, role: "img" }, box);
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(wide, tall);
+  const pixels = new Uint32Array(image.data.buffer);
+  function draw(step) {
+    const start = values === record.target ? 0 : step * pixels.length;
+    for (let i = 0; i < pixels.length; i++) pixels[i] = 0xff000000 | (values[start + i] * 0x010101);
+    context.putImageData(image, 0, 0);
+    canvas.setAttribute("aria-label", values === record.target ? "Target image" : `Image made from z at step ${step}`);
+  }
+  if (values !== record.target) return { draw };
+  draw(0);
+  return { draw() {} };
+}
+
+function path(parent, record, go) {
+  const panels = [bars(parent, record), curve(parent, record, go)];
+  if (record.frames) {
+    const pair = make("div", { class: "gbi-pictures" }, parent);
+    panels.push(picture(pair, record, record.frames, "made from z"));
+    if (record.target) panels.push(picture(pair, record, record.target, "target"));
+  }
+  return panels;
+}
+
+const PANELS = { path };
+
+// ---- the view: panels, slider, buttons, keys ----
+
+const ICONS = { first: "M2 1h2v10H2zM11 1v10L4.5 6z", last: "M8 1h2v10H8zM1 1v10l6.5-5z", play: "M2 1l9 5-9 5z",
+  pause: "M2 1h3v10H2zM7 1h3v10H7z" };
+
+function button(parent, name, label, text = "") {
+  const node = make("button", { type: "button", "aria-label": label, title: label }, parent);
+  make("path", { d: ICONS[name] }, make("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, node));
+  if (text) make("span", {}, node, text);
+  return node;
+}
+
+export function view(host, record) {
+  const root = make("div", { class: "gbi", role: "group" }, host);
+  make("style", {}, root, CSS);
+  const title = make("div", { class: "gbi-title" }, root);
+  const box = make("div", { class: "gbi-panels" }, root);
+  const row = make("div", { class: "gbi-bar-row" }, root);
+  const first = button(row, "first", "First step");
+  const play = button(row, "play", "Play", "Play");
+  play.className = "gbi-play";
+  const end = button(row, "last", "Last step");
+  const slider = make("input", { type: "range", min: 0, step: 1, "aria-label": "Gradient step" }, row);
+  const readout = make("p", { class: "gbi-readout", role: "status", "aria-live": "polite" }, root);
+  const note = make("p", { class: "gbi-say", role: "alert", hidden: "" }, root);
+  let panels = [];
+  let now = 0;
+  let timer = 0;
+  let drawn = 0;
+
+  function show(step) {
+    now = Math.min(step, record.last);
+    for (const each of panels) each.draw(now);
+    slider.value = now;
+    const text = words(record, now);
+    slider.setAttribute("aria-valuetext", text);
+    readout.textContent = text;
+  }
+  function go(step) {
+    stop();
+    const to = Math.min(Math.max(step, 0), record.last);
+    if (to !== now) show(to);
+  }
+  function stop() {
+    if (!timer) return;
+    clearInterval(timer);
+    timer = 0;
+    label("play", "Play");
+    readout.setAttribute("aria-live", "polite");
+    show(now);
+  }
+  function label(icon, text) {
+    play.querySelector("path").setAttribute("d", ICONS[icon]);
+    play.querySelector("span").textContent = text;
+    place(play, { "aria-label": text, title: text });
+  }
+  function start() {
+    if (now === record.last) show(0);
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const stride = Math.ceil(record.last / (calm ? 12 : 120));
+    // A step too many to read out: the screen reader hears where the play stops.
+    readout.setAttribute("aria-live", "off");
+    label("pause", "Pause");
+    timer = setInterval(() => {
+      if (!root.isConnected) return stop();
+      show(now + stride);
+      if (now === record.last) stop();
+    }, calm ? 700 : 90);
+  }
+  const toggle = () => (timer ? stop() : start());
+
+  const KEYS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
+  function press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;
+    // The page's own shortcuts must not see what is meant for the slider, except to run the cell.
+    if (!(event.key === "Enter" && event.shiftKey)) event.stopPropagation();
+    const page = Math.max(1, Math.round(record.last / 10));
+    const to = event.key in KEYS ? now + KEYS[event.key] : { Home: 0, End: record.last, PageUp: now + page,
+      PageDown: now - page }[event.key];
+    if (to !== undefined) {
+      event.preventDefault();
+      go(to);
+    } else if (event.key === " " && event.target === slider) {
+      event.preventDefault();
+      toggle();
+    }
+  }
+  root.addEventListener("keydown", press);
+  for (const node of [first, play, end, slider]) node.setAttribute("data-lm-suppress-shortcuts", "true");
+  first.addEventListener("click", () => go(0));
+  end.addEventListener("click", () => go(record.last));
+  play.addEventListener("click", toggle);
+  slider.addEventListener("input", () => go(+slider.value));
+
+  function fit() {
+    if (!box.clientWidth) return;
+    drawn = box.clientWidth;
+    for (const each of panels) each.layout?.(each.svg.getBoundingClientRect().width);
+    show(now);
+  }
+  const watch = new ResizeObserver(() => { if (box.clientWidth !== drawn) fit(); });
+  watch.observe(box);
+
+  function update(next) {
+    stop();
+    record = next;
+    root.setAttribute("aria-label", record.title || "Steps of an inference");
+    title.textContent = record.title;
+    title.hidden = !record.title;
+    slider.max = record.last;
+    now = Math.min(now, record.last);
+    box.replaceChildren();
+    panels = PANELS[record.kind](box, record, go);
+    for (const each of panels) each.layout?.(each.svg.getBoundingClientRect().width || 320);
+    drawn = box.clientWidth;
+    show(now);
+  }
+  update(record);
+  return {
+    root,
+    update,
+    say(text) { note.textContent = text; note.hidden = !text; },
+    busy(yes) { root.setAttribute("aria-busy", yes); },
+    destroy() { stop(); watch.disconnect(); root.remove(); },
+  };
+}
+
+// ---- the door for a page: hosts with this key that stand there and are not mounted yet ----
+
+export async function mount(key) {
+  for (let tries = 0; tries < 20; tries++) {
+    const hosts = document.querySelectorAll(`[data-gbi-key="${key}"]:not([data-gbi-mounted])`);
+    if (hosts.length) return Promise.all(Array.from(hosts, raise));
+    if (document.querySelector(`[data-gbi-key="${key}"]`)) return null;
+    await new Promise((then) => setTimeout(then, 100));
+  }
+  return null;
+}
+
+async function raise(host) {
+  host.setAttribute("data-gbi-mounted", "");
+  const fallback = host.querySelector(".gbi-fallback");
+  try {
+    const { header, data } = JSON.parse(host.querySelector('script[type="application/json"]').textContent);
+    const record = await decode(header, Uint8Array.from(atob(data), (c) => c.charCodeAt(0)));
+    const space = make("div");
+    fallback.after(space);
+    view(space, record);
+    fallback.hidden = true;
+  } catch (error) {
+    make("p", {}, fallback, `This browser could not open the scrubber (${error.message}). A newer one can.`);
+  }
+}
+
+// ---- the door for anywidget ----
+
+async function render({ model, el }) {
+  let shown = null;
+  let turn = 0;
+  async function paint() {
+    const mine = (turn += 1);
+    const record = await decode(model.get("header"), model.get("data"));
+    if (mine !== turn) return;
+    if (shown) shown.update(record);
+    else shown = view(el, record);
+    say();
+  }
+  const say = () => { shown?.say(model.get("message")); shown?.busy(model.get("busy")); };
+  model.on("change:header change:data", paint);
+  model.on("change:message change:busy", say);
+  await paint();
+  const undress = dress(el);
+  return () => { model.off("change:header change:data", paint); model.off("change:message change:busy", say); undress(); shown.destroy(); };
+}
+
+// The controls beside the view are ipywidgets: name their slider handles, and keep the page's shortcuts off them.
+function dress(el) {
+  let box = null;
+  const keys = (event) => { if (!event.ctrlKey && !event.metaKey && event.key !== "Tab") event.stopPropagation(); };
+  const touch = () => {
+    for (const node of box.querySelectorAll("input, select, button, [tabindex], [contenteditable]")) {
+      node.setAttribute("data-lm-suppress-shortcuts", "true");
+      const name = node.closest(".widget-inline-hbox")?.querySelector("label")?.textContent;
+      if (name && !node.matches("select")) node.setAttribute("aria-label", name);
+    }
+  };
+  const late = new MutationObserver(touch);
+  const seen = new ResizeObserver(() => {
+    box = el.closest(".gbi-live")?.querySelector(".gbi-controls");
+    if (!box) return;
+    seen.disconnect();
+    box.addEventListener("keydown", keys);
+    late.observe(box, { childList: true, subtree: true });
+    touch();
+  });
+  seen.observe(el);
+  return () => { seen.disconnect(); late.disconnect(); box?.removeEventListener("keydown", keys); };
+}
+
+export default { render };
