@@ -145,24 +145,26 @@ class _ThisPython(KernelSpecManager):
 
 
 @contextlib.contextmanager
-def environment(changes: dict[str, str | None] | None = None) -> Iterator[dict[str, str]]:
-    """Environment variables for a headless kernel: those here, ``changes`` (None takes one away), no progress bars.
+def environment(*, plain: bool = False) -> Iterator[dict[str, str]]:
+    """Environment variables for a headless kernel: no progress bars; with ``plain``, the state of a fresh clone.
 
-    IPython's settings come from a temporary folder, so that neither the user's own settings nor a bar that appears only
-    on a slow machine can change an output.
+    IPython's settings (and, if plain, the data cache) are in a temporary folder, so that neither the user's settings
+    nor a bar that appears only on a slow machine changes an output.
     """
     with tempfile.TemporaryDirectory(prefix="gbi-") as folder:
         startup = Path(folder) / "profile_default" / "startup"
         startup.mkdir(parents=True)
         (startup / "00-no-bars.py").write_text(NO_BARS)
-        merged: dict[str, str | None] = {**os.environ, **(changes or {}), "IPYTHONDIR": folder}
+        merged: dict[str, str | None] = {**os.environ, "IPYTHONDIR": folder}
+        if plain:
+            merged |= {**PLAIN, "GBI_CACHE_DIR": str(Path(folder) / "cache")}
         yield {name: value for name, value in merged.items() if value is not None}
 
 
-def execute(path: Path, changes: dict[str, str | None] | None = None) -> Execution:
+def execute(path: Path, *, plain: bool = False) -> Execution:
     """Execute a notebook headless in a fresh kernel, up to its first failing cell.
 
-    ``changes`` go to :func:`environment`. A failure is told in ``.failure``, not raised.
+    ``plain`` goes to :func:`environment`. A failure is told in ``.failure``, not raised.
     """
     notebook = read(path)
     for cell in notebook.cells:
@@ -178,7 +180,7 @@ def execute(path: Path, changes: dict[str, str | None] | None = None) -> Executi
         resources={"metadata": {"path": str(path.resolve().parent)}},
     )
     started = time.perf_counter()
-    with environment(changes) as variables, client.setup_kernel(env=variables):
+    with environment(plain=plain) as variables, client.setup_kernel(env=variables):
         failure = _execute_cells(client, path)
         seconds = time.perf_counter() - started
         peak = 0.0 if failure else _peak_mb(client)
@@ -242,7 +244,7 @@ def store(path: Path) -> Execution:
 
     Raises ``ValueError`` when an output would carry an error, or a path of this machine.
     """
-    execution = execute(path, PLAIN)
+    execution = execute(path, plain=True)
     if execution.failure:
         return execution
     _clean(execution.notebook)
