@@ -128,3 +128,24 @@ def training(record: TrainingRecord, *, ylabel: str = "loss (nats)", smooth: int
     fig, ax = new(6.0, 2.6)
     lines(ax, np.arange(len(curve)) + width, {"loss": curve}, xlabel="training step", ylabel=ylabel)
     return fig
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
+    """Display a table with a caption, its first column as row headers; plain text where HTML is not shown."""
+    from IPython.display import display
+
+    head = "".join(f'<th scope="col" style="text-align:left">{html.escape(cell)}</th>' for cell in header)
+    body = "".join(_table_row(row) for row in rows)
+    markup = (
+        f'<table><caption style="text-align:left;font-weight:bold">{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in (header, *rows)]
+    display({"text/html": markup, "text/plain": "\n".join([caption, *lines])}, raw=True)
+
+
+def _table_row(row: Sequence[str]) -> str:
+    first, *others = (html.escape(cell) for cell in row)
+    cells = "".join(f'<td style="text-align:left">{cell}</td>' for cell in others)
+    return f'<tr><th scope="row" style="text-align:left;font-weight:normal">{first}</th>{cells}</tr>'
