@@ -53,7 +53,7 @@ def fetch_packages(root: Path) -> None:
 
 
 def slice_of(spec: ImageSet, raw: Path) -> dict[str, np.ndarray]:
-    """The arrays of a slice: by split, ``x`` (N, 28, 28) uint8, ``y`` (N,) uint8 and ``index`` (N,) into the full set."""
+    """The arrays of a slice, by split: ``x`` (N, 28, 28) and ``y`` (N,) uint8, ``index`` (N,) into the full set."""
     train_x, train_y, test_x, test_y = (read_idx(raw / name) for name in FILES)
     arrays: dict[str, np.ndarray] = {}
     for name, index in splits(train_y, test_y).items():
@@ -68,7 +68,7 @@ def slice_of(spec: ImageSet, raw: Path) -> dict[str, np.ndarray]:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write ``arrays`` as ``np.savez_compressed`` would, but without the time of day, so that equal arrays are equal files."""
+    """Write ``arrays`` as ``np.savez_compressed`` would, but undated, so that equal arrays make equal files."""
     with part_file(path) as part, zipfile.ZipFile(part, "w") as archive:
         for name, array in arrays.items():
             stream = io.BytesIO()
@@ -79,7 +79,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
 
 
 def make(root: Path, to: Path) -> list[Path]:
-    """Write the slice of each set under ``root`` to ``to``; return the files. Raises :class:`DataError` without a set."""
+    """Write the slice of each set under ``root`` to ``to``; return the files. Raises ``DataError`` if one lacks."""
     written = []
     for spec in SETS:
         raw = present(root, spec)

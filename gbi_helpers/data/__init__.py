@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from gbi_helpers.data.image_files import torchvision
 from gbi_helpers.data.images import ImageData, Images, load_fashion_mnist, load_mnist
+from gbi_helpers.data.listing import DataSet, catalogue, fetch
 from gbi_helpers.data.store import DataError, add_asset, load_asset
 
 __all__ = [
     "DataError",
+    "DataSet",
     "ImageData",
     "Images",
     "add_asset",
+    "catalogue",
+    "fetch",
     "load_asset",
     "load_fashion_mnist",
     "load_mnist",

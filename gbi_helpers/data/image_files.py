@@ -40,6 +40,7 @@ class ImageSet:
     licence: str
     digests: tuple[str, ...]  # SHA-256 of the unpacked files, in the order of FILES
     shipped: dict[str, int]  # images in the slice, by split
+    total: int = 70_000
 
     @property
     def asset(self) -> str:
@@ -79,18 +80,28 @@ SETS = (MNIST, FASHION_MNIST)
 
 
 def find(spec: ImageSet) -> tuple[str, Path | None]:
-    """Where the whole set lies: (place, folder), or ("", None). A damaged copy in the cache is set aside."""
+    """Where the whole set lies, (place, folder), or ("", None). Raises :class:`DataError` on damage in GBI_DATA_DIR."""
     if folder := present(data_dir(), spec):
         return "from GBI_DATA_DIR", folder
+    folder = cached(spec)
+    return ("from the cache", folder) if folder else ("", None)
+
+
+def cached(spec: ImageSet) -> Path | None:
+    """The set's folder in the cache, or None. A damaged copy is set aside, with a warning, so it is fetched anew."""
     try:
-        return "from the cache", present(cache_dir(), spec)
-    except DataError as error:
-        with contextlib.suppress(OSError):
-            aside = cache_dir() / f"{spec.folder}.damaged"
-            shutil.rmtree(aside, ignore_errors=True)
-            (cache_dir() / spec.folder).rename(aside)
-        warnings.warn(f"The cached {spec.name} was set aside. {error}", stacklevel=4)
-        return "", None
+        return present(cache_dir(), spec)
+    except DataError:
+        damaged = cache_dir() / spec.folder
+    aside = damaged.with_name(f"{spec.folder}.damaged")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        damaged.rename(aside)
+        done = f"moved to {aside}, which can be deleted"
+    except OSError:
+        done = f"left alone; delete {damaged}"
+    warnings.warn(f"{spec.name} in the cache is damaged or incomplete, so it is not used but {done}.", stacklevel=4)
+    return None
 
 
 def data_dir() -> Path | None:
@@ -105,8 +116,8 @@ def data_dir() -> Path | None:
 
 
 def present(root: Path | None, spec: ImageSet) -> Path | None:
-    """The folder of the set's four files under ``root``, None if none is there. Raises :class:`DataError` if damaged."""
-    if root is None or not any((root / spec.folder / "raw" / name).exists() for name in FILES):
+    """Folder of the set's four files under ``root``, None if none is there. Raises :class:`DataError` if damaged."""
+    if root is None or not any(os.path.exists(root / spec.folder / "raw" / name) for name in FILES):
         return None
     for name, digest in zip(FILES, spec.digests, strict=True):
         checked(root / spec.folder / "raw" / name, digest)

@@ -103,7 +103,7 @@ def _load(spec: ImageSet, size: str | None) -> ImageData:
         except DataError as error:
             warnings.warn(f"Not all of {spec.name} is at hand, so the shipped slice is used. {error}", stacklevel=3)
     if folder is None:
-        return _shipped(spec, f", as all {spec.name} could not be had" if size == "full" else "")
+        return _shipped(spec, f" (all of {spec.name} was asked for, but could not be had)" if size == "full" else "")
     return _from_folder(spec, folder, size, place)
 
 
@@ -145,7 +145,7 @@ def _from_folder(spec: ImageSet, folder: Path, size: str, place: str) -> ImageDa
             index = index if size == "full" else index[: spec.shipped[name]]
             parts[name] = _images(x[index], y[index])
     share = "all" if size == "full" else f"{sum(spec.shipped.values()):,} of its"
-    return _data(spec, f"{spec.name}, {share} {len(train_y) + len(test_y):,} images, {place}", parts)
+    return _data(spec, f"{spec.name}, {share} {spec.total:,} images, {place}", parts)
 
 
 def _shipped(spec: ImageSet, why: str) -> ImageData:

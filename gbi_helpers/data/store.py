@@ -12,7 +12,6 @@ import http.client
 import json
 import os
 import queue
-import socket
 import sys
 import tempfile
 import threading
@@ -29,7 +28,7 @@ from gbi_helpers.runtime import part_file
 
 ASSETS = Path(__file__).parents[1] / "assets"
 MANIFEST = "manifest.json"
-NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, socket.gaierror)
+NETWORK_ERRORS = (OSError, http.client.HTTPException)  # URLError, time-outs and TLS errors are OSErrors
 
 
 class DataError(RuntimeError):
@@ -46,7 +45,7 @@ def offline() -> bool:
 
 
 def cache_dir() -> Path:
-    """The user's cache folder: ``GBI_CACHE_DIR``, or ``gbi`` in the place this system keeps caches. Not created here."""
+    """The user's cache folder: ``GBI_CACHE_DIR``, or ``gbi`` where this system keeps caches. Not created here."""
     named = os.environ.get("GBI_CACHE_DIR")
     if named:
         return Path(named).expanduser()
@@ -91,7 +90,7 @@ def sha256(path: Path) -> str:
 
 
 def checked(path: Path, digest: str) -> Path:
-    """``path``, once its SHA-256 is found to be ``digest``. Raises :class:`DataError` if it is not, or cannot be read."""
+    """``path``, once its SHA-256 is found to be ``digest``; raises :class:`DataError` if it is not."""
     try:
         same = sha256(path) == digest
     except OSError as error:
@@ -123,7 +122,7 @@ def _answers(url: str, seconds: float) -> bool:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
     except urllib.error.HTTPError:
         return True  # an error page is an answer too: a server is there
-    except (OSError, http.client.HTTPException, ValueError):
+    except NETWORK_ERRORS:
         return False
     return True
 
@@ -142,6 +141,8 @@ def download(url: str, path: Path, digest: str, tries: int = 3, timeout: float =
             path.unlink()
     if offline():
         raise DataError(f"{path.name} is not here and GBI_OFFLINE is set: unset GBI_OFFLINE, or put it at {path}.")
+    if not reachable([url], timeout):
+        raise DataError(f"{path.name} is not here and {url} cannot be reached: check the network and try again.")
     for attempt in range(tries):
         time.sleep(pause * 2 ** (attempt - 1) if attempt else 0)
         try:
@@ -151,14 +152,18 @@ def download(url: str, path: Path, digest: str, tries: int = 3, timeout: float =
         except _TryAgainError as error:
             problem: Exception = error
         except OSError as error:
-            raise DataError(f"{error.strerror or error} (GBI_CACHE_DIR chooses the folder.)") from error
+            cause = error.__cause__ or error
+            raise DataError(
+                f"{path.name} cannot be written to {path.parent} ({getattr(cause, 'strerror', None) or cause}): free "
+                "some space, or set GBI_CACHE_DIR to another folder."
+            ) from error
     raise DataError(
         f"{path.name} could not be downloaded from {url} in {tries} tries ({problem}): check the network and try again."
     ) from problem
 
 
 def _fetch(url: str, part: Path, digest: str, timeout: float) -> None:
-    """One try: write what ``url`` sends to ``part``. Network trouble is ``_TryAgainError``, disk trouble ``OSError``."""
+    """One try at writing what ``url`` sends. Network trouble is ``_TryAgainError``, disk trouble ``OSError``."""
     seen = hashlib.sha256()
     with _opened(url, timeout) as response, part.open("wb") as stream:
         total = int(response.headers.get("Content-Length") or 0)
@@ -183,7 +188,7 @@ def _opened(url: str, timeout: float) -> Any:
 def _read(response: IO[bytes]) -> bytes:
     try:
         return response.read(1 << 16)
-    except (*NETWORK_ERRORS, OSError) as error:
+    except NETWORK_ERRORS as error:
         raise _TryAgainError(str(error) or type(error).__name__) from error
 
 

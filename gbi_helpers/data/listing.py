@@ -1,0 +1,90 @@
+"""What data there is: a row for each set, and fetching a real set by its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gbi_helpers import runtime
+from gbi_helpers.data.image_files import SETS, ImageSet, cached, data_dir, fetch_images, present
+from gbi_helpers.data.store import DataError, cache_dir, load_asset, offline
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A row of the catalogue.
+
+    ``key``: the name to fetch it by; ``found``: every place that has it; ``bytes``: its size there, in all;
+    ``checksum``: "ok", or "wrong" where a copy is damaged, and then ``problem`` is a sentence that says what to do;
+    ``uses``: what a notebook would get in this profile.
+    """
+
+    name: str
+    key: str
+    found: str
+    bytes: int
+    checksum: str
+    licence: str
+    uses: str
+    problem: str = ""
+
+
+def catalogue() -> list[DataSet]:
+    """One row for each data set. Only looks: nothing is fetched, moved or deleted."""
+    return [_row(spec) for spec in SETS]
+
+
+def fetch(name: str) -> Path:
+    """Fetch the real set of this name ("mnist", "fashion-mnist") into the cache, unless it is there; its folder.
+
+    Raises :class:`DataError` for another name, or when it cannot be fetched.
+    """
+    for spec in SETS:
+        if name.lower() in (spec.key, spec.name.lower()):
+            return cached(spec) or fetch_images(spec)
+    raise DataError(f"There is no data set '{name}': choose one of {', '.join(spec.key for spec in SETS)}.")
+
+
+def _row(spec: ImageSet) -> DataSet:
+    places: list[str] = []
+    problems: dict[str, str] = {}
+    size = 0
+    for place, look in _PLACES.items():
+        try:
+            found = look(spec)
+        except DataError as error:
+            problems[place] = str(error)
+        else:
+            if found:
+                places.append(place)
+                files = found.iterdir() if found.is_dir() else [found]
+                size += sum(file.stat().st_size for file in files)
+    return DataSet(
+        spec.name,
+        spec.key,
+        ", ".join(places) or "not here",
+        size,
+        "wrong" if problems else "ok",
+        spec.licence,
+        "nothing, until that is mended" if "GBI_DATA_DIR" in problems or not places else _uses(spec, places),
+        " ".join(problems.values()),
+    )
+
+
+_PLACES = {
+    "GBI_DATA_DIR": lambda spec: present(data_dir(), spec),
+    "cache": lambda spec: present(cache_dir(), spec),
+    "shipped slice": lambda spec: load_asset(spec.asset),
+}
+
+
+def _uses(spec: ImageSet, places: list[str]) -> str:
+    shipped = f"{sum(spec.shipped.values()):,} images"
+    place = next((place for place in places if place != "shipped slice"), "")
+    if runtime.profile() == "quick":
+        return f"{shipped}, from {place or 'the shipped slice'}"
+    if place:
+        return f"all {spec.total:,} images, from {place}"
+    if offline():
+        return f"the shipped {shipped}, since GBI_OFFLINE is set"
+    return f"all {spec.total:,} images, downloaded at first use (the shipped {shipped} without a network)"
