@@ -116,19 +116,35 @@ def _check_names(model: Any, names: Sequence[str]) -> None:
 
 
 def _measure(model: Any, images: Tensor, readout: Readout, chunk: int) -> Measured:
-    parts, passes, ratios = [], Passes(model.decoder), []
-    blank = torch.zeros(chunk, model.n_tasks, device=images.device)
+    parts, ratios, passes = [], [], Passes(model.decoder)
     for x in images.split(chunk):
-        started = time.perf_counter()
-        with torch.no_grad():
-            model.nll(model(x, blank[: len(x)]), x)
-        middle = time.perf_counter()
+        forward, _ = timed(_plain_forward, model, x)
         with passes:
-            parts.append(readout(model, x))
-        ratios.append((time.perf_counter() - middle) / (middle - started))
-    n_chunks = len(parts)
-    posterior = Posterior(torch.cat([p.log_q for p in parts]), torch.cat([p.loss for p in parts]), _grads(parts))
-    return Measured(posterior, passes.forwards // n_chunks, passes.backwards // n_chunks, median(ratios))
+            seconds, posterior = timed(readout, model, x)
+        parts.append(posterior)
+        ratios.append(seconds / forward)
+    whole = Posterior(torch.cat([p.log_q for p in parts]), torch.cat([p.loss for p in parts]), _grads(parts))
+    return Measured(whole, passes.forwards // len(parts), passes.backwards // len(parts), median(ratios))
+
+
+def relative_time(model: nn.Module, other: Any, images: Tensor, chunk: int = 250) -> float:
+    """Seconds of one call of ``model`` over those of a forward of the generative model ``other``, median of chunks."""
+    with torch.no_grad():
+        return median(timed(model, x)[0] / timed(_plain_forward, other, x)[0] for x in images.split(chunk))
+
+
+def timed(call: Callable[..., Any], *args: Any) -> tuple[float, Any]:
+    """Seconds that ``call(*args)`` takes, and what it returns."""
+    started = time.perf_counter()
+    answer = call(*args)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started, answer
+
+
+@torch.no_grad()
+def _plain_forward(model: Any, x: Tensor) -> Tensor:
+    return model.nll(model(x, _start(model, x)), x)
 
 
 def _grads(parts: Sequence[Posterior]) -> Tensor | None:

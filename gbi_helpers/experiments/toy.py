@@ -1,0 +1,162 @@
+"""Train the toy networks, all seeds in one pass, and what notebooks 02 and 03 show of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gbi_helpers.data.toy import Stream, random_z, shuffled_z, steady_windows, switching_stream
+from gbi_helpers.metrics import by_block, excess_error
+from gbi_helpers.models.toy import Gates, ToyLSTM, Variant
+from gbi_helpers.modularity import overlap, shared_ratio, task_variance
+from gbi_helpers.records import ModulesRecord, TrainingRecord
+from gbi_helpers.training import fit
+
+WINDOW = 5
+# The networks of notebook 02, by the name in its legend: variant, gates, and what they are told as Z.
+NETWORKS: dict[str, dict[str, Any]] = {
+    "LSTM": {"variant": "lstm"},
+    "GBI post": {"variant": "post"},
+    "GBI post, learned gates": {"variant": "post", "gates": "learned"},
+    "GBI recurrent": {"variant": "rec"},
+    "GBI recurrent, learned gates": {"variant": "rec", "gates": "learned"},
+    "GBI concat": {"variant": "concat"},
+    "GBI add": {"variant": "add"},
+    "LSTM, idle inputs": {"variant": "idle"},
+    "random Z per block": {"variant": "post", "told": "random block"},
+    "random Z per step": {"variant": "post", "told": "random step"},
+    "shuffled Z": {"variant": "post", "told": "shuffled"},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """S networks trained on S streams. ``online.curves``, (steps, S), of predictions made before each update:
+
+    "excess" and "squared" error, and "absolute" error; ``modules`` is None without frames.
+    """
+
+    model: ToyLSTM
+    stream: Stream
+    online: TrainingRecord
+    modules: ModulesRecord | None = None
+
+    def blocks(self, curve: str = "excess") -> Tensor:
+        """Means (blocks, S) of a curve over the blocks of the stream."""
+        return by_block(self.online.curves[curve], self.stream.block, WINDOW)
+
+
+def train(
+    stream: Stream,
+    variant: Variant = "lstm",
+    gates: Gates = "fixed",
+    *,
+    told: str | Tensor = "true",
+    lr: float = 3e-3,
+    schedule: str = "constant",
+    frames: int = 0,
+    **sizes: Any,
+) -> Run:
+    """One pass through the stream: an Adam update per new sample, on the squared error of the last five predictions.
+
+    ``told``: the Z given in training, "true", "random block", "random step", "shuffled", or a tensor (S, N, K); idle
+    inputs are always told 1/K. ``frames``: how many times to look at the units on the way (first and last step
+    included). ``sizes``: further arguments of :class:`~gbi_helpers.models.toy.ToyLSTM`. Weights of seed s start the
+    same for every variant where their shapes agree.
+    """
+    model = ToyLSTM(stream.seeds, variant, gates, n_tasks=stream.n_contexts, size=stream.x.shape[2], **sizes)
+    x, z = stream.x, _told(stream, variant, told)
+    steps = x.shape[1] - WINDOW
+    predictions: list[Tensor] = []
+
+    def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
+        end = step + WINDOW
+        return x[:, step:end], x[:, step + 1 : end + 1], z[:, step + 1 : end + 1]
+
+    def loss(batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        history, targets, task = batch
+        predicted = model(history, task)
+        predictions.append(predicted[:, -1].detach())
+        return (predicted - targets).square().mean((1, 2)).sum()  # a sum, so that no seed touches another's gradient
+
+    watch = _Frames(model, stream, steps, frames) if frames else None
+    record = fit(
+        model, loss, batch, steps=steps, lr=lr, schedule=schedule, warm_up=0, batch_size=1, watch=watch,
+        desc=f"{len(stream.seeds)} x {variant}", optimizer=functools.partial(torch.optim.Adam, fused=True),
+    )  # fmt: skip
+    seen = record.curves
+    online = dataclasses.replace(record, curves=_errors(torch.stack(predictions), stream))
+    return Run(model, stream, online, watch.record(seen) if watch else None)
+
+
+def _told(stream: Stream, variant: str, told: str | Tensor) -> Tensor:
+    """Z (S, N, K) for training."""
+    if variant == "idle":
+        return torch.full_like(stream.z, 1 / stream.n_contexts)
+    if isinstance(told, Tensor):
+        return told
+    if told not in ("true", "random block", "random step", "shuffled"):
+        raise ValueError(f"told is '{told}': choose 'true', 'random block', 'random step' or 'shuffled'.")
+    if told == "true":
+        return stream.z
+    return shuffled_z(stream) if told == "shuffled" else random_z(stream, 1 if told == "random step" else stream.block)
+
+
+def _errors(predictions: Tensor, stream: Stream) -> dict[str, Tensor]:
+    """Curves (steps, S) from predictions (steps, S, D) of the samples from number WINDOW on."""
+    sample, mean = (v[:, WINDOW:].transpose(0, 1) for v in (stream.x, stream.true_mean))
+    return {
+        "excess": excess_error(predictions, mean),
+        "squared": excess_error(predictions, sample),
+        "absolute": (predictions - sample).abs().mean(-1),
+    }
+
+
+# ---------------------------------------------------------------- units and tasks
+
+
+def drive(model: ToyLSTM, windows: Tensor, z: Tensor | None = None) -> Tensor:
+    """How much each unit moves the output, (S, H): mean |h * w_out| over windows (rows, T, D) shown to every seed.
+
+    ``z`` (K,): the task abstraction told; 1/K if None.
+    """
+    rows = windows.repeat(model.n_seeds, 1, 1)
+    with torch.no_grad():
+        h = model.hidden(rows, None if z is None else z.expand(len(rows), -1))
+    mean = h.abs().unflatten(0, (model.n_seeds, -1)).mean((1, 2))
+    return mean * model.weight_out.detach().norm(dim=1)
+
+
+def drives(model: ToyLSTM, windows: Tensor, same: bool = False) -> Tensor:
+    """The drive (S, K, H) in each task: its own windows (K, rows, T, D) with its own Z; ``same``: all windows."""
+    tasks = torch.eye(model.n_tasks)
+    return torch.stack([drive(model, windows.flatten(0, 1) if same else windows[k], tasks[k]) for k in range(len(tasks))], 1)
+
+
+class _Frames:
+    """Looks at the units at some steps of training; ``fit`` calls it at every one."""
+
+    def __init__(self, model: ToyLSTM, stream: Stream, steps: int, frames: int, rows: int = 32):
+        self.model = model
+        self.windows = steady_windows(stream.means, stream.sd, rows, WINDOW)
+        self.at = set(torch.linspace(0, steps, frames).long().tolist())
+
+    def __call__(self, step: int) -> dict[str, Any]:
+        if step not in self.at:
+            return {}
+        seen = {"step": torch.tensor(step), "activation": drives(self.model, self.windows)}
+        seen["z_only"] = drives(self.model, self.windows, same=True) if self.model.uses_z else seen["activation"]
+        return seen | ({"gate": self.model.gate.detach()} if self.model.variant in ("post", "rec") else {})
+
+    def record(self, seen: dict[str, Tensor]) -> ModulesRecord:
+        curves = {
+            "overlap": overlap(seen["activation"]),
+            "shared ratio": shared_ratio(seen["activation"]),
+            "z-only overlap": overlap(seen["z_only"]),
+        }
+        return ModulesRecord(**seen, curves=curves, facts={"variant": self.model.variant})

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from gbi_helpers import metrics
+
+
+def test_summary_is_students_interval():
+    values = [81.5, 83.4, 87.3, 80.0, 85.0]
+    summary = metrics.summarise(values)
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
+    assert (summary.low, summary.high) == pytest.approx((low, high))
+    assert (summary.mean, summary.sd, summary.n) == (
+        pytest.approx(np.mean(values)),
+        pytest.approx(np.std(values, ddof=1)),
+        5,
+    )
+    assert str(summary) == "83.4 ± 2.9"
+
+
+def test_one_seed_has_no_interval_and_none_is_an_error():
+    assert math.isnan(metrics.summarise([3.0]).half_width)
+    with pytest.raises(ValueError, match="one number per seed"):
+        metrics.summarise([])
+
+
+def test_accuracy_and_agreement_in_percent():
+    assert metrics.accuracy(torch.tensor([1, 2, 3, 3]), torch.tensor([1, 2, 3, 4])) == 75
+    q, p = torch.eye(4), torch.eye(4)[[0, 1, 2, 0]]
+    assert metrics.agreement(q, p) == 75
+    with pytest.raises(ValueError, match="one for each"):
+        metrics.accuracy(torch.zeros(3), torch.zeros(4))
+
+
+def test_calibration_error_of_a_calibrated_and_an_overconfident_answer():
+    generator = torch.Generator().manual_seed(0)
+    confidence = 0.5 + 0.5 * torch.rand(100_000, generator=generator)
+    q = torch.stack([confidence, 1 - confidence], 1)
+    labels = (torch.rand(100_000, generator=generator) > confidence).long()
+    assert metrics.calibration_error(q, labels) < 1
+    sure = torch.tensor([[1.0, 0.0]]).expand(1000, 2)
+    half = torch.arange(1000) % 2
+    assert metrics.calibration_error(sure, half) == pytest.approx(50)
+
+
+def test_kl_against_torch_and_with_zero_probability():
+    p, q = (torch.log_softmax(torch.randn(5, 4), 1) for _ in range(2))
+    expected = torch.nn.functional.kl_div(q, p, log_target=True, reduction="batchmean")
+    assert metrics.kl(p, q) == pytest.approx(float(expected), rel=1e-5)
+    assert metrics.kl(p, p) == pytest.approx(0, abs=1e-12)
+    certain = torch.tensor([[0.0, -math.inf]])
+    assert metrics.kl(certain, torch.log(torch.tensor([[0.5, 0.5]]))) == pytest.approx(math.log(2))
+
+
+def test_correlation_is_pearsons_mean():
+    a, b = torch.randn(6, 10), torch.randn(6, 10)
+    assert metrics.correlation(a, b) == pytest.approx(
+        np.mean([np.corrcoef(x, y)[0, 1] for x, y in zip(a, b, strict=True)]), abs=1e-5
+    )
+    assert metrics.correlation(a, 3 * a + 2) == pytest.approx(1, abs=1e-6)
+
+
+def test_fitted_step_size_finds_the_scale_that_made_the_labels():
+    generator = torch.Generator().manual_seed(0)
+    score = torch.randn(20_000, 5, generator=generator)
+    labels = torch.multinomial(torch.softmax(0.3 * score, 1), 1, generator=generator).squeeze(1)
+    assert metrics.fitted_step_size(score, labels) == pytest.approx(0.3, rel=0.1)
+
+
+def test_negative_log_score():
+    log_q = torch.log(torch.tensor([[0.5, 0.5], [0.1, 0.9]]))
+    assert metrics.negative_log_score(log_q, torch.tensor([0, 0])) == pytest.approx(
+        -(math.log(0.5) + math.log(0.1)) / 2
+    )

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gbi_helpers.training import fit, load_checkpoint, run_facts, save_checkpoint
+
+X = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+Y = X @ torch.tensor([[1.0], [-2.0], [0.5], [0.0]]) + 1
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1), nn.ReLU(), nn.Linear(8, 1))
+
+
+def squared(model):
+    return lambda batch: functional.mse_loss(model(batch[0]), batch[1])
+
+
+OPTIONS = {"epochs": 8, "batch_size": 20, "lr": 1e-2, "average": 0.9, "warm_up": 5}
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_it_learns_and_records_each_step():
+    model = nn.Linear(4, 1)
+    record = fit(model, squared(model), (X, Y), epochs=60, batch_size=20, lr=5e-2)
+    assert record.loss.shape == (600,)
+    assert record.loss[-20:].mean() < 0.01 < record.loss[:20].mean()
+    assert record.facts["steps"] == 600
+
+
+def test_same_seed_same_weights_other_seed_others():
+    first, second, third = network(), network(), network()
+    for model, seed in ((first, 1), (second, 1), (third, 2)):
+        fit(model, squared(model), (X, Y), seed=seed, **OPTIONS)
+    assert torch.equal(weights(first), weights(second))
+    assert not torch.equal(weights(first), weights(third))
+
+
+def test_callers_random_state_is_left_alone():
+    model = nn.Linear(4, 1)
+    state = torch.get_rng_state()
+    fit(model, squared(model), (X, Y), epochs=1, batch_size=20)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [3, 33, 79])
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path, stop_at):
+    def watch(step):
+        return {"step": step}
+
+    whole = network()
+    expected = fit(whole, squared(whole), (X, Y), watch=watch, **OPTIONS)
+
+    broken, calls = network(), 0
+
+    def failing(batch):
+        nonlocal calls
+        calls += 1
+        if calls > stop_at:
+            raise StopError
+        return squared(broken)(batch)
+
+    path = tmp_path / "run.pt"
+    with pytest.raises(StopError):
+        fit(broken, failing, (X, Y), watch=watch, resume=path, save_every=0, **OPTIONS)
+    assert path.exists()
+    assert list(tmp_path.iterdir()) == [path]  # no part file left
+
+    again = network()  # a fresh process starts from fresh weights
+    torch.manual_seed(123)
+    record = fit(again, squared(again), (X, Y), watch=watch, resume=path, save_every=0, **OPTIONS)
+    assert torch.equal(weights(again), weights(whole))
+    assert torch.equal(record.loss, expected.loss)
+    assert torch.equal(record.curves["step"], expected.curves["step"])
+    assert not path.exists()
+
+
+def test_resume_file_of_another_run_or_damaged_is_named(tmp_path):
+    path, model = tmp_path / "run.pt", network()
+
+    def stop(batch):
+        if len(seen) > 2:
+            raise StopError
+        seen.append(1)
+        return squared(model)(batch)
+
+    seen: list[int] = []
+    with pytest.raises(StopError):
+        fit(model, stop, (X, Y), resume=path, save_every=0, **OPTIONS)
+    other = nn.Linear(4, 1)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        fit(other, squared(other), (X, Y), resume=path, **OPTIONS)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="delete it"):
+        fit(model, squared(model), (X, Y), resume=path, **OPTIONS)
+
+
+def test_nan_loss_stops_with_the_step_named():
+    model = nn.Linear(4, 1)
+    with pytest.raises(FloatingPointError, match=r"step 0.*Lower lr"):
+        fit(model, lambda batch: model(batch[0]).sum() * float("nan"), (X, Y), epochs=1, batch_size=20)
+
+
+def test_loss_must_be_one_number():
+    model = nn.Linear(4, 1)
+    with pytest.raises(ValueError, match="one number"):
+        fit(model, lambda batch: model(batch[0]).squeeze(1), (X, Y), epochs=1, batch_size=20)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ((X, Y[:5]), {"epochs": 1, "batch_size": 5}, "one length"),
+        ((X, Y), {"epochs": 1, "batch_size": 500}, "at least batch_size"),
+        ((X, Y), {"batch_size": 20}, "either steps"),
+        ((X, Y), {"epochs": 1, "steps": 1, "batch_size": 20}, "either steps"),
+        (lambda step: (X, Y), {"epochs": 1}, "steps="),
+        ((X, Y), {"epochs": 1, "batch_size": 20, "schedule": "linear"}, "'cosine' or 'constant'"),
+    ],
+)
+def test_bad_input_gets_a_clear_sentence(data, options, message):
+    model = nn.Linear(4, 1)
+    with pytest.raises(ValueError, match=message):
+        fit(model, squared(model), data, **options)
+
+
+def test_every_sample_is_seen_once_an_epoch():
+    seen, model = [], nn.Linear(1, 1)
+
+    def loss(batch):
+        seen.append(batch[0])
+        return model(batch[0]).square().mean()
+
+    fit(model, loss, (torch.arange(20.0)[:, None],), epochs=2, batch_size=5)
+    for epoch in (seen[:4], seen[4:]):
+        assert sorted(torch.cat(epoch).flatten().tolist()) == list(range(20))
+    assert not torch.equal(seen[0], seen[4])
+
+
+def test_batches_may_come_from_a_function_of_the_step():
+    seen, model = [], nn.Linear(4, 1)
+    fit(model, squared(model), lambda step: seen.append(step) or (X[:5], Y[:5]), steps=7)
+    assert seen == list(range(7))
+
+
+def test_parameters_progress_and_watch():
+    parameter, shares = nn.Parameter(torch.tensor(3.0)), []
+
+    def loss(batch, done):
+        shares.append(done)
+        return parameter.square()
+
+    record = fit(
+        [parameter], loss, lambda step: None, steps=10, lr=0.1, progress=True, watch=lambda s: {"p": parameter.detach()}
+    )
+    assert shares == [step / 10 for step in range(10)]
+    assert record.curves["p"].shape == (11,)
+    assert record.curves["p"][0] == 3 > record.curves["p"][-1]
+
+
+def test_cosine_schedule_ends_at_zero_and_constant_does_not():
+    for schedule, still in (("cosine", True), ("constant", False)):
+        parameter = nn.Parameter(torch.tensor(0.0))
+        record = fit(
+            [parameter],
+            lambda batch, p=parameter: p + 0,
+            lambda step: None,
+            steps=100,
+            schedule=schedule,
+            warm_up=0,
+            watch=lambda s, p=parameter: {"p": p.detach()},
+        )
+        moved = record.curves["p"].diff().abs()
+        assert bool(moved[-1] < 0.01 * moved[0]) is still
+
+
+def test_average_of_weights_replaces_them():
+    last, mean = nn.Parameter(torch.tensor(0.0)), nn.Parameter(torch.tensor(0.0))
+    for parameter, average in ((last, 0.0), (mean, 0.99)):
+        fit([parameter], lambda b, p=parameter: p + 0, lambda s: None, steps=50, schedule="constant", average=average)
+    assert last < mean < 0  # both went down; the mean lags
+
+
+def test_checkpoint_round_trip_keeps_answers_and_facts(tmp_path):
+    model, copy = network().eval(), network()
+    path = save_checkpoint(tmp_path / "model.safetensors", model, run_facts(command="test", seed=3))
+    with torch.no_grad():
+        copy[0].weight.zero_()
+    copy, facts = load_checkpoint(path, copy)
+    assert not copy.training
+    torch.testing.assert_close(copy(X), model(X), atol=5e-3, rtol=5e-3)
+    assert facts["seed"] == 3
+    assert {"versions", "device", "commit", "command"} <= facts.keys()
+    exact, _ = load_checkpoint(save_checkpoint(path, model, {}, half=False), network())
+    assert torch.equal(exact(X), model(X))
+
+
+def test_checkpoint_of_another_model_or_damaged_is_named(tmp_path):
+    path = save_checkpoint(tmp_path / "model.safetensors", network(), {})
+    with pytest.raises(ValueError, match="another model"):
+        load_checkpoint(path, nn.Linear(4, 2))
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match="not a checkpoint that can be read"):
+        load_checkpoint(path, network())
