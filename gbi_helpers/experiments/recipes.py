@@ -28,7 +28,7 @@ from gbi_helpers.training import fit
 
 # "faithful" serves every autoencoder whatever its code, and is ours: the paper's settings are not known to us.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "faithful": {"epochs": 4, "batch_size": 64, "lr": 2e-3},
+    "faithful": {"epochs": 4, "batch_size": 64, "lr": 4e-3},
     "classifier": {"epochs": 4, "batch_size": 64, "lr": 2e-3},
     "vae_mul": {"epochs": 24, "batch_size": 64, "lr": 3e-3, "average": 0.995, "beta": 0.6},
     "gradient_aware": {
