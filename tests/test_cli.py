@@ -1,0 +1,293 @@
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from gbi_helpers import cli, coursework, notebooks
+
+ROOT = Path(__file__).parents[1]
+
+
+def save(path, *sources):
+    cells = [nbformat.v4.new_markdown_cell("# A title\n\nWhy, and $x^2$.")]
+    notebook = nbformat.v4.new_notebook(cells=cells + [nbformat.v4.new_code_cell(source) for source in sources])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notebooks.write(notebook, path)
+    return path
+
+
+def texts(path):
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--help"])
+    assert end.value.code == 0
+    told = capsys.readouterr().out
+    for command in ("lab", "run", "store", "student", "data", "reproduce", "links"):
+        assert re.search(rf"^\s+{command}\b", told, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["data", "get"],
+        ["links", "no-slash"],
+        ["links", "a/../b"],
+        ["reproduce", "mnist", "--seeds", "0"],
+    ],
+)
+def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["run", "99_nothing"], ["store", "99_nothing"], ["data", "get", "nothing"]])
+def test_what_is_not_there_is_one_sentence(arguments, capsys):
+    assert cli.main(arguments) == 1
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("gbi: ")
+    assert len(told.splitlines()) == 1
+
+
+def test_a_file_that_is_no_notebook_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "x.ipynb").write_text("not json")
+    assert cli.main(["run", str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "out")]) == 1
+    assert "is not a notebook" in capsys.readouterr().err
+
+
+def test_run_writes_copies_and_pages_names_the_failing_cell_and_goes_on(tmp_path, capsys):
+    good = save(tmp_path / "b_good.ipynb", "x = 6 * 7", "x")
+    bad = save(tmp_path / "a_bad.ipynb", "y = 1", "# about to fail\nraise KeyError('gone')", "never = True")
+    assert cli.main(["run", str(bad), str(good), "--out", str(tmp_path / "build")]) == 1
+    told = capsys.readouterr()
+    assert "a_bad.ipynb, code cell 2 (# about to fail): KeyError: 'gone'" in told.err
+    assert "Traceback" not in told.err
+    assert re.search(r"b_good\.ipynb +\d+\.\d +\d+\n", told.out), "seconds and peak memory"
+    page = (tmp_path / "build" / "b_good.html").read_text("utf-8")
+    assert "42" in page
+    copy = nbformat.read(tmp_path / "build" / "b_good.ipynb", as_version=4)
+    assert copy.cells[2].outputs[0].data["text/plain"] == "42"
+    assert nbformat.read(good, as_version=4).cells[2].outputs == [], "the notebook itself stays as it was"
+
+
+def test_run_uses_the_python_that_runs_the_command(tmp_path, monkeypatch):
+    stray = tmp_path / "jupyter" / "kernels" / "python3"
+    stray.mkdir(parents=True)
+    (stray / "kernel.json").write_text('{"argv": ["/nonexistent"], "display_name": "stray", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    path = save(tmp_path / "x.ipynb", "import sys\nprint(sys.executable)")
+    assert notebooks.execute(path).notebook.cells[1].outputs[0].text.strip() == sys.executable
+
+
+def test_store_keeps_counts_and_leaves_nothing_live(tmp_path, monkeypatch):
+    monkeypatch.setenv("GBI_DATA_DIR", str(tmp_path))
+    bar = "import time\nfrom tqdm.auto import tqdm\nfor _ in tqdm(range(3)):\n    time.sleep(0.01)"
+    both = (
+        "import ipywidgets\nfrom IPython.display import display\n"
+        "data = ipywidgets.IntSlider()._repr_mimebundle_()\n"
+        "display({**data, 'text/html': '<b>still here</b>'}, raw=True)"
+    )
+    state = "import os\nprint(os.environ['GBI_PROFILE'], os.environ['GBI_OFFLINE'], 'GBI_DATA_DIR' in os.environ)"
+    path = save(tmp_path / "x.ipynb", bar, both, "ipywidgets.IntSlider()", state)
+    assert cli.main(["store", str(path)]) == 0
+    stored = nbformat.read(path, as_version=4)
+    cells = [cell for cell in stored.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == [1, 2, 3, 4]
+    assert cells[0].outputs == []
+    assert set(cells[1].outputs[0].data) == {"text/html", "text/plain"}
+    assert cells[2].outputs == []
+    assert cells[3].outputs[0].text == "quick 1 False\n"
+    assert "widgets" not in stored.metadata
+    assert "version" not in stored.metadata.language_info
+    raw = path.read_bytes()
+    assert raw.endswith(b"}\n")
+    assert b"\r" not in raw
+    assert cli.main(["store", str(path)]) == 0
+    assert path.read_bytes() == raw, "storing again changes nothing"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("source", "why"), [("1 / 0", "ZeroDivisionError"), ("import os\nprint(os.path.expanduser('~') + '/x')", "path")]
+)
+def test_store_refuses_errors_and_paths(tmp_path, capsys, source, why):
+    path = save(tmp_path / "x.ipynb", source)
+    before = path.read_bytes()
+    assert cli.main(["store", str(path)]) == 1
+    assert why in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+ANSWER = """def f(x):
+    ### BEGIN SOLUTION
+    y = x + 1
+    return y
+    ### END SOLUTION
+
+print("kept")"""
+
+
+def exercise(path, source=ANSWER):
+    marks = {"grade": False, "grade_id": "f", "locked": False, "schema_version": 3, "solution": True, "task": False}
+    metadata = {"nbgrader": marks, "jupyter": {"source_hidden": True}}
+    answer = nbformat.v4.new_code_cell(source, metadata=metadata, execution_count=1)
+    text = nbformat.v4.new_markdown_cell("Say why.\n<!-- BEGIN SOLUTION -->\nBecause.\n<!-- END SOLUTION -->")
+    notebooks.write(nbformat.v4.new_notebook(cells=[answer, text]), path)
+    return path
+
+
+def test_student_copies_have_stubs_and_are_never_overwritten(tmp_path, capsys):
+    path = exercise(tmp_path / "x.ipynb")
+    out = tmp_path / "students"
+    assert cli.main(["student", str(out), str(path)]) == 0
+    answer, text = nbformat.read(out / "x.ipynb", as_version=4).cells
+    assert answer.source == 'def f(x):\n    # YOUR CODE HERE\n    raise NotImplementedError()\n\nprint("kept")'
+    assert text.source == "Say why.\nYOUR ANSWER HERE"
+    assert answer.metadata.nbgrader.grade_id == "f"
+    assert "jupyter" not in answer.metadata
+    assert cli.main(["student", str(out), str(path)]) == 0, "the same copy again is no quarrel"
+    (out / "x.ipynb").write_text("a student's work")
+    assert cli.main(["student", str(out), str(path)]) == 1
+    assert "x.ipynb is there already and differs" in capsys.readouterr().err
+    assert (out / "x.ipynb").read_text() == "a student's work"
+
+
+@pytest.mark.parametrize("source", ["### BEGIN SOLUTION", "### END SOLUTION", "### BEGIN SOLUTION\n### BEGIN SOLUTION"])
+def test_student_refuses_marks_without_partner(tmp_path, capsys, source):
+    path = exercise(tmp_path / "x.ipynb", source)
+    assert cli.main(["student", str(tmp_path / "out"), str(path)]) == 1
+    assert "SOLUTION" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_student_never_writes_over_the_course(tmp_path, capsys):
+    path = exercise(tmp_path / "x.ipynb")
+    before = path.read_bytes()
+    assert cli.main(["student", str(tmp_path), str(path)]) == 1
+    assert path.read_bytes() == before
+
+
+@pytest.fixture
+def clone(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n\n[project.urls]\n\n[tool.x]\na = 1\n')
+    begin, end = coursework.BADGES
+    (tmp_path / "README.md").write_text(f"# Course\n{begin}\n{end}\nText.\n")
+    save(tmp_path / "notebooks" / "00_start_here.ipynb", notebooks.BOOTSTRAP, "x = 1")
+    return tmp_path
+
+
+def test_links_writes_each_place_once_and_again_the_same(clone):
+    assert len(coursework.link("ada/course", clone)) == 3
+    address = "https://github.com/ada/course"
+    project = (clone / "pyproject.toml").read_text()
+    assert notebooks.address_of(project) == address
+    assert project.endswith("\n[tool.x]\na = 1\n")
+    readme = (clone / "README.md").read_text()
+    assert "mybinder.org/v2/gh/ada/course/HEAD" in readme
+    assert "colab.research.google.com/github/ada/course/blob/HEAD/notebooks/00_start_here.ipynb" in readme
+    assert texts(clone / "notebooks" / "00_start_here.ipynb") == [notebooks.bootstrap(address), "x = 1"]
+    assert coursework.link("ada/course", clone) == []
+    assert len(coursework.link("bob/other", clone)) == 3
+    assert "ada/" not in "".join(p.read_text() for p in clone.rglob("*") if p.is_file())
+
+
+def test_links_writes_nothing_when_a_place_is_missing(clone):
+    (clone / "README.md").write_text("# No place for badges\n")
+    before = (clone / "pyproject.toml").read_text()
+    with pytest.raises(ValueError, match="badges"):
+        coursework.link("ada/course", clone)
+    assert (clone / "pyproject.toml").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["", "a", "a/b/c", "/b", "a/", "a/..", "-a/b", "a b/c", "a/b.git", "a/b\n", 'a/"b'])
+def test_repository_names_are_checked(name):
+    with pytest.raises(ValueError, match="OWNER/NAME"):
+        coursework.check_repository(name)
+
+
+def test_bootstrap_finds_the_package_above_the_notebook_or_says_what_to_do(tmp_path):
+    """-S leaves installed packages out: the folder above the notebook is then the only place."""
+    (tmp_path / "clone" / "gbi_helpers").mkdir(parents=True)
+    (tmp_path / "clone" / "gbi_helpers" / "__init__.py").write_text("")
+    for folder in (tmp_path / "clone" / "notebooks", tmp_path / "elsewhere" / "notebooks"):
+        folder.mkdir(parents=True)
+    program = notebooks.BOOTSTRAP + "\nimport gbi_helpers"
+    command = [sys.executable, "-S", "-I", "-c", program]
+    found = subprocess.run(command, cwd=tmp_path / "clone" / "notebooks", capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    lost = subprocess.run(command, cwd=tmp_path / "elsewhere" / "notebooks", capture_output=True, text=True)
+    assert lost.stderr.strip().splitlines()[-1].startswith("ImportError: Install the course first")
+
+
+def test_bootstrap_with_an_address_installs_only_what_is_missing_and_never_torch(tmp_path):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    source = notebooks.bootstrap("https://github.com/ada/course")
+    stand_in = (
+        "class Shell:\n    def run_line_magic(self, *words): print(words)\ndef get_ipython(): return Shell()\n" + source
+    )
+    for flags, asked in (((), False), (("-S", "-I"), True)):
+        done = subprocess.run([sys.executable, *flags, "-c", stand_in], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert ("('pip', 'install -q --no-deps" in done.stdout) is asked
+        assert "torch" not in done.stdout
+
+
+def test_lab_opens_the_notebook_as_root_only_where_needed(monkeypatch):
+    path = ROOT / "notebooks" / notebooks.START
+    monkeypatch.setattr(os, "geteuid", lambda: 0, raising=False)
+    assert "--allow-root" in cli.lab_command(path, 8888)
+    assert "--no-browser" in cli.lab_command(path, 8888, browser=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000, raising=False)
+    assert "--allow-root" not in cli.lab_command(path, 8888)
+    monkeypatch.delattr(os, "geteuid")
+    command = cli.lab_command(path, 8888)
+    assert "--allow-root" not in command
+    assert f"--ServerApp.root_dir={ROOT}" in command
+    assert "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb" in command
+
+
+def test_lab_serves_the_course_and_trusts_it(tmp_path):
+    path = save(tmp_path / "notebooks" / notebooks.START, "x = 1")
+    variables = {**os.environ, "JUPYTER_DATA_DIR": str(tmp_path / "data"), "JUPYTER_TOKEN": "t"}
+    command = [sys.executable, "-m", "gbi_helpers.cli", "lab", str(path), "--no-browser", "--port", "19876"]
+    process = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+    try:
+        line = next(line for line in process.stderr if "/lab/tree/notebooks/00_start_here.ipynb" in line)
+        address = re.search(r"http://\S+?:(\d+)/", line)[1]
+        reached = f"http://127.0.0.1:{address}/api/contents/notebooks/{notebooks.START}?token=t"
+        answer = _patiently(reached)
+        assert b'"trusted": true' in answer
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stderr.close()
+
+
+def _patiently(address):
+    for _ in range(60):
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return answer.read()
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"{address} does not answer")
+
+
+def test_data_lists_every_set(capsys):
+    assert cli.main(["data"]) == 0
+    told = capsys.readouterr().out
+    for words in ("MNIST", "Fashion-MNIST", "licence", "checksum", "used here", "gbi data get mnist"):
+        assert words in told
