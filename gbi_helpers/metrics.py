@@ -97,3 +97,35 @@ def fitted_step_size(score: Tensor, labels: Tensor) -> float:
     sizes = torch.logspace(-4, 2, 241, dtype=torch.float64)
     scores = [negative_log_score(torch.log_softmax(size * score.double(), 1), labels) for size in sizes]
     return float(sizes[int(torch.tensor(scores).argmin())])
+
+
+# ---------------------------------------------------------------- the toy stream
+
+
+def excess_error(prediction: Tensor, true_mean: Tensor) -> Tensor:
+    """Squared distance (...,) of predictions (..., D) from the mean that samples are drawn around, per dimension.
+
+    It is the squared error beyond the noise, which no predictor can avoid (Bayes with the context known has 0).
+    """
+    return (prediction - true_mean).square().mean(-1)
+
+
+def by_block(values: Tensor, block: int, skipped: int = 0) -> Tensor:
+    """Means (blocks, ...) of values (samples, ...) over blocks of samples, the first of which lacks ``skipped``.
+
+    Raises ``ValueError`` if the values do not end with a block.
+    """
+    if (len(values) + skipped) % block or skipped >= block:
+        raise ValueError(f"{len(values)} values and {skipped} skipped are no whole number of blocks of {block}.")
+    first, rest = values[: block - skipped], values[block - skipped :]
+    return torch.cat([first.mean(0, keepdim=True), rest.unflatten(0, (-1, block)).mean(1)])
+
+
+def blocks_to_criterion(excess: Tensor, criterion: float, run: int = 3) -> Tensor:
+    """Blocks (S,) until the mean of ``run`` blocks in a row falls below ``criterion``; infinity where it never does.
+
+    ``excess`` (blocks, S). Counted from 1, at the last block of the run.
+    """
+    mean = excess.unfold(0, run, 1).mean(-1) < criterion
+    first = mean.float().argmax(0) + run
+    return torch.where(mean.any(0), first.to(excess), math.inf)

@@ -156,3 +156,26 @@ class TrainingRecord(Record):
     loss: Tensor
     curves: dict[str, Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ModulesRecord(Record):
+    """How units divide among tasks during training: F frames (``step``), S seeds, K tasks, H hidden units.
+
+    ``activation`` (F, S, K, H): mean |drive| of each unit on the samples of each task. ``z_only`` (F, S, K, H): the
+    same on one set of samples, only Z changing. ``gate`` (F, S, K, H): the gates, or None where there are none.
+    ``curves``: metrics (F, S) by name.
+    """
+
+    AXES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "step": ("frame",),
+        "activation": ("frame", "seed", "task", "unit"),
+        "z_only": ("frame", "seed", "task", "unit"),
+        "gate": ("frame", "seed", "task", "unit"),
+    }
+    step: Tensor
+    activation: Tensor
+    z_only: Tensor
+    gate: Tensor | None = None
+    curves: dict[str, Tensor] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)

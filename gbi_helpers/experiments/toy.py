@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.data.toy import Stream, random_z, shuffled_z, steady_windows, switching_stream
+from gbi_helpers.data.toy import Stream, random_z, shuffled_z, steady_windows
 from gbi_helpers.metrics import by_block, excess_error
 from gbi_helpers.models.toy import Gates, ToyLSTM, Variant
-from gbi_helpers.modularity import overlap, shared_ratio, task_variance
+from gbi_helpers.modularity import overlap, shared_ratio
 from gbi_helpers.records import ModulesRecord, TrainingRecord
 from gbi_helpers.training import fit
 
@@ -36,9 +36,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """S networks trained on S streams. ``online.curves``, (steps, S), of predictions made before each update:
+    """S networks trained on S streams, and the curves of their training.
 
-    "excess" and "squared" error, and "absolute" error; ``modules`` is None without frames.
+    ``online.curves``, each (steps, S), tell of the predictions made before each update: "excess" error, "squared" and
+    "absolute" error. ``modules`` is None without frames.
     """
 
     model: ToyLSTM
@@ -135,7 +136,8 @@ def drive(model: ToyLSTM, windows: Tensor, z: Tensor | None = None) -> Tensor:
 def drives(model: ToyLSTM, windows: Tensor, same: bool = False) -> Tensor:
     """The drive (S, K, H) in each task: its own windows (K, rows, T, D) with its own Z; ``same``: all windows."""
     tasks = torch.eye(model.n_tasks)
-    return torch.stack([drive(model, windows.flatten(0, 1) if same else windows[k], tasks[k]) for k in range(len(tasks))], 1)
+    shown = [windows.flatten(0, 1)] * len(tasks) if same else list(windows)
+    return torch.stack([drive(model, x, z) for x, z in zip(shown, tasks, strict=True)], dim=1)
 
 
 class _Frames:
@@ -149,8 +151,8 @@ class _Frames:
     def __call__(self, step: int) -> dict[str, Any]:
         if step not in self.at:
             return {}
-        seen = {"step": torch.tensor(step), "activation": drives(self.model, self.windows)}
-        seen["z_only"] = drives(self.model, self.windows, same=True) if self.model.uses_z else seen["activation"]
+        own, same = drives(self.model, self.windows), drives(self.model, self.windows, same=True)
+        seen = {"step": torch.tensor(step), "activation": own, "z_only": same}
         return seen | ({"gate": self.model.gate.detach()} if self.model.variant in ("post", "rec") else {})
 
     def record(self, seen: dict[str, Tensor]) -> ModulesRecord:

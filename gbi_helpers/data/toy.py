@@ -1,0 +1,212 @@
+"""The toy stream: samples from one Gaussian for a block, then from another; and everything Bayes knows about it.
+
+Hummos et al. (2024), section 3.1: means 0.2 and 0.8 (standard deviation 0.3 is our reading of the paper). Streams have
+a leading axis of seeds, and seed s draws the same numbers whether it comes alone or with others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+MEANS, SD = (0.2, 0.8), 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Samples x (S, N, D) of S seeds, the context (S, N) that made each, the means (K, D), and how contexts switch.
+
+    ``block``: length of a block, or 0 where the context jumps at random. ``hazard``: chance of a jump before a sample
+    (1 / block for fixed blocks, which the filter below takes for random ones).
+    """
+
+    x: Tensor
+    context: Tensor
+    means: Tensor
+    sd: float
+    block: int
+    hazard: float
+    seeds: tuple[int, ...]
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of seeds S."""
+        return len(self.x)
+
+    @property
+    def n_contexts(self) -> int:
+        """Number of contexts K."""
+        return len(self.means)
+
+    @property
+    def true_mean(self) -> Tensor:
+        """Mean (S, N, D) that each sample was drawn around."""
+        return self.means[self.context]
+
+    @property
+    def z(self) -> Tensor:
+        """The context of each sample as one-hot task abstraction, (S, N, K)."""
+        return one_hot(self.context, self.n_contexts).to(self.x)
+
+
+def switching_stream(
+    seeds: int | Sequence[int] = 20,
+    *,
+    means: Sequence[float] | Tensor = MEANS,
+    sd: float = SD,
+    blocks: int = 100,
+    block: int = 50,
+    hazard: float | None = None,
+) -> Stream:
+    """A stream of ``blocks * block`` samples for each seed (an int n stands for seeds 0 .. n-1).
+
+    ``means``: K numbers, or (K, D). Blocks are ``block`` long, unless ``hazard`` gives the chance of a jump before each
+    sample. A new context is never the old one: two contexts take turns, and of more the next is drawn at random.
+    Raises ``ValueError`` for fewer than two contexts, or sizes, sd or hazard that make no stream.
+    """
+    centres = _as_means(means)
+    if blocks < 1 or block < 1 or not sd > 0 or not 0 <= (hazard or 0) <= 1:
+        raise ValueError(
+            f"A stream needs blocks and block >= 1, sd > 0 and hazard in [0, 1], not {blocks}, {block}, {sd}, {hazard}."
+        )
+    seeds = tuple(range(seeds) if isinstance(seeds, int) else seeds)
+    x, context = [], []
+    for seed in seeds:
+        draw = torch.Generator().manual_seed(seed)
+        context.append(_contexts(draw, len(centres), blocks, block, hazard))
+        x.append(centres[context[-1]] + sd * torch.randn(blocks * block, centres.shape[1], generator=draw))
+    switch = 1 / block if hazard is None else hazard
+    return Stream(torch.stack(x), torch.stack(context), centres, sd, block if hazard is None else 0, switch, seeds)
+
+
+def _as_means(means: Sequence[float] | Tensor) -> Tensor:
+    centres = torch.as_tensor(means, dtype=torch.get_default_dtype())
+    centres = centres[:, None] if centres.dim() == 1 else centres
+    if centres.dim() != 2 or len(centres) < 2:
+        raise ValueError(f"Give the means of 2 or more contexts, as K numbers or (K, D), not {tuple(centres.shape)}.")
+    return centres
+
+
+def _contexts(draw: torch.Generator, n_contexts: int, blocks: int, block: int, hazard: float | None) -> Tensor:
+    """Context (N,) of each sample: a random first one, then a step of 1 .. K-1 at every switch, modulo K."""
+    samples = blocks * block
+    at_random = torch.rand(samples, generator=draw)
+    switch = torch.arange(samples) % block == 0 if hazard is None else at_random < hazard
+    step = torch.randint(1, n_contexts, (samples,), generator=draw) * switch
+    step[0] = torch.randint(n_contexts, (), generator=draw)
+    return step.cumsum(0) % n_contexts
+
+
+def random_z(stream: Stream, every: int) -> Tensor:
+    """A task abstraction (S, N, K) without meaning: a context at random for every ``every`` samples, one-hot.
+
+    The control for the true ``stream.z``: with ``every=stream.block`` it changes as often, with 1 at every sample.
+    """
+    samples = stream.context.shape[1]
+    drawn = []
+    for seed in stream.seeds:
+        draw = torch.Generator().manual_seed(20_000 + seed)
+        context = torch.randint(stream.n_contexts, (-(-samples // every),), generator=draw)
+        drawn.append(context.repeat_interleave(every)[:samples])
+    return one_hot(torch.stack(drawn), stream.n_contexts).to(stream.x)
+
+
+def shuffled_z(stream: Stream) -> Tensor:
+    """The true task abstraction (S, N, K) with its blocks in a random order, so each task is named as often as before.
+
+    For streams with fixed blocks. Raises ``ValueError`` for one that jumps at random.
+    """
+    if not stream.block:
+        raise ValueError("A stream that jumps at random has no blocks to shuffle: use random_z(stream, every).")
+    shuffled = []
+    for seed, z in zip(stream.seeds, stream.z.unflatten(1, (-1, stream.block)), strict=True):
+        draw = torch.Generator().manual_seed(30_000 + seed)
+        shuffled.append(z[torch.randperm(len(z), generator=draw)].flatten(0, 1))
+    return torch.stack(shuffled)
+
+
+def steady_windows(means: Tensor, sd: float, rows: int, length: int, seed: int = 0) -> Tensor:
+    """Windows (K, rows, length, D), each from one context throughout: fresh samples to test on."""
+    draw = torch.Generator().manual_seed(10_000 + seed)
+    noise = torch.randn(len(means), rows, length, means.shape[1], generator=draw, dtype=means.dtype)
+    return means[:, None, None] + sd * noise
+
+
+# ---------------------------------------------------------------- what Bayes knows
+
+
+def log_likelihood(x: Tensor, means: Tensor, sd: float) -> Tensor:
+    """Log p(x | context k) of each sample, (..., D) -> (..., K), in nats."""
+    size = means.shape[1]
+    distance = (x[..., None, :] - means).square().sum(-1)
+    return -distance / (2 * sd**2) - size * math.log(sd * math.sqrt(2 * math.pi))
+
+
+def window_posterior(x: Tensor, means: Tensor, sd: float) -> Tensor:
+    """Log posterior (..., K) from all samples of windows (..., T, D), one context throughout, flat prior."""
+    return torch.log_softmax(log_likelihood(x, means, sd).sum(-2), dim=-1)
+
+
+def bayes_filter(log_likelihood: Tensor, hazard: float, log_prior: Tensor | None = None) -> Tensor:
+    """Log belief (..., T, K) in each of K contexts after each of T samples of a stream whose context may switch.
+
+    Before every sample but the first the context jumps, with probability ``hazard``, to one of the other K - 1, each as
+    likely. ``log_likelihood`` (..., T, K): log p(x_t | context k), nats. ``log_prior`` (K,): before the first
+    sample; flat if None. Stays in log space, so long streams do not underflow.
+    Raises ``ValueError`` for another shape, one context only, or a hazard outside [0, 1].
+    """
+    if log_likelihood.dim() < 2 or log_likelihood.shape[-1] < 2:
+        shape = tuple(log_likelihood.shape)
+        raise ValueError(f"log_likelihood must be (..., samples, 2 or more contexts), but is {shape}.")
+    if not 0 <= hazard <= 1:
+        raise ValueError(f"hazard is a probability, so it lies between 0 and 1, but is {hazard}.")
+    n_contexts = log_likelihood.shape[-1]
+    expected = log_likelihood.new_full((n_contexts,), -math.log(n_contexts)) if log_prior is None else log_prior
+    log_jump = _log_jump(n_contexts, hazard).to(log_likelihood)
+    beliefs = []
+    for evidence in log_likelihood.unbind(-2):
+        beliefs.append(torch.log_softmax(expected + evidence, dim=-1))
+        expected = torch.logsumexp(beliefs[-1][..., :, None] + log_jump, dim=-2)
+    return torch.stack(beliefs, dim=-2) if beliefs else log_likelihood.clone()
+
+
+def predict_next(log_belief: Tensor, hazard: float, means: Tensor) -> Tensor:
+    """Expected next sample (..., D) from a log belief (..., K) in the context of the last one."""
+    return log_belief.exp() @ _log_jump(len(means), hazard).exp().to(means) @ means
+
+
+def _log_jump(n_contexts: int, hazard: float) -> Tensor:
+    """Log transition matrix (K, K), from row to column."""
+    return torch.full((n_contexts, n_contexts), hazard / (n_contexts - 1)).fill_diagonal_(1 - hazard).log()
+
+
+@dataclass(frozen=True)
+class Floors:
+    """What no predictor beats on a stream. ``filter_excess`` and ``window_excess`` are E|prediction - true mean|^2."""
+
+    mse: float
+    mae: float
+    filter_excess: float
+    window_excess: float
+
+
+def floors(stream: Stream, window: int = 5) -> Floors:
+    """Errors that remain when the context is known (mse, mae, per dimension), or inferred by the exact filter.
+
+    The filter, which knows the hazard, bounds every network that must find the context itself; ``window_excess`` is the
+    same filter with only the last ``window`` samples. Both are means over the stream, from sample ``window`` on.
+    """
+    evidence = log_likelihood(stream.x, stream.means, stream.sd)
+    belief = bayes_filter(evidence, stream.hazard)[:, window - 1 : -1]
+    windows = evidence.unfold(1, window, 1)[:, :-1].transpose(-1, -2)
+    short = bayes_filter(windows, stream.hazard)[..., -1, :]
+    truth = stream.true_mean[:, window:]
+    seen, brief = (
+        float((predict_next(b, stream.hazard, stream.means) - truth).square().mean()) for b in (belief, short)
+    )
+    return Floors(stream.sd**2, stream.sd * math.sqrt(2 / math.pi), seen, brief)
