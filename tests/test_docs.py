@@ -1,0 +1,131 @@
+"""The README keeps its word: its commands exist and are the ones CI runs, its links lead somewhere, its map is true."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from gbi_helpers import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def prose(path):
+    if path.suffix == ".md":
+        return path.read_text("utf-8")
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def without_code(text):
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def command_below(mark):
+    found = re.search(rf"<!-- {mark} -->\n```bash\n(.+)\n```", README)
+    assert found, f"README.md needs one line in a bash block below <!-- {mark} -->"
+    return found[1]
+
+
+@pytest.mark.parametrize("mark", ["run-command", "test-command"])
+def test_commands_are_one_line_that_start_from_nothing(mark):
+    first, second, third = command_below(mark).split(" && ")
+    assert first == "python3.11 -m venv .venv"
+    assert second == ".venv/bin/pip install -r requirements.txt"
+    assert third.startswith(".venv/bin/gbi lab" if mark == "run-command" else ".venv/bin/pytest")
+
+
+def test_the_test_command_leaves_no_test_out():
+    options = shlex.split(command_below("test-command").split(" && ")[-1])[1:]
+    assert not {"-k", "-m", "--ignore", "--deselect"} & set(options)
+    assert not [option for option in options if not option.startswith("-") and option not in ("2", "loadgroup", "auto")]
+
+
+def test_ci_runs_the_readme_s_test_command():
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    extract = next(line for line in script.splitlines() if line.startswith("test_command="))
+    done = subprocess.run(
+        ["bash", "-c", f'{extract}\nprintf "%s" "$test_command"'], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == command_below("test-command")
+    assert 'bash -c "$test_command"' in script
+
+
+def test_every_gbi_command_in_the_texts_exists():
+    texts = [README, *map(prose, BOOKS)]
+    named = {word for text in texts for word in re.findall(r"(?:`|bin/|Scripts\\)gbi ([a-z]+)", text)}
+    assert named >= {"lab", "run", "store", "student", "data", "links"}
+    for command in named:
+        with pytest.raises(SystemExit) as end:
+            cli.main([command, "--help"])
+        assert end.value.code == 0, f"gbi {command}"
+
+
+def anchors(path):
+    """The anchors of a page: GitHub's for Markdown, JupyterLab's for notebooks."""
+    headings = re.findall(r"^#+ +(.+?)\s*$", re.sub(r"^```.*?^```", "", prose(path), flags=re.M | re.S), re.MULTILINE)
+    if path.suffix == ".ipynb":
+        return {re.sub(r"[*`]", "", heading).replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *BOOKS], ids=lambda path: path.stem)
+def test_links_inside_the_repository_lead_somewhere(path):
+    links = re.findall(r"\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)", without_code(prose(path)))
+    links += re.findall(r"(?:src|href)=[\"']([^\"']+)", without_code(prose(path)))
+    lost = []
+    for link in links:
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            lost.append(link)
+    assert lost == []
+
+
+def test_the_map_has_every_notebook_and_calls_the_others_planned():
+    rows = dict(re.findall(r"^\| *\[?(\d\d_\w+)\]?(.*)$", README, re.MULTILINE))
+    assert len(rows) == 13
+    for name, rest in rows.items():
+        if (ROOT / "notebooks" / f"{name}.ipynb").exists():
+            assert rest.startswith(f"(notebooks/{name}.ipynb)"), f"link to {name}"
+            assert "planned" not in rest
+        else:
+            assert "(planned)" in rest, f"{name} is not there, and not said to be planned"
+    assert {path.stem for path in BOOKS} <= set(rows)
+
+
+def test_no_dead_badge_before_the_address_is_known():
+    from gbi_helpers.notebooks import address_of
+
+    known = address_of((ROOT / "pyproject.toml").read_text("utf-8"))
+    shown = re.search(r"<!-- badges:begin -->(.*?)<!-- badges:end -->", README, re.DOTALL)
+    assert shown, "the place of the badges"
+    assert bool(known) == bool(shown[1].strip())
+    assert known in shown[1] or known.removeprefix("https://github.com/") in shown[1]
+
+
+def test_the_pins_are_exact_and_cover_the_package():
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert lines.pop() == "-e ."
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][\w.]*", line) for line in lines), "name==version, no host"
+    pinned = {line.split("==")[0].lower() for line in lines}
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    declared = re.findall(r'^ {4}"([A-Za-z0-9_-]+)[>=<]', project, re.MULTILINE)
+    assert {name.lower() for name in declared} <= pinned
+
+
+def test_binder_installs_what_the_package_needs():
+    environment = (ROOT / "binder" / "environment.yml").read_text("utf-8")
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    block = re.search(r"^dependencies = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)[1]
+    for name in re.findall(r'"([a-z0-9_-]+)[>=<]', block):
+        other = {"torch": "pytorch"}.get(name, name)
+        assert re.search(rf"- {other}(-base|-core)?[>=]", environment), f"binder/environment.yml lacks {name}"
