@@ -31,6 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "faithful": {"epochs": 4, "batch_size": 64, "lr": 4e-3},
     "classifier": {"epochs": 4, "batch_size": 64, "lr": 2e-3},
     "vae_mul": {"epochs": 24, "batch_size": 64, "lr": 3e-3, "average": 0.995, "beta": 0.6},
+    "classifier_long": {"epochs": 16, "batch_size": 128, "lr": 5e-3, "average": 0.99, "shift": 1},
     "gradient_aware": {
         "epochs": 16, "batch_size": 128, "lr": 5e-3, "average": 0.99, "beta": 0.4, "weight": 30.0, "shift": 1,
     },
@@ -39,6 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 FULL: dict[str, dict[str, Any]] = {
     "vae_mul": {"epochs": 24, "batch_size": 128, "width": 512},
     "gradient_aware": {"epochs": 20, "channels": 32},
+    "classifier_long": {"epochs": 20, "channels": 32},
 }
 
 
@@ -108,7 +110,7 @@ def train_gradient_aware(
 def _vae(x: Tensor, seed: int, options: dict[str, Any]) -> ConditionalVAE:
     """A fresh model of the sizes named in ``options``, which are taken out of it."""
     torch.manual_seed(seed)
-    sizes = {name: options.pop(name) for name in ("latent", "channels", "width") if name in options}
+    sizes = {name: options.pop(name) for name in ("latent", "channels", "width", "conditioning") if name in options}
     return ConditionalVAE(**sizes).to(x.device)
 
 
@@ -120,13 +122,18 @@ def _rise(done: float) -> float:
 def train_classifier(
     x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **changes: Any
 ) -> tuple[Classifier, TrainingRecord]:
-    """The canonical classifier, the same convolutions as the generative models'."""
-    torch.manual_seed(seed)
-    model = Classifier().to(x.device)
+    """The canonical classifier, the same convolutions as the generative models'.
+
+    With ``SETTINGS["classifier_long"]`` as ``changes`` it is trained as long as the gradient-aware model, on images
+    shifted in the same way: what that one must be compared with.
+    """
     options = SETTINGS["classifier"] | changes
+    torch.manual_seed(seed)
+    sizes = {"channels": options.pop("channels")} if "channels" in options else {}
+    model, shift = Classifier(**sizes).to(x.device), options.pop("shift", 0)
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        return functional.cross_entropy(model(batch[0]), batch[1])
+        return functional.cross_entropy(model(shifted(batch[0], shift)), batch[1])
 
     return model, fit(model, loss, (x, y), seed=seed, resume=resume, desc="classifier", **options)
 

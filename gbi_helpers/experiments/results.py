@@ -25,6 +25,7 @@ PAPER = {
     ("faithful", "likelihood"): ("likelihood, every digit tried", 91.9),
 }
 BEYOND = {
+    ("classifier_long", "accuracy"): ("classifier, trained as long as the last rows", None),
     ("vae_mul", "one_step"): ("VAE-mul, one step", None),
     ("vae_mul", "iterative"): ("VAE-mul, iterative", None),
     ("vae_mul", "likelihood"): ("VAE-mul, every digit tried", None),
@@ -33,6 +34,7 @@ BEYOND = {
     ("gradient_aware", "likelihood"): ("gradient-aware, every digit tried", None),
 }
 LEAK = {0: "pure_generative", 2: "latent_2", 3: "faithful", 4: "latent_4", 8: "latent_8", 16: "latent_16"}
+ABLATION = ("vae_mul", "vae_concat", "vae_no_kl")
 CONDITIONING = {"concat": "faithful", "add": "add", "mul": "mul"}
 
 
@@ -101,6 +103,10 @@ class Results:
     def conditioning(self) -> dict[str, dict[str, Summary]]:
         """By the way z enters the decoder: one-step, likelihood and probe accuracy, code of 3."""
         return {name: self._some(job, ("one_step", "likelihood", "probe")) for name, job in CONDITIONING.items()}
+
+    def ablation(self) -> dict[str, dict[str, Summary]]:
+        """What makes VAE-mul good: the whole, without multiplication (z concatenated), and without the KL term."""
+        return {job: self._some(job, ("one_step", "likelihood", "probe")) for job in ABLATION}
 
     def _some(self, job: str, names: Sequence[str]) -> dict[str, Summary]:
         present = next(iter(self.rows[job].values()))
