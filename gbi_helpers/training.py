@@ -68,7 +68,6 @@ def fit(
     if schedule not in ("cosine", "constant"):
         raise ValueError(f"schedule is '{schedule}': choose 'cosine' or 'constant'.")
     run = _Run(parameters, optimizer(parameters, lr=lr), average, total)
-    started = time.perf_counter()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if resume is not None:
@@ -88,7 +87,7 @@ def fit(
     if resume is not None:
         Path(resume).unlink(missing_ok=True)
     facts = {"steps": total, "batch_size": batch_size, "lr": lr, "seed": seed, "desc": desc, "average": average}
-    facts["seconds"] = round(run.seconds + time.perf_counter() - started, 2)
+    facts["seconds"], facts["cpu_seconds"] = (round(value, 2) for value in run.times())
     return TrainingRecord(loss=torch.tensor(run.losses), curves=run.stacked_curves(), facts=facts)
 
 
@@ -150,9 +149,9 @@ class _Run:
     def __init__(self, parameters: list[Tensor], optimizer: torch.optim.Optimizer, average: float, total: int):
         self.parameters, self.optimizer, self.average, self.total = parameters, optimizer, average, total
         self.mean: list[Tensor] = []
-        self.step, self.seconds, self.losses = 0, 0.0, list[float]()
+        self.step, self.losses = 0, list[float]()
         self.curves: dict[str, list[Tensor]] = {}
-        self._started = time.perf_counter()
+        self.before, self.started = (0.0, 0.0), (time.perf_counter(), time.process_time())
 
     def descend(self, loss: Tensor, rate: float) -> None:
         """One step of the optimiser at the given rate."""
@@ -179,6 +178,11 @@ class _Run:
             for parameter, mean in zip(self.parameters, self.mean, strict=False):
                 parameter.copy_(mean)
 
+    def times(self) -> tuple[float, float]:
+        """Seconds by the clock and of the processor, those before an interruption included."""
+        wall, cpu = self.before[0] - self.started[0], self.before[1] - self.started[1]
+        return wall + time.perf_counter(), cpu + time.process_time()
+
     def note(self, values: Mapping[str, Any]) -> None:
         """Add one entry to each curve."""
         for name, value in values.items():
@@ -195,7 +199,7 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "mean": self.mean,
             "progress": {"step": self.step, "total": self.total, "losses": self.losses, "curves": self.curves},
-            "seconds": self.seconds + time.perf_counter() - self._started,
+            "times": self.times(),
             "random": [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])],
         }
         with part_file(path) as part:
@@ -218,7 +222,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.mean = [m.to(p.device) for m, p in zip(state["mean"], self.parameters, strict=False)]
         self.step, self.losses, self.curves = progress["step"], progress["losses"], progress["curves"]
-        self.seconds = state["seconds"]
+        self.before = state["times"]
         torch.set_rng_state(state["random"][0])
         if len(state["random"]) > 1 and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["random"][1:])

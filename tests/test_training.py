@@ -33,6 +33,7 @@ def test_it_learns_and_records_each_step():
     assert record.loss.shape == (600,)
     assert record.loss[-20:].mean() < 0.01 < record.loss[:20].mean()
     assert record.facts["steps"] == 600
+    assert 0 < record.facts["cpu_seconds"] < 1000
 
 
 def test_same_seed_same_weights_other_seed_others():

@@ -58,8 +58,7 @@ def of_batch_norm(model: ConvAutoencoder, x: Tensor, y: Tensor, chunk: int = 200
     """Accuracy of one step in percent: in eval mode; in training mode on mixed batches; on batches of one digit each.
 
     In training mode an image's gradient depends on the others in its batch, so what is asked beside it changes the
-    answer. Batches of one digit are what a stream in blocks brings. Eval mode is asked first: training mode changes
-    the running statistics.
+    answer. Batches of one digit are what a stream in blocks brings.
     """
     by_digit = torch.argsort(y, stable=True)
     blocks = torch.cat([by_digit[y[by_digit] == digit] for digit in range(10)])

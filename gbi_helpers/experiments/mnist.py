@@ -53,7 +53,8 @@ class Job:
     def train(self, recipe: Callable[..., Any], **more: Any) -> tuple[Any, Metrics]:
         """A trained model in eval mode, and what its training took."""
         model, record = recipe(*self.sets.train, seed=self.seed, resume=self.resume, **{**more, **self.changes})
-        return model.eval(), {"train_seconds": record.facts["seconds"], "parameters": recipes.size_of(model)}
+        times = {"train_seconds": record.facts["seconds"], "train_cpu_seconds": record.facts["cpu_seconds"]}
+        return model.eval(), {**times, "parameters": recipes.size_of(model)}
 
 
 def faithful(job: Job) -> tuple[Any, Metrics]:
