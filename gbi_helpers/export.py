@@ -22,7 +22,8 @@ from gbi_helpers.runtime import part_file
 TEMPLATES = Path(__file__).parent / "assets" / "template"
 MIME_TYPES = ["text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain"]
 FUNCTIONS = ("log", "exp", "ln", "max", "min", "sin", "cos", "tanh", "Pr", "det")
-WIDE = 40  # characters of code that a phone shows without scrolling
+CLOSING = (")", "]", "}", "!", "|", "∣", "‖", "′")
+WIDE = 28  # characters of code that a phone shows without scrolling
 
 # What latex2mathml does not know, in words that it knows.
 _OTHER_WORDS = (
@@ -49,6 +50,7 @@ def mathml(tex: str, *, block: bool = False) -> str:
     for element in tree.iter():
         element.text = html.unescape(element.text or "")
         _space_functions(element)
+        _bind_signs(element)
     if re.search(r"[\\&]", "".join(tree.itertext())):
         raise ValueError(f"The formula holds something that cannot be shown: {tex.strip()}")
     return ElementTree.tostring(tree, encoding="unicode")
@@ -63,6 +65,14 @@ def _space_functions(row: ElementTree.Element) -> None:
         name = child if child.tag == "mi" else child[0] if len(child) and child.tag in ("msub", "msup") else None
         if name is not None and (name.text or "") in FUNCTIONS and after not in ("(", "["):
             row.insert(index + 1, ElementTree.Element("mspace", width="0.167em"))
+
+
+def _bind_signs(row: ElementTree.Element) -> None:
+    """No space after a sign that has nothing to its left, as in (-x): a browser sees that only at a row's start."""
+    for before, sign in zip(row, list(row)[1:], strict=False):
+        left = html.unescape(before.text or "")
+        if sign.tag == "mo" and html.unescape(sign.text or "") in "-−+" and before.tag == "mo" and left not in CLOSING:
+            sign.set("form", "prefix")
 
 
 def _formula(tex: str, *, block: bool = False) -> str:

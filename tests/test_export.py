@@ -78,6 +78,13 @@ def test_formulas_of_the_course_are_known(tex, letters):
     assert re.sub(r"\s", "", BeautifulSoup(mathml(tex), "html.parser").get_text()) == letters
 
 
+def test_a_sign_keeps_to_its_number_and_a_function_from_its_argument():
+    signs = [mo.get("form") for mo in BeautifulSoup(mathml(r"a - b = -(-c)"), "html.parser").find_all("mo", string="−")]
+    assert signs == [None, "prefix", "prefix"]
+    assert BeautifulSoup(mathml(r"\log p"), "html.parser").find("mspace") is not None
+    assert BeautifulSoup(mathml(r"\log(p)"), "html.parser").find("mspace") is None
+
+
 @pytest.mark.parametrize("tex", [r"\frac{", r"\unheardof{x}", r"a & b"])
 def test_a_formula_that_is_not_known_is_not_shown_wrong(tmp_path, tex):
     with pytest.raises(ValueError, match="formula"):
