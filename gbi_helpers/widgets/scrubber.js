@@ -13,10 +13,10 @@ body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
 .gbi * { box-sizing: border-box; }
 .gbi [hidden] { display: none !important; }
 .gbi-title { font-weight: 600; font-size: 15px; margin: 0 0 8px; }
-.gbi-panels { display: flex; flex-wrap: wrap; gap: 10px 22px; align-items: flex-start; }
-.gbi-panel { flex: 1 1 190px; min-width: 0; margin: 0; }
-.gbi-panel.gbi-wide { flex: 1.35 1 230px; }
-.gbi-pictures { flex: 0 0 auto; display: flex; gap: 14px; }
+.gbi-panels { display: flex; flex-wrap: wrap; gap: 10px 18px; align-items: flex-start; }
+.gbi-panel { flex: 1 1 175px; min-width: 0; margin: 0; }
+.gbi-panel.gbi-wide { flex: 1.35 1 215px; }
+.gbi-pictures { flex: 0 0 auto; display: flex; gap: 12px; }
 .gbi-pictures figure { margin: 0; }
 .gbi-head { font-size: 12px; color: var(--soft); margin: 0 0 2px; white-space: nowrap; }
 .gbi svg { display: block; width: 100%; height: ${HEIGHT}px; overflow: visible; }
@@ -30,7 +30,7 @@ body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
 .gbi svg .gbi-cursor { stroke: var(--mark); stroke-width: 1.5; stroke-dasharray: 4 3; }
 .gbi svg .gbi-dot { fill: var(--mark); stroke: var(--jp-layout-color0, #fff); stroke-width: 1.5; }
 .gbi-curve-box { cursor: ew-resize; touch-action: pan-y; }
-.gbi canvas { display: block; width: 128px; height: auto; image-rendering: pixelated; border: 1px solid var(--line);
+.gbi canvas { display: block; width: 120px; height: auto; image-rendering: pixelated; border: 1px solid var(--line);
   margin-top: 6px; }
 .gbi-bar-row { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin-top: 12px; }
 .gbi button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--line); height: 30px;

@@ -1,0 +1,314 @@
+"""Scrubbers in a real JupyterLab: real keys, a real kernel, and notebooks opened again without one."""
+
+import json
+import re
+
+import nbformat
+import pytest
+
+from gbi_helpers.widgets import scrub
+from gbi_helpers.widgets.toy import toy_path
+
+LOAD = """from gbi_helpers import Trajectory, scrub
+from gbi_helpers.widgets import Controls
+from gbi_helpers.widgets.toy import toy_path
+
+record = Trajectory.load("path.npz")"""
+LIVE = """def run(image=3, steps=20, method="iterative"):
+    if image == 9:
+        raise RuntimeError("no image 9")
+    return toy_path(steps=steps if method == "iterative" else 1, image=image)
+
+scrub(record, labels="digit", controls=Controls(run, image=(0, 9), steps=(1, 30), method=["iterative", "one-step"]))"""
+CELLS = [LOAD, 'scrub(record, labels="digit")', 'scrub(record, labels="digit")', LIVE]
+
+
+def notebook(path, sources, outputs=None, kernel=True):
+    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{k}") for k, source in enumerate(sources)]
+    for cell, output in zip(cells, outputs or [], strict=False):
+        if output:
+            cell.outputs, cell.execution_count = [output], 1
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}} if kernel else {}
+    node = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    nbformat.write(node, path)
+    return node
+
+
+def run_all(page):
+    """Run every cell. A run that comes before JupyterLab is done connecting asks for the kernel: say yes, run again."""
+    asked, shown = page.locator(".jp-Dialog .jp-mod-accept"), page.locator(".gbi")
+    for _ in range(4):
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=60_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        asked.or_(shown).first.wait_for(timeout=60_000)
+        if shown.count():
+            return
+        asked.click()
+        asked.wait_for(state="detached")
+        page.wait_for_timeout(1000)
+
+
+@pytest.fixture(scope="module")
+def live(browser, lab):
+    """A notebook whose cells have all run: two equal scrubbers and a live one. Counts what goes to the kernel."""
+    toy_path(steps=20).save(lab.folder / "path.npz")
+    notebook(lab.folder / "live.ipynb", CELLS)
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.sent, page.troubles = [], []
+
+    def listen(socket):
+        if "/channels" in socket.url:
+            socket.on("framesent", lambda frame: page.sent.append(frame))
+
+    page.on("websocket", listen)
+    page.on("pageerror", lambda error: page.troubles.append(str(error)))
+    page.goto(lab.url("live.ipynb"))
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+    run_all(page)
+    page.locator(".gbi").nth(2).wait_for(state="attached", timeout=60_000)
+    yield page
+    context.close()
+    for kernel in json.loads(lab.api("kernels")):
+        lab.api(f"kernels/{kernel['id']}", method="DELETE")
+
+
+def scrubber(page, number):
+    return page.locator(".gbi").nth(number)
+
+
+def readout(page, number):
+    return scrubber(page, number).locator(".gbi-readout").inner_text()
+
+
+def selected(page):
+    """Ids of the selected cells, and how many cells there are."""
+    cells = page.locator(".jp-Notebook .jp-Cell")
+    chosen = [k for k in range(cells.count()) if "jp-mod-selected" in cells.nth(k).get_attribute("class")]
+    return chosen, cells.count()
+
+
+def focus(page, number):
+    """Reach the slider as a reader does, with the mouse, and go to the first step."""
+    slider = scrubber(page, number).locator("input[type=range]")
+    slider.scroll_into_view_if_needed()
+    slider.click(position={"x": 6, "y": 15})
+    page.keyboard.press("Home")
+    assert readout(page, number).startswith("step 0 of ")
+
+
+def test_keys_move_the_step_and_not_the_cell(live):
+    focus(live, 0)
+    before = selected(live)
+    steps = []
+    for key in ("ArrowRight", "ArrowDown", "ArrowUp", "ArrowUp", "ArrowLeft", "PageUp", "End", "PageDown", "Home"):
+        live.keyboard.press(key)
+        steps.append(int(readout(live, 0).split()[1]))
+        assert selected(live) == before
+    assert steps == [1, 0, 1, 2, 1, 3, 20, 18, 0]
+
+
+def test_scrubbing_sends_nothing_to_the_kernel(live):
+    focus(live, 0)
+    live.wait_for_timeout(500)
+    sent = len(live.sent)
+    assert sent > 0  # the counter works: running the cells was seen
+    for _ in range(15):
+        live.keyboard.press("ArrowRight")
+    focus(live, 2)
+    for _ in range(15):
+        live.keyboard.press("ArrowRight")
+    live.wait_for_timeout(500)
+    assert readout(live, 2).startswith("step 15 of 20")
+    assert len(live.sent) == sent
+
+
+def test_two_equal_scrubbers_do_not_disturb_each_other(live):
+    focus(live, 0)
+    focus(live, 1)
+    for _ in range(4):
+        live.keyboard.press("ArrowRight")
+    assert readout(live, 0).startswith("step 0 of 20")
+    assert readout(live, 1).startswith("step 4 of 20")
+
+
+def test_dd_on_the_slider_or_a_button_deletes_nothing(live):
+    for target in ("input[type=range]", ".gbi-play"):
+        focus(live, 0)
+        before = selected(live)
+        scrubber(live, 0).locator(target).focus()
+        for key in ("d", "d", "x", "a", "z"):
+            live.keyboard.press(key)
+        assert selected(live) == before
+        assert scrubber(live, 0).locator(target).evaluate("node => node === document.activeElement")
+
+
+def test_space_plays(live):
+    focus(live, 0)
+    before = selected(live)
+    live.keyboard.press(" ")
+    live.wait_for_timeout(400)
+    live.keyboard.press(" ")
+    assert 0 < int(readout(live, 0).split()[1]) < 20
+    assert selected(live) == before
+
+
+def test_a_new_view_of_the_output_scrubs_on_its_own(live):
+    focus(live, 0)
+    live.locator(".jp-Cell").nth(1).locator(".jp-OutputArea-output").click(button="right", position={"x": 300, "y": 20})
+    live.get_by_role("menuitem", name="Create New View for Cell Output").click()
+    view = live.locator(".jp-LinkedOutputView .gbi")
+    view.wait_for(timeout=10_000)
+    view.locator("input").focus()
+    live.keyboard.press("End")
+    assert view.locator(".gbi-readout").inner_text().startswith("step 20 of 20")
+    assert readout(live, 0).startswith("step 0 of 20")
+    live.locator(".lm-TabBar-tab", has_text="Output View").locator(".lm-TabBar-tabCloseIcon").click()
+    live.locator(".jp-LinkedOutputView").wait_for(state="detached")
+
+
+def test_a_cell_that_runs_again_scrubs_again(live):
+    cell = live.locator(".jp-Cell").nth(1)
+    focus(live, 0)
+    live.keyboard.press("End")
+    cell.locator(".cm-content").click()
+    live.keyboard.press("Control+Enter")
+    cell.locator(".gbi-readout", has_text="step 0 of 20").wait_for(timeout=20_000)
+    focus(live, 0)
+    live.keyboard.press("End")
+    assert readout(live, 0).startswith("step 20 of 20")
+
+
+def test_it_follows_the_dark_theme(live):
+    colour = "node => getComputedStyle(node).color"
+    text = scrubber(live, 0).locator(".gbi-readout")
+    light = text.evaluate(colour)
+    live.evaluate("document.body.setAttribute('data-jp-theme-light', 'false')")
+    bar = scrubber(live, 0).locator(".gbi-bar").first.evaluate("node => getComputedStyle(node).fill")
+    live.evaluate("document.body.setAttribute('data-jp-theme-light', 'true')")
+    assert bar != scrubber(live, 0).locator(".gbi-bar").first.evaluate("node => getComputedStyle(node).fill")
+    live.evaluate("document.body.style.setProperty('--jp-content-font-color1', 'rgb(250, 250, 250)')")
+    assert text.evaluate(colour) == "rgb(250, 250, 250)" != light
+    live.evaluate("document.body.style.removeProperty('--jp-content-font-color1')")
+
+
+# ---- live controls ----
+
+
+def control(page, name):
+    return page.locator(".gbi-controls").get_by_role("slider", name=name)
+
+
+def test_a_control_runs_inference_again_and_the_same_view_repaints(live):
+    focus(live, 2)
+    for _ in range(5):
+        live.keyboard.press("ArrowRight")
+    scrubber(live, 2).evaluate("node => { node.dataset.same = 'yes'; }")
+    target = scrubber(live, 2).locator("canvas").nth(1)
+    before, step = target.evaluate("node => node.toDataURL()"), readout(live, 2)
+    chosen = selected(live)
+    control(live, "image").focus()
+    live.keyboard.press("ArrowRight")
+    live.wait_for_function(
+        "before => document.querySelectorAll('.gbi')[2].querySelectorAll('canvas')[1].toDataURL() != before",
+        arg=before,
+        timeout=20_000,
+    )
+    assert scrubber(live, 2).get_attribute("data-same") == "yes"
+    assert readout(live, 2).startswith("step 5 of 20")
+    assert readout(live, 2) != step
+    assert selected(live) == chosen
+
+
+def test_fewer_steps_keep_the_step_where_it_can(live):
+    focus(live, 2)
+    for _ in range(3):
+        live.keyboard.press("ArrowRight")
+    live.locator(".gbi-controls").get_by_label("method").select_option("one-step")
+    scrubber(live, 2).locator(".gbi-readout", has_text="step 1 of 1:").wait_for(timeout=20_000)
+    live.locator(".gbi-controls").get_by_label("method").select_option("iterative")
+    scrubber(live, 2).locator(".gbi-readout", has_text="step 1 of 20:").wait_for(timeout=20_000)
+
+
+def test_an_error_is_told_and_the_widget_survives(live):
+    control(live, "image").focus()
+    live.keyboard.press("End")
+    said = scrubber(live, 2).locator(".gbi-say")
+    said.wait_for(timeout=20_000)
+    assert said.inner_text() == "RuntimeError: no image 9"
+    live.keyboard.press("Home")
+    said.wait_for(state="hidden", timeout=20_000)
+    focus(live, 2)
+    live.keyboard.press("End")
+    assert readout(live, 2).startswith("step 20 of 20: digit 0")
+
+
+def test_dd_on_a_control_deletes_nothing(live):
+    before = selected(live)
+    control(live, "image").focus()
+    live.keyboard.press("d")
+    live.keyboard.press("d")
+    live.locator(".gbi-controls select").focus()
+    live.keyboard.press("d")
+    live.keyboard.press("d")
+    assert selected(live) == before
+
+
+def test_every_control_has_a_name(live):
+    names = [control(live, name).count() for name in ("image", "steps")]
+    assert names == [1, 1]
+    assert live.locator(".gbi-controls").get_by_label("method").count() == 1
+
+
+def test_the_page_had_no_error(live):
+    assert live.troubles == []
+
+
+# ---- opened again, without a kernel ----
+
+
+def reopen(browser, lab, name, trusted):
+    """Open a notebook with stored outputs in a fresh browser, and choose no kernel."""
+    # The title differs: a notebook with the content of a trusted one would be trusted too.
+    outputs = [scrub(toy_path(steps=20), labels="digit", title=name)._repr_mimebundle_()]
+    outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1) for data in outputs]
+    node = notebook(lab.folder / name, ["scrub(record)"], outputs, kernel=False)
+    if trusted:
+        from nbformat.sign import NotebookNotary
+
+        NotebookNotary(data_dir=str(lab.data)).sign(nbformat.read(lab.folder / name, as_version=4))
+    assert node
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(lab.url(name))
+    dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
+    dialog.wait_for(timeout=60_000)
+    dialog.locator("select").select_option(label="No Kernel")
+    dialog.locator("button.jp-mod-accept").click()
+    dialog.wait_for(state="detached")
+    return context, page
+
+
+def test_a_trusted_notebook_scrubs_without_a_kernel(browser, lab):
+    context, page = reopen(browser, lab, "trusted.ipynb", trusted=True)
+    page.locator(".gbi").wait_for(timeout=20_000)
+    focus(page, 0)
+    page.keyboard.press("End")
+    assert re.match(r"step 20 of 20: digit 3 at 0\.\d\d, loss", readout(page, 0))
+    assert not page.locator(".gbi-fallback").is_visible()
+    assert not [k for k in json.loads(lab.api("sessions")) if k["path"] == "trusted.ipynb"]
+    context.close()
+
+
+def test_an_untrusted_notebook_shows_picture_table_and_hint(browser, lab):
+    context, page = reopen(browser, lab, "untrusted.ipynb", trusted=False)
+    output = page.locator(".jp-OutputArea-output")
+    output.get_by_text("Run this cell to scrub").wait_for(timeout=20_000)
+    assert page.locator(".gbi").count() == 0
+    assert output.locator("img").evaluate("image => image.naturalWidth") > 300
+    assert output.locator("img").get_attribute("alt").startswith("untrusted.ipynb. Path of 20 gradient steps")
+    assert output.locator("tbody tr").count() == 6
+    assert "eNp" not in output.inner_text()  # the data itself does not show
+    assert "function" not in output.inner_text()
+    context.close()

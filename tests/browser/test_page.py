@@ -1,0 +1,209 @@
+"""Scrubbers on a page opened from disk, with the network off."""
+
+import importlib.util
+import re
+
+import pytest
+
+from gbi_helpers.widgets import scrub
+from gbi_helpers.widgets.toy import toy_path
+
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Scrubbers</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"></head>
+<body style="font-family: sans-serif"><main><h1>Scrubbers</h1>{}</main></body></html>"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A page with two equal scrubbers and one of another record."""
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    digit = scrub(toy_path(steps=20), labels="digit", title="Which digit is it?")
+    other = scrub(toy_path(3, steps=8, free=True), labels=["red", "green", "blue"])
+    path.write_text(PAGE.format("<hr>".join([digit.html, digit.html, other.html])), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def opened(browser, written):
+    """Opens the page in a fresh, offline context: ``opened(**context options)`` returns page and requests."""
+    contexts = []
+
+    def open_page(path=written, **options):
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.requests, page.troubles = [], []
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.on("pageerror", lambda error: page.troubles.append(str(error)))
+        page.goto(path.as_uri())
+        if options.get("java_script_enabled", True):
+            page.locator(".gbi input[type=range]").first.wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def readout(page, number=0):
+    return page.locator(".gbi-readout").nth(number).inner_text()
+
+
+def test_it_scrubs_by_keyboard_and_asks_no_host(opened):
+    page = opened()
+    assert page.locator(".gbi").count() == 3
+    assert re.fullmatch(r"step 0 of 20: all 10 equal at 0\.10, loss [\d.]+ nats", readout(page))
+    page.locator(".gbi input").first.focus()
+    for key, step in [("ArrowRight", 1), ("ArrowUp", 2), ("ArrowLeft", 1), ("PageUp", 3), ("PageDown", 1), ("End", 20)]:
+        page.keyboard.press(key)
+        assert readout(page).startswith(f"step {step} of 20: ")
+    assert re.fullmatch(r"step 20 of 20: digit 3 at 0\.\d\d, loss [\d.]+ nats", readout(page))
+    page.keyboard.press("ArrowRight")
+    assert readout(page).startswith("step 20 of 20")
+    page.keyboard.press("Home")
+    assert readout(page).startswith("step 0 of 20")
+    assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert page.troubles == []
+
+
+def test_equal_and_other_scrubbers_do_not_disturb_each_other(opened):
+    page = opened()
+    page.locator(".gbi input").nth(1).focus()
+    page.keyboard.press("End")
+    steps = [readout(page, number).split(":")[0] for number in range(3)]
+    assert steps == ["step 0 of 20", "step 20 of 20", "step 0 of 8"]
+
+
+def test_the_three_views_change_together(opened):
+    page = opened()
+    first = page.locator(".gbi").first
+    look = """root => ({ bars: [...root.querySelectorAll('.gbi-bar')].map(b => b.getAttribute('height')).join(),
+        cursor: root.querySelector('.gbi-cursor').getAttribute('x1'),
+        image: root.querySelectorAll('canvas')[0].toDataURL(),
+        target: root.querySelectorAll('canvas')[1].toDataURL() })"""
+    before = first.evaluate(look)
+    first.locator("input").focus()
+    page.keyboard.press("End")
+    after = first.evaluate(look)
+    assert {name for name in before if before[name] != after[name]} == {"bars", "cursor", "image"}
+
+
+def test_the_mouse_moves_the_step_on_slider_and_curve(opened):
+    page = opened()
+    slider = page.locator(".gbi input").first.bounding_box()
+    page.mouse.click(slider["x"] + slider["width"] - 9, slider["y"] + slider["height"] / 2)
+    assert readout(page).startswith("step 20 of 20")
+    curve = page.locator(".gbi-curve-box svg").first.bounding_box()
+    page.mouse.click(curve["x"] + curve["width"] * 0.55, curve["y"] + 80)
+    assert 6 <= int(readout(page).split()[1]) <= 14
+
+
+def test_play_runs_to_the_end_and_stops(opened):
+    page = opened()
+    page.locator(".gbi input").first.focus()
+    page.keyboard.press(" ")
+    assert page.locator(".gbi-play").first.inner_text() == "Pause"
+    page.locator(".gbi-play", has_text="Play").nth(2).wait_for(timeout=8000)
+    assert readout(page).startswith("step 20 of 20")
+    page.locator(".gbi-play").first.click()
+    page.wait_for_timeout(300)
+    page.locator(".gbi-play").first.click()
+    assert 0 < int(readout(page).split()[1]) < 20
+
+
+def test_reduced_motion_plays_in_few_slow_steps(opened):
+    page = opened(reduced_motion="reduce")
+    page.locator(".gbi-play").first.click()
+    page.wait_for_timeout(500)
+    assert readout(page).startswith("step 0 of 20")  # the default pace would be at step 5
+    moving = "[...document.querySelectorAll('.gbi *')].some(e => getComputedStyle(e).transitionDuration !== '0s')"
+    assert not page.evaluate(moving)
+
+
+def test_a_screen_reader_hears_each_step_but_not_each_of_a_play(opened):
+    page = opened()
+    live = page.locator(".gbi-readout").first
+    assert live.get_attribute("aria-live") == "polite"
+    page.locator(".gbi-play").first.click()
+    assert live.get_attribute("aria-live") == "off"
+    page.locator(".gbi-play").first.click()
+    assert live.get_attribute("aria-live") == "polite"
+    assert page.locator(".gbi input").first.get_attribute("aria-valuetext") == readout(page)
+
+
+def test_the_largest_bar_is_told_by_more_than_colour(opened):
+    page = opened()
+    page.locator(".gbi input").first.focus()
+    page.keyboard.press("End")
+    bold = page.locator(".gbi").first.locator(".gbi-panel").first.locator(".gbi-on").all_text_contents()
+    assert bold[0] == "3"
+    assert re.fullmatch(r"0\.\d\d", bold[1])
+    assert "url(" in page.locator(".gbi-bar").nth(3).get_attribute("style")
+
+
+def test_a_phone_needs_no_sideways_scrolling(opened):
+    page = opened(viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    boxes = [page.locator(".gbi").first.locator("svg[role=img]").nth(k).bounding_box() for k in range(2)]
+    assert boxes[1]["y"] > boxes[0]["y"] + boxes[0]["height"] - 1  # one below the other
+    assert all(box["width"] > 300 for box in boxes)
+
+
+def test_a_print_shows_the_step_that_was_open(opened):
+    page = opened()
+    page.locator(".gbi input").first.focus()
+    page.keyboard.press("End")
+    page.emulate_media(media="print")
+    assert readout(page).startswith("step 20 of 20")
+    assert not page.locator(".gbi-play").first.is_visible()
+    assert page.locator(".gbi svg[role=img]").first.is_visible()
+
+
+def test_without_javascript_picture_table_and_hint_stand_there(opened):
+    page = opened(java_script_enabled=False)
+    assert page.locator(".gbi").count() == 0
+    assert page.locator(".gbi-fallback img").first.is_visible()
+    assert page.locator(".gbi-fallback table").first.is_visible()
+    assert page.get_by_text("Run this cell to scrub").first.is_visible()
+
+
+def test_the_fallback_is_hidden_where_it_scrubs(opened):
+    assert not opened().locator(".gbi-fallback").first.is_visible()
+
+
+@pytest.mark.parametrize("width", [1000, 390])
+def test_axe_finds_no_serious_violation(opened, axe, width):
+    page = opened(viewport={"width": width, "height": 900})
+    page.locator(".gbi input").first.focus()
+    page.keyboard.press("End")
+    assert violations(page, axe) == []
+
+
+def violations(page, axe):
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    return [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
+
+
+def test_the_exported_page_scrubs_offline_too(opened, axe, tmp_path):
+    if importlib.util.find_spec("gbi_helpers.export") is None:
+        pytest.skip("gbi_helpers.export is not there yet")
+    import nbformat
+
+    from gbi_helpers.export import to_html
+
+    bundle = scrub(toy_path(steps=20), labels="digit")._repr_mimebundle_()
+    output = nbformat.v4.new_output("execute_result", data=bundle, execution_count=1)
+    cells = [
+        nbformat.v4.new_markdown_cell("# A chapter\n\nWith a formula: $q_k = e^{-L_k}$."),
+        nbformat.v4.new_code_cell("scrub(record)", outputs=[output], execution_count=1),
+    ]
+    notebook, page_path = tmp_path / "chapter.ipynb", tmp_path / "chapter.html"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
+    to_html(notebook, page_path)
+    page = opened(page_path)
+    page.locator(".gbi input").focus()
+    page.keyboard.press("End")
+    assert readout(page).startswith("step 20 of 20: digit 3")
+    assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert violations(page, axe) == []
