@@ -282,7 +282,7 @@ def _refuse(notebook: NotebookNode, path: Path) -> None:
         outputs = cell.get("outputs", [])
         if any(output.output_type == "error" for output in outputs):
             raise ValueError(f"{path.name} is not stored: code cell {number} ends in an error.")
-        text = json.dumps(outputs, ensure_ascii=False)
+        text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", json.dumps(outputs, ensure_ascii=False))  # pictures hold any letters
         for folder in own:
             if re.search(re.escape(json.dumps(folder)[1:-1]) + r"(?![\w-])", text):
                 raise ValueError(
