@@ -1,19 +1,153 @@
-"""What is known exactly: Bayes in a stream that switches, and what one gradient step leaves out."""
+"""What one gradient step gets right, what it leaves out, and how wrong that can be.
+
+For a loss L(z) in nats and a start z0, exact Bayes has the logits -L(e_k), one step the logits -dL/dz_k. Their
+difference, up to a constant shared by all tasks, is the gap delta (K,). All statements below are about it.
+
+1. The gap is curvature. Let d_k = e_k - z0, the way from the start to pure task k. Taylor's formula with the integral
+   remainder says L(e_k) = L(z0) + g . d_k + R_k, with g the gradient at z0 and
+   R_k = int_0^1 (1 - t) d_k' H(z0 + t d_k) d_k dt. Since g . d_k = g_k - g . z0, and the last term is shared,
+   delta_k = -R_k. A loss linear in z has no gap; a quadratic one has delta_k = -d_k' H d_k / 2, whatever the data.
+2. A gap costs little: KL <= range(delta)^2 / 8, both ways. With q = softmax(logit - delta) for p = softmax(logit),
+   KL(p|q) = log E_p[exp(-delta)] + E_p[delta], and Hoeffding's lemma bounds this for any variable within a range; the
+   other way round the same with q and +delta.
+3. First-order bound. If the curvature d_k' H d_k along the way to task k lies within [low_k, high_k], then by 1
+   -delta_k lies within [low_k, high_k] / 2, so range(delta) <= max over j != k of (high_j - low_k) / 2; then apply 2.
+   For curvature between m and M in every direction: range(delta) <= (M - m) (1 - 1/K) / 2, as |d_k|^2 = 1 - 1/K.
+4. Two tasks: second order cancels. On the line f(s) = L(z0 + s (e_1 - e_2) / 2) the exact log odds of task 2 are
+   f(1) - f(-1), the one-step ones 2 f'(0), and their difference is int_0^1 (1 - s)^2 / 2 (f'''(s) + f'''(-s)) ds: at
+   most max|f'''| / 3. So for two tasks every quadratic loss is exact.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from gbi_helpers.data.toy import bayes_filter
+from gbi_helpers.inference import LossFn, enumerate_tasks, one_step
+from gbi_helpers.records import Posterior
 
-__all__ = ["bayes_filter", "curvature_offset"]
+__all__ = [
+    "bayes_filter",
+    "corrected_one_step",
+    "curvature_along",
+    "curvature_offset",
+    "first_order_bound",
+    "fit_delta",
+    "gap",
+    "kl_bound",
+    "one_step_gap",
+    "third_order_bound",
+]
 
 
-def curvature_offset(patterns: Tensor, sd: float) -> Tensor:
-    """What one gradient step misses in a linear-Gaussian decoder x = z @ patterns + noise, in nats, (K,).
+def one_step_gap(patterns: Tensor, sd: float | Tensor, samples: int = 1) -> Tensor:
+    """The gap (..., K) of a linear-Gaussian decoder x = z @ patterns + noise, in nats: exact minus one-step logits.
 
-    ``patterns`` (K, D): what each pure task predicts; ``sd``: of the noise, in every dimension. From the uniform start,
-    log p(x | task k) = -dL/dz_k + offset_k + a constant, with offset_k = -|pattern_k - mean pattern|^2 / (2 sd^2),
-    whatever x is. All equal (so nothing is missed) for K = 2, and for patterns at one distance from their mean.
+    ``patterns`` (..., K, D): what each pure task predicts; ``sd``: of the noise, in every dimension (a number, or one
+    for each leading index, (..., 1)); ``samples``: how many x share one z. From the uniform start it is
+    -samples |pattern_k - mean pattern|^2 / (2 sd^2), whatever x is. All equal, so nothing is missed, for K = 2 and for
+    patterns at one distance from their mean.
     """
-    return -(patterns - patterns.mean(0)).square().sum(-1) / (2 * sd**2)
+    away = patterns - patterns.mean(-2, keepdim=True)
+    return -samples * away.square().sum(-1) / (2 * sd**2)
+
+
+curvature_offset = one_step_gap  # its name in notebook 01
+
+
+def gap(loss_fn: LossFn, z0: Tensor) -> Tensor:
+    """The gap (B, K) of each sample, measured: exact minus one-step logits, in nats, centred over tasks.
+
+    Costs K forward passes beside the one step.
+    """
+    slope = one_step(loss_fn, z0).grad
+    assert slope is not None  # one step always has its gradient
+    difference = slope - enumerate_tasks(loss_fn, z0).loss
+    return difference - difference.mean(-1, keepdim=True)
+
+
+def fit_delta(loss_fn: LossFn, z0: Tensor) -> Tensor:
+    """One gap (K,) for all samples, centred: the mean of :func:`gap` over a few windows, once, then cached.
+
+    No labels are needed. It serves new samples as far as the curvature of the loss does not depend on the sample:
+    wholly for a decoder linear in z, roughly elsewhere. It grows with the amount of data in a window.
+    """
+    return gap(loss_fn, z0).mean(0)
+
+
+def corrected_one_step(loss_fn: LossFn, z0: Tensor, delta: Tensor, step_size: float = 1.0) -> Posterior:
+    """:func:`one_step` with the gap ``delta`` (K,) or (B, K) put back: softmax(delta - step_size * dL/dz).
+
+    ``delta``: from :func:`one_step_gap` (derived) or :func:`fit_delta` (measured). Costs no pass more than one step.
+    Raises ``ValueError`` for another shape.
+    """
+    if delta.shape not in (z0.shape, z0.shape[1:]):
+        raise ValueError(f"delta must be {tuple(z0.shape[1:])} or {tuple(z0.shape)}, but is {tuple(delta.shape)}.")
+    step = one_step(loss_fn, z0, step_size)
+    return Posterior(torch.log_softmax(step.log_q + delta.to(z0), dim=-1), step.loss, step.grad)
+
+
+def kl_bound(delta: Tensor) -> Tensor:
+    """Nats (...,) that KL(exact | one-step), and the other way round, cannot exceed: range(delta)^2 / 8.
+
+    ``delta`` (..., K): the gap; constants shared by all tasks do not matter. See 2 above.
+    """
+    return (delta.amax(-1) - delta.amin(-1)).square() / 8
+
+
+def curvature_along(loss_fn: LossFn, z0: Tensor, points: int = 17) -> Tensor:
+    """Curvature d_k' H d_k of the loss on the way from z0 to each pure task, (B, K, points), z0 and e_k included.
+
+    Half of it, weighted by 2 (1 - t), integrates to minus the gap (1 above). One second derivative per task and point.
+    """
+    at = torch.linspace(0, 1, points, dtype=z0.dtype, device=z0.device)
+    ways = [_derivative_along(loss_fn, z0, one_hot - z0, at, order=2) for one_hot in _corners(z0)]
+    return torch.stack(ways, dim=1)
+
+
+def first_order_bound(low: Tensor, high: Tensor) -> Tensor:
+    """Bound (B,) on the range of the gap, from the least and greatest curvature (B, K) on the way to each task.
+
+    It is 3 above. From a grid, ``c = curvature_along(...)``: ``first_order_bound(c.amin(-1), c.amax(-1))``. ``kl_bound`` of it in
+    nats: its square / 8.
+    """
+    apart = (high[..., :, None] - low[..., None, :]) / 2
+    same = torch.eye(low.shape[-1], dtype=torch.bool, device=low.device)
+    return apart.masked_fill(same, 0).amax((-1, -2))
+
+
+def third_order_bound(loss_fn: LossFn, z0: Tensor, points: int = 17) -> Tensor:
+    """Bound (B,) on the error of the one-step log odds of two tasks from the uniform z0: max|f'''| / 3 (4 above).
+
+    The maximum is taken over ``points`` on the line between the tasks. Raises ``ValueError`` for K other than 2.
+    """
+    if z0.shape[1] != 2:
+        raise ValueError(f"The second order cancels for two tasks only, but z0 has {z0.shape[1]}.")
+    first, second = _corners(z0)
+    at = torch.linspace(-1, 1, points, dtype=z0.dtype, device=z0.device)
+    return _derivative_along(loss_fn, z0, (first - second) / 2, at, order=3).abs().amax(-1) / 3
+
+
+def _corners(z0: Tensor) -> list[Tensor]:
+    """The pure tasks, each as (B, K)."""
+    return [row.expand_as(z0) for row in torch.eye(z0.shape[1], dtype=z0.dtype, device=z0.device)]
+
+
+def _derivative_along(loss_fn: LossFn, z0: Tensor, way: Tensor, at: Tensor, order: int) -> Tensor:
+    """Derivative of t -> L(z0 + t way) at each t of ``at`` (P,): (B, P)."""
+    found = []
+    for t in at:
+        place = t.expand(len(z0)).clone().requires_grad_()
+        with torch.enable_grad():
+            value = loss_fn(z0 + place[:, None] * way)
+            for _ in range(order):
+                linear = not value.requires_grad  # a derivative without a graph is constant: the next one is zero
+                value = torch.zeros_like(place) if linear else _slope(value, place)
+        found.append(value.detach())
+    return torch.stack(found, dim=-1)
+
+
+def _slope(value: Tensor, place: Tensor) -> Tensor:
+    found = torch.autograd.grad(value.sum(), place, create_graph=True, allow_unused=True)[0]
+    return torch.zeros_like(place) if found is None else found
