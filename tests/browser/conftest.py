@@ -1,19 +1,14 @@
 """A real Chromium and a real JupyterLab for the browser tests, both ended by the process that started them."""
 
 import os
-import secrets
 import shutil
-import socket
 import subprocess
-import sys
 import tarfile
-import time
-import urllib.error
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from gbi_helpers.widgets.benchmark import chromium, jupyterlab
 
 AXE = "axe-core@4.10.3"
 
@@ -38,9 +33,7 @@ def browser():
         from playwright.sync_api import sync_playwright
     except ImportError:
         absent("playwright is not installed (pip install -e '.[test]')")
-    path = os.environ.get("GBI_CHROMIUM") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    path = chromium()
     if not path:
         absent("No Chromium on the PATH: install it, or set GBI_CHROMIUM to its path")
     arguments = ["--disable-dev-shm-usage"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
@@ -50,85 +43,11 @@ def browser():
         running.close()
 
 
-@dataclass(frozen=True)
-class Lab:
-    """A running JupyterLab: its notebooks' folder, its address, and the folder of its signatures."""
-
-    folder: Path
-    address: str
-    token: str
-    data: Path
-
-    def url(self, notebook):
-        return f"{self.address}/lab/tree/{notebook}?reset&token={self.token}"
-
-    def api(self, path, method="GET"):
-        request = urllib.request.Request(f"{self.address}/api/{path}?token={self.token}", method=method)
-        return urllib.request.urlopen(request, timeout=20).read()
-
-
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
-    """JupyterLab on a free local port, with settings and data of its own."""
-    root = tmp_path_factory.mktemp("lab")
-    folders = {name: root / name for name in ("notebooks", "config", "data", "settings", "workspaces", "ipython")}
-    for folder in folders.values():
-        folder.mkdir()
-    quiet = folders["settings"] / "@jupyterlab" / "apputils-extension"
-    quiet.mkdir(parents=True)
-    (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(16)
-    environment = os.environ | {
-        "JUPYTER_CONFIG_DIR": str(folders["config"]),
-        "JUPYTER_DATA_DIR": str(folders["data"]),
-        "JUPYTERLAB_SETTINGS_DIR": str(folders["settings"]),
-        "JUPYTERLAB_WORKSPACES_DIR": str(folders["workspaces"]),
-        "IPYTHONDIR": str(folders["ipython"]),
-        "OMP_NUM_THREADS": "1",
-    }
-    options = [
-        "--no-browser",
-        "--allow-root",
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0",
-        f"--ServerApp.root_dir={folders['notebooks']}",
-        f"--IdentityProvider.token={token}",
-    ]
-    with (root / "log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options],
-            env=environment,
-            cwd=folders["notebooks"],
-            stdout=log,
-            stderr=log,
-        )
-        running = Lab(folders["notebooks"], f"http://127.0.0.1:{port}", token, folders["data"])
-        try:
-            _wait_for(running, server, root / "log")
-            yield running
-        finally:
-            server.terminate()
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-
-
-def _wait_for(lab, server, log):
-    for _ in range(240):
-        try:
-            lab.api("status")
-        except (urllib.error.URLError, OSError):
-            if server.poll() is not None:
-                break
-            time.sleep(0.25)
-        else:
-            return
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+    """A JupyterLab with settings and signatures of its own."""
+    with jupyterlab(tmp_path_factory.mktemp("lab")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -31,22 +31,14 @@ def notebook(path, sources, outputs=None, kernel=True):
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}} if kernel else {}
     node = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
     nbformat.write(node, path)
-    return node
 
 
 def run_all(page):
-    """Run every cell. A run that comes before JupyterLab is done connecting asks for the kernel: say yes, run again."""
-    asked, shown = page.locator(".jp-Dialog .jp-mod-accept"), page.locator(".gbi")
-    for _ in range(4):
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=60_000)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        asked.or_(shown).first.wait_for(timeout=60_000)
-        if shown.count():
-            return
-        asked.click()
-        asked.wait_for(state="detached")
-        page.wait_for_timeout(1000)
+    """Run every cell once the kernel is there: before, JupyterLab would ask which kernel to use."""
+    status = "jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status"
+    page.wait_for_function(f"window.{status} === 'idle'", timeout=120_000)
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.ready")
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
 @pytest.fixture(scope="module")
@@ -273,12 +265,9 @@ def reopen(browser, lab, name, trusted):
     # The title differs: a notebook with the content of a trusted one would be trusted too.
     outputs = [scrub(toy_path(steps=20), labels="digit", title=name)._repr_mimebundle_()]
     outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1) for data in outputs]
-    node = notebook(lab.folder / name, ["scrub(record)"], outputs, kernel=False)
+    notebook(lab.folder / name, ["scrub(record)"], outputs, kernel=False)
     if trusted:
-        from nbformat.sign import NotebookNotary
-
-        NotebookNotary(data_dir=str(lab.data)).sign(nbformat.read(lab.folder / name, as_version=4))
-    assert node
+        lab.trust(name)
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.goto(lab.url(name))
