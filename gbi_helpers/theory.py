@@ -109,8 +109,8 @@ def curvature_along(loss_fn: LossFn, z0: Tensor, points: int = 17) -> Tensor:
 def first_order_bound(low: Tensor, high: Tensor) -> Tensor:
     """Bound (B,) on the range of the gap, from the least and greatest curvature (B, K) on the way to each task.
 
-    It is 3 above. From a grid, ``c = curvature_along(...)``: ``first_order_bound(c.amin(-1), c.amax(-1))``. ``kl_bound`` of it in
-    nats: its square / 8.
+    It is 3 above. From a grid, ``c = curvature_along(...)``: ``first_order_bound(c.amin(-1), c.amax(-1))``. Its
+    square / 8 bounds the KL, in nats.
     """
     apart = (high[..., :, None] - low[..., None, :]) / 2
     same = torch.eye(low.shape[-1], dtype=torch.bool, device=low.device)

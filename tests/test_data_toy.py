@@ -108,6 +108,9 @@ def test_floors_are_the_known_ones():
 
 
 def test_steady_windows_stay_in_their_context():
-    windows = steady_windows(torch.tensor([[0.2], [0.8]]), 0.3, rows=500, length=6)
-    assert windows.shape == (2, 500, 6, 1)
-    torch.testing.assert_close(windows.mean((1, 2, 3)), torch.tensor([0.2, 0.8]), rtol=0, atol=0.03)
+    windows, context = steady_windows(torch.tensor([[0.2], [0.8]]), 0.3, rows=500, length=6, seeds=3)
+    assert windows.shape == (3 * 2 * 500, 6, 1)
+    found = windows.unflatten(0, (3, 2, 500)).mean((2, 3, 4))
+    torch.testing.assert_close(found, torch.tensor([0.2, 0.8]).expand(3, 2), rtol=0, atol=0.03)
+    assert torch.equal(context.unflatten(0, (3, 2, 500))[0, :, 0], torch.tensor([0, 1]))
+    assert not torch.equal(windows[:1000], windows[1000:2000])

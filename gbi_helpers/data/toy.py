@@ -130,11 +130,16 @@ def shuffled_z(stream: Stream) -> Tensor:
     return torch.stack(shuffled)
 
 
-def steady_windows(means: Tensor, sd: float, rows: int, length: int, seed: int = 0) -> Tensor:
-    """Windows (K, rows, length, D), each from one context throughout: fresh samples to test on."""
+def steady_windows(
+    means: Tensor, sd: float, rows: int, length: int, seeds: int = 1, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Windows (N, length, D), each from one of K contexts throughout, and the contexts (N,), N = seeds * K * rows.
+
+    Fresh samples to test on: for every seed its own, ``rows`` of each context, seed after seed, context after context.
+    """
     draw = torch.Generator().manual_seed(10_000 + seed)
-    noise = torch.randn(len(means), rows, length, means.shape[1], generator=draw, dtype=means.dtype)
-    return means[:, None, None] + sd * noise
+    context = torch.arange(len(means)).repeat_interleave(rows).repeat(seeds)
+    return means[context][:, None] + sd * torch.randn(len(context), length, means.shape[1], generator=draw), context
 
 
 # ---------------------------------------------------------------- what Bayes knows

@@ -145,7 +145,8 @@ class _Frames:
 
     def __init__(self, model: ToyLSTM, stream: Stream, steps: int, frames: int, rows: int = 32):
         self.model = model
-        self.windows = steady_windows(stream.means, stream.sd, rows, WINDOW)
+        windows, _ = steady_windows(stream.means, stream.sd, rows, WINDOW)
+        self.windows = windows.unflatten(0, (stream.n_contexts, rows))
         self.at = set(torch.linspace(0, steps, frames).long().tolist())
 
     def __call__(self, step: int) -> dict[str, Any]:
