@@ -78,7 +78,7 @@ def _png(path: Path) -> bytes:
     _draw(axes, path, pictures)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Software": None})
-    small = Image.open(buffer).convert("RGB").quantize(24)
+    small = Image.open(buffer).convert("RGB").quantize(48)
     buffer = io.BytesIO()
     small.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
