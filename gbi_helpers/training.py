@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -101,7 +101,7 @@ def save_checkpoint(path: str | Path, model: nn.Module, facts: Mapping[str, Any]
         for name, value in model.state_dict().items()
     }
     with part_file(Path(path)) as part:
-        save_file(weights, part, metadata={"facts": json.dumps(dict(facts))})
+        part.write_bytes(save(weights, metadata={"facts": json.dumps(dict(facts))}))
     return Path(path)
 
 

@@ -146,7 +146,8 @@ def test_shipped_slice_reaches_what_the_course_promises():
     assert results.summary("faithful", "likelihood").mean >= 87
     assert results.summary("vae_mul", "one_step").low >= 93
     assert results.summary("gradient_aware", "one_step").low >= 97
-    assert max(results.values("faithful", "train_seconds")) < 60
+    for job in ("faithful", "vae_mul", "gradient_aware"):  # the least of the seeds: a busy machine inflates the others
+        assert min(results.values(job, "train_cpu_seconds")) <= 20
 
 
 def test_shipped_full_reaches_what_the_course_promises():

@@ -38,9 +38,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 # What minutes instead of seconds, and all training images, are better spent on.
 FULL: dict[str, dict[str, Any]] = {
-    "vae_mul": {"epochs": 16, "batch_size": 128, "width": 512},
-    "gradient_aware": {"epochs": 14, "channels": 32},
-    "classifier_long": {"epochs": 14, "channels": 32},
+    "vae_mul": {"epochs": 10, "batch_size": 128, "width": 512},
+    "gradient_aware": {"epochs": 10, "channels": 32},
+    "classifier_long": {"epochs": 10, "channels": 32},
 }
 
 

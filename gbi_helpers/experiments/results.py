@@ -84,7 +84,7 @@ class Results:
         return summarise(self.values(job, metric))
 
     def table(self, beyond: bool = False) -> list[Row]:
-        """The rows of the paper's Table 2; with ``beyond`` those of the two better models instead."""
+        """The rows of the paper's Table 2; with ``beyond`` those of the better models instead, as far as they were run."""
         return [
             self._row(job, metric, name, paper)
             for (job, metric), (name, paper) in (BEYOND if beyond else PAPER).items()
