@@ -84,11 +84,9 @@ class Results:
         return summarise(self.values(job, metric))
 
     def table(self, beyond: bool = False) -> list[Row]:
-        """The rows of the paper's Table 2; with ``beyond`` those of the better models instead, as far as they were run."""
-        return [
-            self._row(job, metric, name, paper)
-            for (job, metric), (name, paper) in (BEYOND if beyond else PAPER).items()
-        ]
+        """The rows of the paper's Table 2, as far as they were run; with ``beyond`` those of the better models."""
+        rows = [(*key, *words) for key, words in (BEYOND if beyond else PAPER).items() if key[0] in self.rows]
+        return [self._row(*row) for row in rows]
 
     def _row(self, job: str, metric: str, name: str, paper: float | None) -> Row:
         first = next(iter(self.rows[job].values()))
