@@ -122,7 +122,7 @@ JOBS: dict[str, Callable[[Job], tuple[Any, Metrics]]] = {
     "soft_z": variant(recipes.train_autoencoder, soften=True),
     "batch_norm": batch_norm,
 }
-FULL_JOBS = ("vae_mul", "gradient_aware", "classifier", "classifier_long", "faithful", "pure_generative")
+FULL_JOBS = ("vae_mul", "gradient_aware", "classifier", "classifier_long")  # what more images and minutes are for
 SHIPPED = ("vae_mul", "gradient_aware")  # trained longer than a notebook may: seed 0 on the slice is shipped
 
 
