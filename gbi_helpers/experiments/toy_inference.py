@@ -170,14 +170,16 @@ def filter_test(run: Run, blocks: int = 20) -> LiveFilter:
 UNSEEN = tuple(round(-0.2 + 0.1 * step, 1) for step in range(15))
 
 
-def unseen_means(run: Run, space: str | None = "free", steps: int = 60, lr: float = 0.1, windows: int = 8) -> Tensor:
+def unseen_means(
+    run: Run, space: str | None = "free", steps: int = 60, lr: float = 0.1, windows: int = 8, tries: int = 16
+) -> Tensor:
     """Excess error (means, S) on each mean of UNSEEN, with Z adapted to it by ``steps`` Adam steps, weights frozen.
 
     ``space``: "free" or "logits" (the simplex), as in :func:`~gbi_helpers.inference.iterate`; None: not adapted. Each Z
-    has ``windows`` windows of five scored samples to go by, and is tested on fresh windows of the same mean. No way to
-    use n samples is better than their mean, whose excess is sd^2 / n: .00225 for 40.
+    has ``windows`` windows of five scored samples to go by, and is tested on fresh windows of the same mean; ``tries``
+    such Z are averaged. No way to use n samples is better than their mean, whose excess is sd^2 / n: .00225 for 40.
     """
-    model, sd, tries = run.model, run.stream.sd, 16
+    model, sd = run.model, run.stream.sd
     means = torch.tensor(UNSEEN)[:, None].expand(-1, run.model.size)
     given, _ = steady_windows(means, sd, tries * windows, WINDOW + 1, model.n_seeds, seed=1)
     test, which = steady_windows(means, sd, tries * 8, WINDOW, model.n_seeds, seed=2)
