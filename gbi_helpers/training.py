@@ -60,6 +60,7 @@ def fit(
 
     ``resume``: a file, written every ``save_every`` seconds; calling ``fit`` again with the same arguments goes on
     from it and ends with the same weights as a run that was never stopped. It is removed at the end of the run.
+    (Given mere parameters, it cannot know of buffers such as BatchNorm's: pass the module if it has any.)
     Random numbers inside depend on ``seed`` only, and the caller's random state is left as it was.
     Raises ``ValueError`` if the loss is not one number, ``FloatingPointError`` when it turns NaN or infinite.
     """
@@ -67,7 +68,9 @@ def fit(
     batches, total = _plan(data, steps, epochs, batch_size, seed, device)
     if schedule not in ("cosine", "constant"):
         raise ValueError(f"schedule is '{schedule}': choose 'cosine' or 'constant'.")
-    run = _Run(parameters, optimizer(parameters, lr=lr), average, total)
+    plan = {"steps": total, "batch_size": batch_size, "lr": lr, "seed": seed, "average": average}
+    run = _Run(parameters, optimizer(parameters, lr=lr), plan | {"schedule": schedule, "warm_up": warm_up})
+    run.buffers = list(model.buffers()) if isinstance(model, nn.Module) else []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if resume is not None:
@@ -86,8 +89,8 @@ def fit(
         run.note(watch(total))
     if resume is not None:
         Path(resume).unlink(missing_ok=True)
-    facts = {"steps": total, "batch_size": batch_size, "lr": lr, "seed": seed, "desc": desc, "average": average}
-    facts["seconds"], facts["cpu_seconds"] = (round(value, 2) for value in run.times())
+    seconds, cpu_seconds = (round(value, 2) for value in run.times())
+    facts = plan | {"desc": desc, "seconds": seconds, "cpu_seconds": cpu_seconds}
     return TrainingRecord(loss=torch.tensor(run.losses), curves=run.stacked_curves(), facts=facts)
 
 
@@ -146,8 +149,9 @@ def _commit() -> str | None:
 class _Run:
     """What a run must remember: weights, optimiser, running mean, step, losses, curves."""
 
-    def __init__(self, parameters: list[Tensor], optimizer: torch.optim.Optimizer, average: float, total: int):
-        self.parameters, self.optimizer, self.average, self.total = parameters, optimizer, average, total
+    def __init__(self, parameters: list[Tensor], optimizer: torch.optim.Optimizer, plan: dict[str, Any]):
+        self.parameters, self.optimizer, self.plan = parameters, optimizer, plan
+        self.buffers: list[Tensor] = []
         self.mean: list[Tensor] = []
         self.step, self.losses = 0, list[float]()
         self.curves: dict[str, list[Tensor]] = {}
@@ -162,13 +166,13 @@ class _Run:
         loss.backward()
         self.optimizer.step()
         self.step += 1
-        if self.average and self.step >= self.total // 5:  # the first fifth is too early to be worth a mean
-            self._track()
+        if self.plan["average"] and self.step >= self.plan["steps"] // 5:
+            self._track()  # the first fifth is too early to be worth a mean
 
     def _track(self) -> None:
         now = [p.detach() for p in self.parameters]
         if self.mean:
-            torch._foreach_lerp_(self.mean, now, 1 - self.average)
+            torch._foreach_lerp_(self.mean, now, 1 - self.plan["average"])
         else:
             self.mean = [p.clone() for p in now]
 
@@ -195,10 +199,12 @@ class _Run:
     def save(self, path: Path) -> None:
         """Write everything to ``path``, through a part file."""
         state = {
+            "plan": self.plan,
             "parameters": [p.detach() for p in self.parameters],
+            "buffers": self.buffers,
             "optimizer": self.optimizer.state_dict(),
             "mean": self.mean,
-            "progress": {"step": self.step, "total": self.total, "losses": self.losses, "curves": self.curves},
+            "progress": {"step": self.step, "losses": self.losses, "curves": self.curves},
             "times": self.times(),
             "random": [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])],
         }
@@ -211,14 +217,15 @@ class _Run:
             return
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            progress, shapes = state["progress"], [p.shape for p in state["parameters"]]
+            progress, plan, shapes = state["progress"], state["plan"], [p.shape for p in state["parameters"]]
         except Exception as error:
             raise ValueError(f"{path} cannot be read, so training cannot go on from it; delete it.") from error
-        if progress["total"] != self.total or shapes != [p.shape for p in self.parameters]:
-            raise ValueError(f"{path} belongs to another run (other weights or number of steps); delete it.")
+        if plan != self.plan or shapes != [p.shape for p in self.parameters]:
+            raise ValueError(f"{path} belongs to another run (other weights, steps, rate or seed); delete it.")
         with torch.no_grad():
-            for parameter, value in zip(self.parameters, state["parameters"], strict=True):
-                parameter.copy_(value)
+            stored = [*state["parameters"], *state["buffers"]]
+            for tensor, value in zip([*self.parameters, *self.buffers], stored, strict=True):
+                tensor.copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.mean = [m.to(p.device) for m, p in zip(state["mean"], self.parameters, strict=False)]
         self.step, self.losses, self.curves = progress["step"], progress["losses"], progress["curves"]

@@ -13,7 +13,7 @@ Y = X @ torch.tensor([[1.0], [-2.0], [0.5], [0.0]]) + 1
 
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1), nn.ReLU(), nn.Linear(8, 1))
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.1), nn.ReLU(), nn.Linear(8, 1))
 
 
 def squared(model):
@@ -24,7 +24,7 @@ OPTIONS = {"epochs": 8, "batch_size": 20, "lr": 1e-2, "average": 0.9, "warm_up":
 
 
 def weights(model):
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
+    return torch.cat([p.detach().flatten() for p in model.state_dict().values()])  # BatchNorm's statistics too
 
 
 def test_it_learns_and_records_each_step():
@@ -102,8 +102,10 @@ def test_resume_file_of_another_run_or_damaged_is_named(tmp_path):
     other = nn.Linear(4, 1)
     with pytest.raises(ValueError, match="belongs to another run"):
         fit(other, squared(other), (X, Y), resume=path, **OPTIONS)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        fit(model, squared(model), (X, Y), resume=path, **{**OPTIONS, "lr": 1e-3})
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="delete it"):
+    with pytest.raises(ValueError, match="cannot be read"):
         fit(model, squared(model), (X, Y), resume=path, **OPTIONS)
 
 

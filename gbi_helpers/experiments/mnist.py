@@ -7,6 +7,7 @@ nothing else: all settings (see :mod:`recipes`) were chosen on validation images
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -195,11 +196,12 @@ def run(
     sets = _sets(data or load_mnist(size), fashion)
     names = jobs or (list(JOBS) if size == "slice" else FULL_JOBS)
     settings = {"settings": _settings(size), "changes": dict(changes or {})}
+    mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     rows = _finished(state, settings)
     todo = [(name, seed) for seed in seeds for name in names if str(seed) not in rows.get(name, {})]
     for name, seed in tqdm(todo, desc=f"MNIST {size}", delay=2):
         special = recipes.FULL.get(name, {}) if size == "full" else {}
-        job = Job(sets, seed, {**special, **(changes or {})}, work / f"{size}-{name}-{seed}.pt")
+        job = Job(sets, seed, {**special, **(changes or {})}, work / f"{size}-{name}-{seed}-{mark}.pt")
         seconds, (model, found) = timed(JOBS[name], job)
         found["seconds"] = seconds
         rows.setdefault(name, {})[str(seed)] = {key: float(f"{value:.6g}") for key, value in found.items()}
