@@ -6,6 +6,7 @@ from torch import nn
 
 from gbi_helpers import enumerate_tasks, iterate, loss_of, max_entropy, one_step
 from gbi_helpers.models.toy import ToyLSTM, evidence, gaussian_nll
+from gbi_helpers.models.toy_cell import Recurrence, recurrence
 
 VARIANTS = [
     ("lstm", "fixed"), ("idle", "fixed"), ("concat", "fixed"), ("add", "fixed"),
@@ -144,3 +145,20 @@ def test_what_is_no_variant_and_rows_that_do_not_divide_are_refused():
         ToyLSTM(1, "gru")
     with pytest.raises(ValueError, match="as many rows for each of the 3 seeds"):
         ToyLSTM(3)(normal(4, 5, 1))
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_the_backward_pass_written_by_hand_is_autograds(gated):
+    drive, weight, gate = (
+        v.double().requires_grad_() for v in (normal(3, 2, 4, 12), normal(3, 12, 3), normal(3, 2, 4, 3))
+    )
+    inputs = (drive, weight, gate if gated else None)
+    torch.testing.assert_close(Recurrence.apply(*inputs), recurrence(*inputs))
+    assert torch.autograd.gradcheck(Recurrence.apply, inputs)
+
+
+def test_inference_can_differentiate_twice():
+    model, windows = ToyLSTM(2, "concat"), normal(4, 6, 1)
+    z = max_entropy(4, 2).requires_grad_()
+    (slope,) = torch.autograd.grad(evidence(model, windows, 0.3)(z).sum(), z, create_graph=True)
+    assert torch.autograd.grad(slope[:, 0].sum(), z)[0].abs().max() > 0

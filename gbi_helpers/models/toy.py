@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gbi_helpers.inference import LossFn, loss_of
+from gbi_helpers.models.toy_cell import Recurrence, recurrence
 
 Variant = Literal["lstm", "idle", "concat", "add", "post", "rec"]
 Gates = Literal["fixed", "learned"]
@@ -138,17 +139,8 @@ class ToyLSTM(nn.Module):
         seeds, rows, time, _ = x.shape
         bias = (self.bias_ih + self.bias_hh).unsqueeze(1)
         drive = torch.baddbmm(bias, x.flatten(1, 2), self.weight_ih.mT).view(seeds, rows, time, -1)
-        recurrent = self.weight_hh.mT
-        h = c = x.new_zeros(seeds, rows, self.hidden_units)
-        states = []
-        for t, now in enumerate(drive.unbind(2)):
-            i, f, g, o = torch.baddbmm(now, h, recurrent).chunk(4, dim=-1)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
-            if gate is not None:
-                h, c = h * gate[:, :, t], c * gate[:, :, t]
-            states.append(h)
-        return torch.stack(states, dim=2)
+        trained = torch.is_grad_enabled() and self.weight_hh.requires_grad
+        return (Recurrence.apply if trained else recurrence)(drive, self.weight_hh, gate)
 
     def _by_seed(self, x: Tensor) -> Tensor:
         """Rows (S * B, ...) as (S, B, ...)."""
@@ -168,6 +160,10 @@ class ToyLSTM(nn.Module):
     def one(self, index: int) -> ToyLSTM:
         """The network of one seed by itself (S = 1), with copies of its weights."""
         return self._with({name: value[index : index + 1] for name, value in self.state_dict().items()})
+
+    def copied(self, dtype: torch.dtype) -> ToyLSTM:
+        """A copy of all networks with weights of another precision."""
+        return self._with({name: value.to(dtype) for name, value in self.state_dict().items()})
 
     def without(self, units: Tensor) -> ToyLSTM:
         """A copy in which ``units`` (S, H), True where silenced, reach neither the readout nor the next step."""
