@@ -25,13 +25,14 @@ __all__ = [
     "iterate",
     "loss_of",
     "max_entropy",
+    "modules",
     "one_step",
     "profile",
     "scrub",
     "seed_everything",
 ]
 
-_LAZY = {"scrub": "gbi_helpers.widgets"}
+_LAZY = {"modules": "gbi_helpers.widgets", "scrub": "gbi_helpers.widgets"}
 _MODULES = ("checks", "cli", "data", "metrics", "models", "plots", "training", "widgets")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gbi_helpers.widgets.controls import Controls
+from gbi_helpers.widgets.modules_view import Modules, modules
 from gbi_helpers.widgets.scrubber import Scrubber, scrub
 
-__all__ = ["Controls", "Scrubber", "scrub"]
+__all__ = ["Controls", "Modules", "Scrubber", "modules", "scrub"]

@@ -57,15 +57,15 @@ class Path:
         """The arrays, deflated."""
         low, high = self.header["range"]
         levels = np.rint((self.z - low) / ((high - low) or 1.0) * 65535).astype("<u2")
-        parts = [self.loss.astype("<f4").tobytes(), _change(levels).tobytes()]
-        parts += [] if self.frames is None else [_change(self.frames).tobytes()]
+        parts = [self.loss.astype("<f4").tobytes(), change(levels).tobytes()]
+        parts += [] if self.frames is None else [change(self.frames).tobytes()]
         parts += [] if self.target is None else [self.target.tobytes()]
         return zlib.compress(b"".join(parts), 9)
 
     @property
     def key(self) -> str:
-        """SHA-256 of header and data: what the page finds its scrubber by."""
-        return hashlib.sha256(json.dumps(self.header).encode() + self.data).hexdigest()
+        """What the page finds its scrubber by."""
+        return key_of(self.header, self.data)
 
     def top(self, entry: int) -> str:
         """The largest task of an entry in words, as the read-out says it."""
@@ -74,6 +74,11 @@ class Path:
             return f"all {len(z)} equal at {number(z[0])}"
         best = int(z.argmax())
         return f"{self.noun} {self.labels[best]} at {number(z[best])}".strip()
+
+
+def key_of(header: dict[str, Any], data: bytes) -> str:
+    """SHA-256 of header and data."""
+    return hashlib.sha256(json.dumps(header).encode() + data).hexdigest()
 
 
 def number(value: float) -> str:
@@ -85,21 +90,23 @@ def number(value: float) -> str:
 def read(record: Any, sample: int = 0, labels: Labels = None, title: str | None = None) -> Path:
     """Take one ``sample`` out of a Trajectory. Raises ``ValueError`` with one clear sentence for a bad input."""
     if not isinstance(record, Trajectory):
-        raise ValueError(f"scrub() shows a Trajectory, as iterate() returns it, but was given a {_kind(record)}.")
+        raise ValueError(f"scrub() shows a Trajectory, as iterate() returns it, but was given a {kind(record)}.")
     batch = record.z.shape[1]
     if isinstance(sample, bool) or not isinstance(sample, int) or not 0 <= sample < batch:
         raise ValueError(f"sample is {sample!r}: the record holds {batch} samples, so choose one of 0 to {batch - 1}.")
-    z, loss = _finite(record.z[:, sample], "z"), _finite(record.loss[:, sample], "loss")
-    noun, names = _names(labels, z.shape[1])
+    z, loss = finite(record.z[:, sample], "z"), finite(record.loss[:, sample], "loss")
+    noun, names = names_of(labels, z.shape[1])
     frames, target = _images(record, sample)
     return Path(z, loss, record.q is not None, names, noun, title or "", frames, target)
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """Name of a value's type."""
     return type(value).__name__
 
 
-def _finite(values: Tensor, what: str) -> np.ndarray:
+def finite(values: Tensor, what: str) -> np.ndarray:
+    """The values as float64. Raises ``ValueError`` with the first step at which one is not finite."""
     array = values.detach().to("cpu", torch.float64).numpy()
     bad = ~np.isfinite(array.reshape(len(array), -1)).all(1)
     if bad.any():
@@ -107,13 +114,13 @@ def _finite(values: Tensor, what: str) -> np.ndarray:
     return array
 
 
-def _names(labels: Labels, dim: int) -> tuple[str, list[str]]:
+def names_of(labels: Labels, dim: int, what: str = "z") -> tuple[str, list[str]]:
     """The noun ("digit") and a name for each task: numbers, or what was given."""
     if labels is None or isinstance(labels, str):
         return labels or "task", [str(k) for k in range(dim)]
     names = [str(label) for label in labels]
     if len(names) != dim:
-        raise ValueError(f"labels names {len(names)} tasks, but the record's z has {dim}: give one name a task.")
+        raise ValueError(f"labels names {len(names)} tasks, but the record's {what} has {dim}: give one name a task.")
     return "", names
 
 
@@ -134,7 +141,7 @@ def _images(record: Trajectory, sample: int) -> tuple[np.ndarray | None, np.ndar
 
 
 def _pictures(values: Tensor, lead: int, what: str) -> np.ndarray:
-    array = _finite(values, what)
+    array = finite(values, what)
     if array.ndim == lead + 3 and array.shape[lead] == 1:
         array = array.squeeze(lead)  # one grey channel
     if array.ndim != lead + 2:
@@ -146,6 +153,6 @@ def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _change(values: np.ndarray) -> np.ndarray:
+def change(values: np.ndarray) -> np.ndarray:
     """Each entry minus the one before, wrapping around as unsigned integers do; the first entry as it is."""
     return np.concatenate([values[:1], values[1:] - values[:-1]])

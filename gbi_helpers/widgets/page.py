@@ -6,82 +6,114 @@ import base64
 import html as escaping
 import io
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from gbi_helpers.widgets.pack import Path, number
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 HINT = "A still picture and a table. Run this cell to scrub through the steps."
 
 
-@cache
-def source() -> str:
-    """The JavaScript module, as shipped."""
-    return resources.files(__package__).joinpath("scrubber.js").read_text(encoding="utf-8")
+class Shown(Protocol):
+    """What a page shows: a JSON header, the arrays as compressed bytes, and the key of both."""
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Everything but the arrays, with its "kind"."""
+
+    @property
+    def data(self) -> bytes:
+        """The arrays, deflated."""
+
+    @property
+    def key(self) -> str:
+        """What the page finds it by."""
 
 
 @cache
-def _compact() -> str:
+def source(name: str = "scrubber.js") -> str:
+    """The JavaScript module, as shipped; or a part that stands behind it in the same module."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _compact(*names: str) -> str:
     """The module without indentation and comment lines: it stands in every output, so its bytes count."""
-    lines = (line.strip() for line in source().splitlines())
+    lines = (line.strip() for name in names for line in source(name).splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 def html(path: Path, note: str = "") -> str:
     """The output of one scrubber. ``note`` is a line of text below it."""
+    return output(path, fallback(path), note)
+
+
+def output(shown: Shown, still: str, note: str = "", more: tuple[str, ...] = ()) -> str:
+    """The output of any view: ``still`` is the fallback's HTML, ``more`` names further files of JavaScript."""
     # Without a "<", nothing in the data can look like the end of its script, or like a comment.
     blob = json.dumps(
-        {"header": path.header, "data": base64.b64encode(path.data).decode()}, separators=(",", ":")
+        {"header": shown.header, "data": base64.b64encode(shown.data).decode()}, separators=(",", ":")
     ).replace("<", "\\u003c")
     below = f'<p class="gbi-note">{escaping.escape(note)}</p>' if note else ""
     return (
-        f'<div class="gbi-host" data-gbi-key="{path.key}"><div class="gbi-fallback">{fallback(path)}</div>'
+        f'<div class="gbi-host" data-gbi-key="{shown.key}"><div class="gbi-fallback">{still}</div>'
         f'<script type="application/json">{blob}</script>{below}</div>\n'
-        f'<script type="module">{_compact()}\nmount("{path.key}");</script>'
+        f'<script type="module">{_compact("scrubber.js", *more)}\nmount("{shown.key}");</script>'
     )
 
 
 def fallback(path: Path) -> str:
     """What is seen without JavaScript or trust: a picture with alt text, a table of some steps, and a hint."""
-    title = f"<p><strong>{escaping.escape(path.title)}</strong></p>" if path.title else ""
     last = len(path.loss) - 1
     alt = (
-        f"{path.title + '. ' if path.title else ''}Path of {last} gradient steps. Start: {path.top(0)}, loss "
-        f"{number(path.loss[0])} nats. End: {path.top(last)}, loss {number(path.loss[last])} nats."
+        f"Path of {last} gradient steps. Start: {path.top(0)}, loss {number(path.loss[0])} nats. "
+        f"End: {path.top(last)}, loss {number(path.loss[last])} nats."
     )
-    png = base64.b64encode(_png(path)).decode()
-    image = f'<img alt="{escaping.escape(alt)}" style="max-width:100%;height:auto" src="data:image/png;base64,{png}">'
-    return f"{title}<p><em>{HINT}</em></p>{image}{_table(path)}"
+    steps = np.unique(np.linspace(0, last, 6).round().astype(int))
+    rows = [(str(step), path.top(step), number(path.loss[step])) for step in steps]
+    return still(path.title, alt, _picture(path), ("step", "largest z", "loss (nats)"), rows)
 
 
-def _table(path: Path) -> str:
-    steps = np.unique(np.linspace(0, len(path.loss) - 1, 6).round().astype(int))
-    rows = "".join(
-        f"<tr><td>{step}</td><td>{escaping.escape(path.top(step))}</td><td>{number(path.loss[step])}</td></tr>"
-        for step in steps
-    )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("step", "largest z", "loss (nats)"))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+def still(title: str, alt: str, fig: Figure, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A figure with its alt text, a table, and the hint to run the cell, under the title if there is one."""
+    above = f"<p><strong>{escaping.escape(title)}</strong></p>" if title else ""
+    spoken = escaping.escape(f"{title}. {alt}" if title else alt)
+    source = f"data:image/png;base64,{base64.b64encode(_png(fig)).decode()}"
+    image = f'<img alt="{spoken}" style="max-width:100%;height:auto" src="{source}">'
+    names = "".join(f'<th scope="col">{escaping.escape(name)}</th>' for name in head)
+    body = "".join(f"<tr>{''.join(f'<td>{escaping.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+    return f"{above}<p><em>{HINT}</em></p>{image}{table}"
 
 
-def _png(path: Path) -> bytes:
-    """A small palette PNG: z at the last step, the loss, and the last image beside the target."""
-    from matplotlib.figure import Figure  # no pyplot: a figure of our own, no global state
+def _png(fig: Figure) -> bytes:
+    """A figure as a small PNG with a palette."""
     from PIL import Image
 
-    pictures = [p for p in (None if path.frames is None else path.frames[-1], path.target) if p is not None]
-    ratios = [1.5, 1.5, *[1.0] * len(pictures)]
-    fig = Figure(figsize=(1.75 * sum(ratios), 1.9), dpi=72, layout="constrained")
-    axes = fig.subplots(1, len(ratios), width_ratios=ratios)
-    _draw(axes, path, pictures)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Software": None})
     small = Image.open(buffer).convert("RGB").quantize(48)
     buffer = io.BytesIO()
     small.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
+
+
+def _picture(path: Path) -> Figure:
+    """z at the last step, the loss, and the last image beside the target."""
+    from matplotlib.figure import Figure  # no pyplot: a figure of our own, no global state
+
+    pictures = [p for p in (None if path.frames is None else path.frames[-1], path.target) if p is not None]
+    ratios = [1.5, 1.5, *[1.0] * len(pictures)]
+    fig = Figure(figsize=(1.75 * sum(ratios), 1.9), dpi=72, layout="constrained")
+    _draw(fig.subplots(1, len(ratios), width_ratios=ratios), path, pictures)
+    return fig
 
 
 def _draw(axes: np.ndarray, path: Path, pictures: list[np.ndarray]) -> None:

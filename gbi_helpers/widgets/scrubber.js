@@ -1,11 +1,11 @@
 // Scrub through the steps of a record. One module, two doors: `render` is what anywidget calls, `mount` what a page
-// calls. `decode` unpacks the data, `view` draws it. Another kind of view is another entry of PANELS.
+// calls. `decode` unpacks the data, `view` draws it. Another kind of record is another entry of KINDS.
 
 const HEIGHT = 188;
 const TOP = 22;
 
 const CSS = `
-.gbi { --blue: #0072B2; --mark: #D55E00; --line: color-mix(in srgb, currentColor 22%, transparent);
+.gbi { --blue: #0072B2; --mark: #D55E00; --green: #009E73; --line: color-mix(in srgb, currentColor 22%, transparent);
   --soft: color-mix(in srgb, currentColor 76%, transparent); color: var(--jp-content-font-color1, inherit);
   font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); font-variant-numeric: tabular-nums;
   max-width: 860px; padding: 6px 2px 8px; box-sizing: border-box; }
@@ -27,6 +27,11 @@ body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
 .gbi svg .gbi-zero { stroke: currentColor; }
 .gbi svg .gbi-bar { fill: var(--blue); }
 .gbi svg .gbi-curve { fill: none; stroke: var(--blue); stroke-width: 2; stroke-linejoin: round; }
+.gbi svg .gbi-curve-1 { stroke: var(--mark); stroke-dasharray: 7 4; }
+.gbi svg .gbi-curve-2 { stroke: var(--green); stroke-dasharray: 2 3; }
+.gbi svg .gbi-curve-3 { stroke: currentColor; stroke-dasharray: 9 3 2 3; }
+.gbi svg .gbi-name { font-weight: 700; fill: currentColor; stroke: var(--jp-layout-color0, #fff); stroke-width: 3px;
+  paint-order: stroke; }
 .gbi svg .gbi-cursor { stroke: var(--mark); stroke-width: 1.5; stroke-dasharray: 4 3; }
 .gbi svg .gbi-dot { fill: var(--mark); stroke: var(--jp-layout-color0, #fff); stroke-width: 1.5; }
 .gbi-curve-box { cursor: ew-resize; touch-action: pan-y; }
@@ -69,13 +74,15 @@ export async function decode(header, bytes) {
     at = end;
     return part;
   };
-  const { entries, dim, frame, range: [low, high] } = header;
+  return { ...header, last: header.entries - 1, ...KINDS[header.kind].unpack(header, take) };
+}
+
+function unpackPath({ entries, dim, frame, range: [low, high], target }, take) {
   const size = frame ? frame[0] * frame[1] : 0;
   const loss = take(Float32Array, entries);
   const z = Float32Array.from(addUp(take(Uint16Array, entries * dim), dim), (v) => low + (v / 65535) * (high - low));
   const frames = frame && addUp(take(Uint8Array, entries * size), size);
-  const target = header.target ? take(Uint8Array, size) : null;
-  return { ...header, last: entries - 1, loss, z, frames, target };
+  return { loss, z, frames, target: target ? take(Uint8Array, size) : null };
 }
 
 // Each entry was stored as its change; unsigned arrays wrap around as they did in Python.
@@ -143,7 +150,8 @@ function panel(parent, heading, classes) {
 // Draws the axis and returns the scale, and where the plot begins: as far right as the longest number asks for.
 function yAxis(svg, low, high, width, bottom) {
   const y = (value) => bottom - ((value - low) / (high - low)) * (bottom - TOP);
-  const marks = ticks(low, high, 4);
+  let marks = ticks(low, high, 4);
+  if (marks.length < 3) marks = ticks(low, high, 8);
   const left = 8 + 6.6 * Math.max(3, ...marks.map(({ text }) => text.length));
   for (const { at, text } of marks) {
     make("line", { class: at === 0 ? "gbi-zero" : "gbi-grid", x1: left, x2: width, y1: y(at), y2: y(at) }, svg);
@@ -216,46 +224,65 @@ function bars(parent, record) {
   return { svg, layout, draw };
 }
 
-function curve(parent, record, go) {
-  const { loss, last } = record;
-  const box = panel(parent, "loss (nats) over steps", "gbi-curve-box");
+// Lines over the steps with one cursor. `lines`: values (and a name) of each; `at`: where on the x axis each entry lies.
+function curve(parent, { heading, lines, at, classes = "", say }, go) {
+  const box = panel(parent, heading, `gbi-curve-box ${classes}`);
   const svg = make("svg", { role: "img" }, box);
-  let low = Math.min(...loss);
-  let high = Math.max(...loss);
+  const last = at.length - 1;
+  const [from, to] = [at[0], at[last]];
+  const all = lines.flatMap(({ values }) => Array.from(values));
+  let low = Math.min(...all);
+  let high = Math.max(...all);
   const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
   low -= room;
   high += room;
   const bottom = HEIGHT - 24;
-  let x, y, left, cursor, dot, value, width;
+  let x, y, left, cursor, dots, value, width;
 
   function layout(wide) {
     width = wide;
     svg.replaceChildren();
     ({ y, left } = yAxis(svg, low, high, width, bottom));
-    x = (step) => left + 6 + (last ? step / last : 0.5) * (width - left - 16);
-    for (const { at, text } of ticks(0, last, Math.max(2, Math.min(5, width / 60)))) {
-      if (Number.isInteger(at)) make("text", { x: x(at), y: bottom + 15, "text-anchor": "middle" }, svg, text);
+    x = (place) => left + 6 + (last ? (place - from) / (to - from) : 0.5) * (width - left - 16);
+    for (const { at: mark, text } of ticks(from, to, Math.max(2, Math.min(5, width / 60)))) {
+      if (Number.isInteger(mark)) make("text", { x: x(mark), y: bottom + 15, "text-anchor": "middle" }, svg, text);
     }
-    const points = Array.from(loss, (v, s) => `${x(s).toFixed(1)} ${y(v).toFixed(1)}`);
-    make("path", { class: "gbi-curve", d: `M${points.join("L")}` }, svg);
+    for (const [line, { values }] of lines.entries()) {
+      const points = Array.from(values, (v, s) => `${x(at[s]).toFixed(1)} ${y(v).toFixed(1)}`);
+      make("path", { class: `gbi-curve gbi-curve-${line}`, d: `M${points.join("L")}` }, svg);
+    }
+    names();
     cursor = make("line", { class: "gbi-cursor", y1: TOP - 6, y2: bottom }, svg);
-    dot = make("circle", { class: "gbi-dot", r: 5 }, svg);
+    dots = lines.map(() => make("circle", { class: "gbi-dot", r: 5 }, svg));
     value = make("text", { class: "gbi-on", y: TOP - 10 }, svg);
   }
 
-  function draw(step) {
-    const at = x(step);
-    place(cursor, { x1: at, x2: at });
-    place(dot, { cx: at, cy: y(loss[step]) });
-    value.textContent = number(loss[step]);
-    const half = value.textContent.length * 3.3;
-    place(value, { x: Math.min(Math.max(at, left + half), width - half), "text-anchor": "middle" });
-    svg.setAttribute("aria-label", `Loss curve with the cursor at step ${step}: ${number(loss[step])} nats.`);
+  // Each line's name at its end, pushed apart where two would cover each other.
+  function names() {
+    let free = Infinity;
+    const ends = lines.filter(({ name }) => name).map(({ name, values }) => ({ name,
+      from: Math.min(...Array.from(values).slice(-Math.ceil(at.length / 8)).map(y)) - 7 }));
+    for (const { name, from: wanted } of ends.sort((one, other) => other.from - one.from)) {
+      free = Math.min(wanted, free - 13);
+      make("text", { class: "gbi-name", x: width - 10, y: free, "text-anchor": "end" }, svg, name);
+    }
   }
 
+  function draw(step) {
+    const spot = x(at[step]);
+    place(cursor, { x1: spot, x2: spot });
+    for (const [line, { values }] of lines.entries()) place(dots[line], { cx: spot, cy: y(values[step]) });
+    value.textContent = lines.map(({ values }) => number(values[step])).join(" \u00b7 ");
+    const half = value.textContent.length * 3.3;
+    place(value, { x: Math.min(Math.max(spot, left + half), width - half), "text-anchor": "middle" });
+    svg.setAttribute("aria-label", say(step));
+  }
+
+  // The entry that lies nearest to the pointer.
   const point = (event) => {
-    const over = event.clientX - svg.getBoundingClientRect().left;
-    go(Math.round(((over - left - 6) / (width - left - 16)) * last));
+    const over = (event.clientX - svg.getBoundingClientRect().left - left - 6) / (width - left - 16);
+    const wanted = from + over * (to - from);
+    go(at.reduce((best, place, entry) => (Math.abs(place - wanted) < Math.abs(at[best] - wanted) ? entry : best), 0));
   };
   svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); point(event); });
   svg.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
@@ -282,7 +309,10 @@ function picture(parent, record, values, heading) {
 }
 
 function path(parent, record, go) {
-  const panels = [bars(parent, record), curve(parent, record, go)];
+  const { loss } = record;
+  const losses = { heading: "loss (nats) over steps", lines: [{ values: loss }], at: Array.from(loss, (_, s) => s),
+    say: (step) => `Loss curve with the cursor at step ${step}: ${number(loss[step])} nats.` };
+  const panels = [bars(parent, record), curve(parent, losses, go)];
   if (record.frames) {
     const pair = make("div", { class: "gbi-pictures" }, parent);
     panels.push(picture(pair, record, record.frames, "made from z"));
@@ -291,7 +321,10 @@ function path(parent, record, go) {
   return panels;
 }
 
-const PANELS = { path };
+// What the frame asks of a kind of record: its arrays, its panels, the read-out, and names for the screen reader.
+const KINDS = {
+  path: { unpack: unpackPath, panels: path, words, name: "Steps of an inference", slider: "Gradient step" },
+};
 
 // ---- the view: panels, slider, buttons, keys ----
 
@@ -315,7 +348,7 @@ export function view(host, record) {
   const play = button(row, "play", "Play", "Play");
   play.className = "gbi-play";
   const end = button(row, "last", "Last step");
-  const slider = make("input", { type: "range", min: 0, step: 1, "aria-label": "Gradient step" }, row);
+  const slider = make("input", { type: "range", min: 0, step: 1 }, row);
   const readout = make("p", { class: "gbi-readout", role: "status", "aria-live": "polite" }, root);
   const note = make("p", { class: "gbi-say", role: "alert", hidden: "" }, root);
   let panels = [];
@@ -327,7 +360,7 @@ export function view(host, record) {
     now = Math.min(step, record.last);
     for (const each of panels) each.draw(now);
     slider.value = now;
-    const text = words(record, now);
+    const text = KINDS[record.kind].words(record, now);
     slider.setAttribute("aria-valuetext", text);
     readout.textContent = text;
   }
@@ -399,13 +432,15 @@ export function view(host, record) {
   function update(next) {
     stop();
     record = next;
-    root.setAttribute("aria-label", record.title || "Steps of an inference");
+    const kind = KINDS[record.kind];
+    root.setAttribute("aria-label", record.title || kind.name);
+    slider.setAttribute("aria-label", kind.slider);
     title.textContent = record.title;
     title.hidden = !record.title;
     slider.max = record.last;
     now = Math.min(now, record.last);
     box.replaceChildren();
-    panels = PANELS[record.kind](box, record, go);
+    panels = kind.panels(box, record, go);
     for (const each of panels) each.layout?.(each.svg.getBoundingClientRect().width || 320);
     drawn = box.clientWidth;
     show(now);
