@@ -35,5 +35,7 @@ def claim(
     low = -math.inf if at_least is None else at_least
     high = math.inf if at_most is None else at_most
     if not low <= number <= high:  # a NaN fails too
-        raise AssertionError(f"Claim does not hold: {what} ({bound}), but the value is {number:.6g}.")
+        told = f"{number:.6g}"
+        told = repr(number) if low <= float(told) <= high else told  # a near miss must not read like a hit
+        raise AssertionError(f"Claim does not hold: {what} ({bound}), but the value is {told}.")
     print(f"✓ {what} ({bound})")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from nbformat.sign import NotebookNotary
 
@@ -26,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, DataError) as error:
         # the text of an OSError with a number begins with that number
         told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        print(f"gbi: {told}", file=sys.stderr)
+        place = getattr(error, "filename", None)
+        print(f"gbi: {told}{f': {place}' if place else ''}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("gbi: stopped.", file=sys.stderr)
@@ -95,7 +97,7 @@ def lab_command(notebook: Path, port: int, *, browser: bool = True) -> list[str]
     path = notebook.resolve()
     course = path.parent.parent
     root = course if (course / "gbi_helpers").is_dir() or path.parent.name == "notebooks" else path.parent
-    url = f"/lab/tree/{path.relative_to(root).as_posix()}"
+    url = f"/lab/tree/{quote(path.relative_to(root).as_posix())}"
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--LabApp.default_url={url}"]
     command += [f"--port={port}"] + ([] if browser else ["--no-browser"])
     if getattr(os, "geteuid", lambda: 1)() == 0:  # Windows has no geteuid

@@ -71,8 +71,10 @@ def write_students(paths: Iterable[Path], out: Path) -> tuple[list[Path], list[P
     A file that is there with other content is somebody's work, and is never overwritten.
     Raises ``ValueError`` for a notebook with unpaired solution marks, before anything is written.
     """
-    copies = {}
-    for path in paths:
+    copies: dict[Path, NotebookNode] = {}
+    for path in dict.fromkeys(paths):
+        if out / path.name in copies:
+            raise ValueError(f"Two of the notebooks are called {path.name}: write them to two folders.")
         try:
             copies[out / path.name] = student_version(read(path))
         except ValueError as error:

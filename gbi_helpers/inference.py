@@ -7,6 +7,7 @@ sample. Weights are never touched: gradients go to z alone (Hummos et al. 2024, 
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -37,6 +38,8 @@ def one_step(loss_fn: LossFn, z0: Tensor, step_size: float = 1.0) -> Posterior:
     Raises ``ValueError`` if z0 is off the simplex, or the loss is not one finite number per row with a gradient to z.
     """
     _check_simplex(z0)
+    if not torch.as_tensor(step_size).isfinite().all():
+        raise ValueError(f"step_size must be a finite number, but is {step_size}.")
     with _frozen_surroundings(z0):
         z = z0.detach().clone().requires_grad_()
         loss = _checked_loss(loss_fn, z)
@@ -48,7 +51,8 @@ def enumerate_tasks(loss_fn: LossFn, z0: Tensor, log_prior: Tensor | None = None
     """Exact Bayes over K tasks by K forward passes, one per one-hot z: softmax(log prior - loss).
 
     ``z0`` (B, K) gives only shape, dtype and device. ``log_prior`` (K,) or (B, K); flat if None. The paper calls this
-    row "likelihood". Raises ``ValueError`` as :func:`one_step` does, and for a prior of another shape or with NaN.
+    row "likelihood". Raises ``ValueError`` as :func:`one_step` does, and for a prior of another shape or with NaN, or
+    one that leaves no task possible.
     """
     _check_simplex(z0)
     n_tasks = z0.shape[1]
@@ -103,13 +107,14 @@ def loss_of(model: nn.Module, inputs: Any, nll: Callable[[Any, Any], Tensor]) ->
     """Bind a model and its inputs into a ``LossFn``: z -> nll(model(inputs, z), inputs), shape (B,), in nats.
 
     The model's parameters enter detached, so no gradient can reach a weight and no flag of the model is touched.
-    Warns of BatchNorm in training mode, which couples the samples of a batch: their gradients are then not their own.
+    Warns of BatchNorm in training mode, or without running statistics, which couples the samples of a batch: their
+    gradients are then not their own.
     """
     coupled = [name for name, part in model.named_modules() if _couples_samples(part)]
     if coupled:
         warnings.warn(
-            f"BatchNorm in training mode ({', '.join(coupled)}) mixes the samples of a batch, so one sample's "
-            "gradient depends on the others. Call model.eval() first, or use GroupNorm.",
+            f"BatchNorm in training mode or without running statistics ({', '.join(coupled)}) mixes the samples of a "
+            "batch, so one sample's gradient depends on the others. Call model.eval() first, or use GroupNorm.",
             stacklevel=2,
         )
     frozen = {name: value.detach() for name, value in model.named_parameters()}
@@ -118,7 +123,8 @@ def loss_of(model: nn.Module, inputs: Any, nll: Callable[[Any, Any], Tensor]) ->
 
 
 def _couples_samples(part: nn.Module) -> bool:
-    return isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training
+    """Whether it normalises by the batch at hand: in training, and always where it keeps no running statistics."""
+    return isinstance(part, nn.modules.batchnorm._BatchNorm) and (part.training or part.running_mean is None)
 
 
 @contextlib.contextmanager
@@ -185,10 +191,11 @@ def _check_start(z0: Tensor) -> None:
 def _checked_prior(log_prior: Tensor | None, loss: Tensor) -> Tensor:
     if log_prior is None:
         return torch.zeros_like(loss)
-    if log_prior.shape not in (loss.shape, loss.shape[1:]) or log_prior.isnan().any():
+    shape = tuple(log_prior.shape) if isinstance(log_prior, Tensor) else type(log_prior).__name__
+    if shape not in (loss.shape, loss.shape[1:]) or not log_prior.logsumexp(-1).isfinite().all():
         raise ValueError(
-            f"log_prior must hold log probabilities of shape {tuple(loss.shape[1:])} or {tuple(loss.shape)} "
-            f"without NaN, but has shape {tuple(log_prior.shape)}."
+            f"log_prior must hold log probabilities of shape {tuple(loss.shape[1:])} or {tuple(loss.shape)}, "
+            f"without NaN and with a possible task in each row, but is {shape}."
         )
     return log_prior.to(loss)
 
@@ -200,8 +207,8 @@ def _check_iterate(z0: Tensor, steps: int, lr: float, space: str, penalty: str, 
         raise ValueError(f"penalty is '{penalty}': choose 'l2' (the paper's) or 'entropy' (the exact one).")
     if penalty == "entropy" and space == "free" and weight:
         raise ValueError("The entropy of a free z is not defined: use penalty='l2', or space='logits'.")
-    if steps < 0 or not lr > 0 or not weight >= 0:
-        raise ValueError(f"steps and weight must be >= 0 and lr > 0, but are {steps}, {weight} and {lr}.")
+    if steps < 0 or not 0 < lr < math.inf or not 0 <= weight < math.inf:
+        raise ValueError(f"steps and weight must be >= 0 and lr > 0, all finite, but are {steps}, {weight} and {lr}.")
     (_check_start if space == "free" else _check_simplex)(z0)
 
 

@@ -226,11 +226,20 @@ def _peak_mb(client: NotebookClient) -> float:
 
 
 def run(paths: Iterable[Path], out: Path) -> list[Execution]:
-    """Execute notebooks and write their executed copies and self-contained HTML pages to ``out``."""
+    """Execute notebooks and write their executed copies and self-contained HTML pages to ``out``.
+
+    Raises ``ValueError`` where a copy would replace a notebook itself or the copy of another, before anything runs.
+    """
     from gbi_helpers.export import to_html
 
+    paths = list(dict.fromkeys(paths))
+    if len({path.name for path in paths}) < len(paths):
+        raise ValueError("Two of the notebooks have one name, and so would their copies: run them one at a time.")
+    for path in paths:
+        if (out / path.name).resolve() == path.resolve():
+            raise ValueError(f"{path} would be overwritten by its executed copy: choose another folder with --out.")
     done = []
-    for path in tqdm(list(paths), desc="notebooks", unit="notebook"):
+    for path in tqdm(paths, desc="notebooks", unit="notebook"):
         execution = execute(path)
         _clean(execution.notebook)
         write(execution.notebook, out / path.name)

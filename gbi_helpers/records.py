@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -73,9 +71,11 @@ class Record:
             with np.load(path, allow_pickle=False) as stored:
                 values = json.loads(str(stored["__plain__"]))
                 arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if name != "__plain__"}
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                kind = values.pop("__record__")
+        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            raise
+        except Exception as error:  # one wrong bit makes NumPy and zipfile raise any of ten kinds
             raise ValueError(f"{path} is not a record that can be read; write it again with .save().") from error
-        kind = values.pop("__record__")
         if kind != cls.__name__:
             raise ValueError(f"{path} holds a {kind}, not a {cls.__name__}: load it with {kind}.load(path).")
         for name, array in arrays.items():
@@ -84,7 +84,10 @@ class Record:
                 values.setdefault(head, {})[key] = array
             else:
                 values[head] = array
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"{path} lacks a field of {kind}, or has one too many; write it again.") from error
 
 
 @dataclass(frozen=True, eq=False)

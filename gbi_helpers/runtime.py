@@ -15,9 +15,15 @@ PROFILES = ("quick", "full")
 
 
 def device() -> torch.device:
-    """The CUDA device where there is one, else the CPU. ``GBI_DEVICE`` (say, ``cpu``) overrides."""
+    """The CUDA device where there is one, else the CPU. ``GBI_DEVICE`` (say, ``cpu``) overrides.
+
+    Raises ``ValueError`` when that names no kind of device.
+    """
     named = os.environ.get("GBI_DEVICE")
-    return torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        return torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"GBI_DEVICE is '{named}': set it to cpu or cuda, or unset it.") from error
 
 
 def profile() -> str:

@@ -42,6 +42,11 @@ def test_the_message_of_a_broken_claim_has_the_value():
         claim("accuracy", 0.85, at_least=0.9)
 
 
+def test_a_near_miss_does_not_read_like_a_hit():
+    with pytest.raises(AssertionError, match=r"\(≥ 0\.85\), but the value is 0\.8499999\d*\."):
+        claim("accuracy", 0.8499999, at_least=0.85)
+
+
 @pytest.mark.parametrize("bounds", [{"at_least": -math.inf}, {"at_most": math.inf}, {"equals": 0.0, "within": 1e9}])
 def test_nan_never_holds(bounds):
     with pytest.raises(AssertionError):

@@ -82,6 +82,28 @@ def test_run_writes_copies_and_pages_names_the_failing_cell_and_goes_on(tmp_path
     assert nbformat.read(good, as_version=4).cells[2].outputs == [], "the notebook itself stays as it was"
 
 
+def test_run_never_writes_over_a_notebook_or_another_copy(tmp_path, capsys):
+    path, other = save(tmp_path / "a" / "x.ipynb", "x = 1\nx"), save(tmp_path / "b" / "x.ipynb", "2")
+    before = path.read_bytes()
+    assert cli.main(["run", str(path), "--out", str(tmp_path / "a")]) == 1
+    assert "would be overwritten" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert cli.main(["run", str(path), str(other), "--out", str(tmp_path / "out")]) == 1
+    assert "one name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_trouble_with_a_file_names_the_file(tmp_path, capsys, monkeypatch):
+    path = save(tmp_path / "x.ipynb", "x = 1")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(notebooks.nbformat, "read", refuse)
+    assert cli.main(["run", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.strip().endswith(f"gbi: Permission denied: {path}")
+
+
 def test_run_uses_the_python_that_runs_the_command(tmp_path, monkeypatch):
     stray = tmp_path / "jupyter" / "kernels" / "python3"
     stray.mkdir(parents=True)
@@ -172,6 +194,13 @@ def test_student_refuses_marks_without_partner(tmp_path, capsys, source):
     assert not (tmp_path / "out").exists()
 
 
+def test_student_refuses_two_notebooks_of_one_name(tmp_path, capsys):
+    paths = [str(save(tmp_path / folder / "x.ipynb", folder)) for folder in "ab"]
+    assert cli.main(["student", str(tmp_path / "out"), *paths]) == 1
+    assert "called x.ipynb" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_student_never_writes_over_the_course(tmp_path, capsys):
     path = exercise(tmp_path / "x.ipynb")
     before = path.read_bytes()
@@ -257,6 +286,11 @@ def test_lab_opens_the_notebook_as_root_only_where_needed(monkeypatch):
     assert "--allow-root" not in command
     assert f"--ServerApp.root_dir={ROOT}" in command
     assert "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb" in command
+
+
+def test_lab_addresses_have_no_letters_that_an_address_may_not_have(tmp_path):
+    path = save(tmp_path / "notebooks" / "my notes #1 ü.ipynb", "x = 1")
+    assert "--LabApp.default_url=/lab/tree/notebooks/my%20notes%20%231%20%C3%BC.ipynb" in cli.lab_command(path, 8888)
 
 
 def test_lab_serves_the_course_and_trusts_it(tmp_path):

@@ -413,6 +413,7 @@ def test_a_loss_with_a_graph_that_misses_z_is_refused():
         ({"penalty": "entropy", "space": "free", "weight": 1.0}, "free z"),
         ({"steps": -1}, "steps"),
         ({"lr": 0.0}, "lr"),
+        ({"lr": float("inf")}, "lr"),
         ({"weight": float("nan")}, "weight"),
     ],
 )
@@ -421,8 +422,31 @@ def test_iterate_refuses_options_it_does_not_know(options, words):
         iterate(lambda z: z.sum(-1), max_entropy(2, 3), **options)
 
 
-@pytest.mark.parametrize("prior", [torch.zeros(3), torch.full((4,), float("nan")), torch.zeros(2, 5)])
-def test_a_prior_of_the_wrong_shape_is_refused(prior):
+@pytest.mark.parametrize("step_size", [float("nan"), float("inf")])
+def test_one_step_refuses_a_step_size_that_would_make_nan(step_size):
+    with pytest.raises(ValueError, match="step_size"):
+        one_step(lambda z: z.sum(-1), max_entropy(2, 4), step_size)
+
+
+def test_a_prior_may_rule_out_tasks_but_not_all():
+    ruled_out = torch.tensor([0.0, -torch.inf, 0.0, -torch.inf])
+    posterior = enumerate_tasks(lambda z: z.sum(-1), max_entropy(2, 4), ruled_out)
+    torch.testing.assert_close(posterior.q, torch.tensor([[0.5, 0.0, 0.5, 0.0]] * 2))
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        torch.zeros(3),
+        torch.full((4,), float("nan")),
+        torch.zeros(2, 5),
+        torch.full((4,), -torch.inf),
+        torch.tensor([[0.0] * 4, [-torch.inf] * 4]),
+        torch.tensor([0.0, torch.inf, 0.0, 0.0]),
+        [0.0] * 4,
+    ],
+)
+def test_a_prior_that_is_none_is_refused(prior):
     with pytest.raises(ValueError, match="log_prior"):
         enumerate_tasks(lambda z: z.sum(-1), max_entropy(2, 4), prior)
 
@@ -431,6 +455,12 @@ def test_batch_norm_in_training_mode_is_warned_of_once_it_couples_samples():
     x = torch.randn(5, 2, 3, 3)
     with pytest.warns(UserWarning, match=r"body\.1"):
         loss_of(Decoder().train(), x, image_loss)
+
+
+def test_batch_norm_without_running_statistics_couples_samples_in_eval_mode_too():
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)).eval()
+    with pytest.warns(UserWarning, match="BatchNorm"):
+        loss_of(model, torch.randn(5, 4), lambda out, _: out.sum(1))
 
 
 @pytest.mark.filterwarnings("error")

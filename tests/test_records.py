@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pytest
 import torch
 
@@ -66,9 +69,31 @@ def test_a_record_of_another_kind_is_refused(tmp_path):
         Posterior.load(path)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a record"])
+def in_place(head, byte):
+    """Write ``byte`` over the eighth one after the last ``head``: how the first file inside was packed."""
+    return lambda b: b[: b.rindex(head) + 8] + byte + b[b.rindex(head) + 9 :]
+
+
+def an_array():
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(3))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[: len(b) // 2],
+        lambda b: b"",
+        lambda b: b"not a record",
+        lambda b: an_array(),
+        in_place(b"PK\x01\x02", b"\x01"),
+        lambda b: b.replace(b"loss.npy", b"lost.npy"),
+    ],
+    ids=["half", "empty", "text", "array", "encrypted", "renamed"],
+)
 def test_a_damaged_file_is_answered_with_a_sentence(tmp_path, damage):
     path = trajectory().save(tmp_path / "path.npz")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match="not a record that can be read"):
+    with pytest.raises(ValueError, match="write it again"):
         Trajectory.load(path)

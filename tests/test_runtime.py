@@ -25,6 +25,12 @@ def test_the_profile_follows_the_device_and_can_be_overridden(monkeypatch):
         runtime.profile()
 
 
+def test_a_device_that_is_none_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("GBI_DEVICE", "banana")
+    with pytest.raises(ValueError, match="GBI_DEVICE is 'banana': set it to cpu or cuda"):
+        runtime.profile()
+
+
 def test_seeding_repeats_every_source_of_chance():
     def draw():
         generator = runtime.seed_everything(7)

@@ -137,6 +137,17 @@ def with_nan(name):
         (bare, {"sample": -1}, "choose one of 0 to 1"),
         (bare, {"sample": "1"}, "choose one of 0 to 1"),
         (bare, {"labels": ["a", "b"]}, "names 2 tasks, but the record's z has 3"),
+        (
+            lambda: Trajectory(torch.full((2, 1, 3), 1e200, dtype=torch.float64), torch.zeros(2, 1)),
+            {},
+            "z is not finite",
+        ),
+        (lambda: Trajectory(torch.zeros(0, 1, 3), torch.zeros(0, 1)), {}, "record is empty"),
+        (
+            lambda: bare().with_frames(torch.zeros(4, 2, 8, 8, dtype=torch.uint8), torch.ones(2, 8, 8)),
+            {},
+            "both as uint8",
+        ),
         (lambda: bare().with_frames(torch.zeros(4, 2, 9)), {}, "must be grey images"),
         (lambda: bare().with_frames(torch.zeros(4, 2, 3, 8, 8)), {}, "must be grey images"),
         (lambda: bare().with_frames(torch.full((4, 2, 8, 8), torch.inf)), {}, "frames is not finite"),
@@ -204,6 +215,11 @@ def test_a_failing_run_is_told_and_survived():
     shown.controls["image"].value = 2
     assert shown.view.message == ""
     assert shown.view.data != before
+
+
+def test_a_menu_of_pairs_shows_the_pairs():
+    live = scrub(bare(), controls=Controls(lambda size: bare(), size=[(2, 3), (4, 5)]))
+    assert live.controls["size"].value == (2, 3)
 
 
 def test_a_run_that_returns_no_trajectory_is_told():

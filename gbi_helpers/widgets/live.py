@@ -82,7 +82,7 @@ def _control(name: str, choice: Choice, value: Any) -> ipywidgets.Widget:
     """A labelled slider for a range, a menu for a list; the kernel hears of a slider when it is let go."""
     label: dict[str, Any] = {"description": name.replace("_", " "), "style": {"description_width": "initial"}}
     if isinstance(choice, list):
-        return ipywidgets.Dropdown(options=choice, value=value, **label)
+        return ipywidgets.Dropdown(options=[(str(one), one) for one in choice], value=value, **label)
     low, high, *rest = choice
     whole = all(isinstance(number, int) for number in (*choice, value))
     kind, step = (ipywidgets.IntSlider, 1) if whole else (ipywidgets.FloatSlider, (high - low) / 20)

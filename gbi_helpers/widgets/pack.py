@@ -91,6 +91,8 @@ def read(record: Any, sample: int = 0, labels: Labels = None, title: str | None 
     """Take one ``sample`` out of a Trajectory. Raises ``ValueError`` with one clear sentence for a bad input."""
     if not isinstance(record, Trajectory):
         raise ValueError(f"scrub() shows a Trajectory, as iterate() returns it, but was given a {kind(record)}.")
+    if 0 in record.z.shape:
+        raise ValueError(f"The record is empty: its z has the shape {tuple(record.z.shape)} (steps, samples, tasks).")
     batch = record.z.shape[1]
     if isinstance(sample, bool) or not isinstance(sample, int) or not 0 <= sample < batch:
         raise ValueError(f"sample is {sample!r}: the record holds {batch} samples, so choose one of 0 to {batch - 1}.")
@@ -106,9 +108,9 @@ def kind(value: Any) -> str:
 
 
 def finite(values: Tensor, what: str) -> np.ndarray:
-    """The values as float64. Raises ``ValueError`` with the first step at which one is not finite."""
+    """The values as float64. Raises ``ValueError`` with the first step at which one is not finite in 32 bits."""
     array = values.detach().to("cpu", torch.float64).numpy()
-    bad = ~np.isfinite(array.reshape(len(array), -1)).all(1)
+    bad = ~(np.abs(array.reshape(len(array), -1)) < 1e38).all(1)  # the browser has 32 bits
     if bad.any():
         raise ValueError(f"The record's {what} is not finite at step {int(bad.argmax())}: find out why before drawing.")
     return array
@@ -132,6 +134,10 @@ def _images(record: Trajectory, sample: int) -> tuple[np.ndarray | None, np.ndar
     target = None if record.target is None else _pictures(record.target[sample], 0, "target")
     if target is not None and target.shape != frames.shape[1:]:
         raise ValueError(f"frames are {_size(frames.shape[1:])}, the target {_size(target.shape)}: make them equal.")
+    if record.target is not None and (record.target.dtype == torch.uint8) != (record.frames.dtype == torch.uint8):
+        raise ValueError(
+            f"frames are {record.frames.dtype}, the target {record.target.dtype}: give both as uint8, or in [0, 1]."
+        )
     if record.frames.dtype == torch.uint8:
         return frames.astype(np.uint8), None if target is None else target.astype(np.uint8)
     low = min(0.0, frames.min(), 0.0 if target is None else target.min())
