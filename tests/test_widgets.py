@@ -98,6 +98,16 @@ def test_an_equal_start_names_no_winner():
     assert "all 10 equal at 0.10" in scrub(toy_path(steps=3), labels="digit").html
 
 
+def test_a_record_of_a_stream_can_use_its_own_words():
+    words = {"z": "belief", "loss": "surprise", "step": "sample", "frames": "last samples"}
+    header, _ = unpack(html := scrub(toy_path(steps=3), words=words).html)
+    assert header["words"] == words
+    assert "Path of 3 samples." in html
+    assert "surprise (nats)</th>" in html
+    header, _ = unpack(scrub(bare(), words={"step": "<b>"}).html)
+    assert header["words"] == {"z": "z", "loss": "loss", "step": "<b>", "frames": "made from z"}
+
+
 def test_names_cannot_break_out_of_the_page():
     html = scrub(bare(), labels=["</script><b>x</b>", "<!-- y", '"z"'], title="<i>t</i> </div>").html
     assert html.count("</script>") == 2  # the two that the output itself opens
@@ -152,6 +162,7 @@ def with_nan(name):
         (lambda: bare().with_frames(torch.zeros(4, 2, 3, 8, 8)), {}, "must be grey images"),
         (lambda: bare().with_frames(torch.full((4, 2, 8, 8), torch.inf)), {}, "frames is not finite"),
         (lambda: bare().with_frames(torch.zeros(4, 2, 8, 8), torch.zeros(2, 9, 9)), {}, "target 9 x 9"),
+        (bare, {"words": {"colour": "red"}}, "the parts of the view are z, loss, step, frames"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(make, options, says):

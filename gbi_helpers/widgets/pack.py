@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ from torch import Tensor
 from gbi_helpers.records import Trajectory
 
 Labels = Sequence[str] | str | None
+Words = Mapping[str, str]
+# What a view calls its parts, for records whose entries are no gradient steps: scrub(..., words={"step": "sample"}).
+WORDS = {"z": "z", "loss": "loss", "step": "step", "frames": "made from z"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Path:
     title: str
     frames: np.ndarray | None
     target: np.ndarray | None
+    words: Words = field(default_factory=lambda: dict(WORDS))
 
     @property
     def header(self) -> dict[str, Any]:
@@ -50,6 +54,7 @@ class Path:
             "title": self.title,
             "frame": None if self.frames is None else list(self.frames.shape[1:]),
             "target": self.target is not None,
+            "words": dict(self.words),
         }
 
     @property
@@ -87,7 +92,9 @@ def number(value: float) -> str:
     return f"{value:.{2 if size < 10 else 1 if size < 1000 else 0}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def read(record: Any, sample: int = 0, labels: Labels = None, title: str | None = None) -> Path:
+def read(
+    record: Any, sample: int = 0, labels: Labels = None, title: str | None = None, words: Words | None = None
+) -> Path:
     """Take one ``sample`` out of a Trajectory. Raises ``ValueError`` with one clear sentence for a bad input."""
     if not isinstance(record, Trajectory):
         raise ValueError(f"scrub() shows a Trajectory, as iterate() returns it, but was given a {kind(record)}.")
@@ -99,7 +106,7 @@ def read(record: Any, sample: int = 0, labels: Labels = None, title: str | None 
     z, loss = finite(record.z[:, sample], "z"), finite(record.loss[:, sample], "loss")
     noun, names = names_of(labels, z.shape[1])
     frames, target = _images(record, sample)
-    return Path(z, loss, record.q is not None, names, noun, title or "", frames, target)
+    return Path(z, loss, record.q is not None, names, noun, title or "", frames, target, _words(words or {}))
 
 
 def kind(value: Any) -> str:
@@ -124,6 +131,12 @@ def names_of(labels: Labels, dim: int, what: str = "z") -> tuple[str, list[str]]
     if len(names) != dim:
         raise ValueError(f"labels names {len(names)} tasks, but the record's {what} has {dim}: give one name a task.")
     return "", names
+
+
+def _words(given: Words) -> dict[str, str]:
+    if unknown := set(given) - set(WORDS):
+        raise ValueError(f"words names {sorted(unknown)}, but the parts of the view are {', '.join(WORDS)}.")
+    return WORDS | dict(given)
 
 
 def _images(record: Trajectory, sample: int) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -71,14 +71,17 @@ def output(shown: Shown, still: str, note: str = "", more: tuple[str, ...] = ())
 
 def fallback(path: Path) -> str:
     """What is seen without JavaScript or trust: a picture with alt text, a table of some steps, and a hint."""
-    last = len(path.loss) - 1
+    last, words = len(path.loss) - 1, path.words
+    steps_of = "gradient step" if words["step"] == "step" else words["step"]
     alt = (
-        f"Path of {last} gradient steps. Start: {path.top(0)}, loss {number(path.loss[0])} nats. "
-        f"End: {path.top(last)}, loss {number(path.loss[last])} nats."
+        f"Path of {last} {steps_of}s. Start: {path.top(0)}, {words['loss']} {number(path.loss[0])} nats. "
+        f"End: {path.top(last)}, {words['loss']} {number(path.loss[last])} nats."
     )
     steps = np.unique(np.linspace(0, last, 6).round().astype(int))
     rows = [(str(step), path.top(step), number(path.loss[step])) for step in steps]
-    return still(path.title, alt, _picture(path), ("step", "largest z", "loss (nats)"), rows)
+    return still(
+        path.title, alt, _picture(path), (words["step"], f"largest {words['z']}", f"{words['loss']} (nats)"), rows
+    )
 
 
 def still(title: str, alt: str, fig: Figure, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -121,13 +124,13 @@ def _draw(axes: np.ndarray, path: Path, pictures: list[np.ndarray]) -> None:
     last = path.z[-1]
     hatch = axes[0].bar(np.arange(len(last)), last, color="#0072B2", width=0.8)[int(last.argmax())]
     hatch.set(hatch="////", edgecolor="white", facecolor="#D55E00")
-    axes[0].set_title("z at the last step", **style)
+    axes[0].set_title(f"{path.words['z']} at the last {path.words['step']}", **style)
     axes[1].plot(path.loss, color="#0072B2")
-    axes[1].set_title("loss (nats) over steps", **style)
+    axes[1].set_title(f"{path.words['loss']} (nats) over {path.words['step']}s", **style)
     for axis in axes[:2]:
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
-    for axis, picture, name in zip(axes[2:], pictures, ("made from z", "target"), strict=False):
+    for axis, picture, name in zip(axes[2:], pictures, (path.words["frames"], "target"), strict=False):
         axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_title(name, **style)
         axis.axis("off")

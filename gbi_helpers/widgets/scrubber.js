@@ -108,7 +108,8 @@ function words(record, step) {
   const { best, value } = largest(record, step);
   const top = best < 0 ? `all ${record.dim} equal at ${number(value)}`
     : `${record.noun} ${record.labels[best]} at ${number(value)}`.trim();
-  return `step ${step} of ${record.last}: ${top}, loss ${number(record.loss[step])} nats`;
+  const named = record.words;
+  return `${named.step} ${step} of ${record.last}: ${top}, ${named.loss} ${number(record.loss[step])} nats`;
 }
 
 function number(value) {
@@ -164,7 +165,7 @@ let made = 0;
 
 function bars(parent, record) {
   const { dim, labels, noun, z } = record;
-  const box = panel(parent, `z of each ${noun || "task"}`, "gbi-wide");
+  const box = panel(parent, `${record.words.z} of each ${noun || "task"}`, "gbi-wide");
   const svg = make("svg", { role: "img" }, box);
   const hatch = `gbi-hatch-${(made += 1)}`;
   let low = Math.min(0, record.range[0]);
@@ -219,7 +220,7 @@ function bars(parent, record) {
     value.textContent = text;
     place(value, { x: Math.min(Math.max(x(Math.max(best, 0)), left + half), width - half),
       y: Math.min(y(most), base) - 6 });
-    svg.setAttribute("aria-label", `Bars of z. ${words(record, step)}.`);
+    svg.setAttribute("aria-label", `Bars of ${record.words.z}. ${words(record, step)}.`);
   }
   return { svg, layout, draw };
 }
@@ -301,7 +302,8 @@ function picture(parent, record, values, heading) {
     const start = values === record.target ? 0 : step * pixels.length;
     for (let i = 0; i < pixels.length; i++) pixels[i] = 0xff000000 | (values[start + i] * 0x010101);
     context.putImageData(image, 0, 0);
-    canvas.setAttribute("aria-label", values === record.target ? "Target image" : `Image made from z at step ${step}`);
+    const { frames: shown, step: entry } = record.words;
+    canvas.setAttribute("aria-label", values === record.target ? "Target image" : `Image ${shown} at ${entry} ${step}`);
   }
   if (values !== record.target) return { draw };
   draw(0);
@@ -309,13 +311,13 @@ function picture(parent, record, values, heading) {
 }
 
 function path(parent, record, go) {
-  const { loss } = record;
-  const losses = { heading: "loss (nats) over steps", lines: [{ values: loss }], at: Array.from(loss, (_, s) => s),
-    say: (step) => `Loss curve with the cursor at step ${step}: ${number(loss[step])} nats.` };
+  const { loss, words: named } = record;
+  const losses = { heading: `${named.loss} (nats) over ${named.step}s`, lines: [{ values: loss }], at: Array.from(loss, (_, s) => s),
+    say: (step) => `Curve of the ${named.loss} with the cursor at ${named.step} ${step}: ${number(loss[step])} nats.` };
   const panels = [bars(parent, record), curve(parent, losses, go)];
   if (record.frames) {
     const pair = make("div", { class: "gbi-pictures" }, parent);
-    panels.push(picture(pair, record, record.frames, "made from z"));
+    panels.push(picture(pair, record, record.frames, named.frames));
     if (record.target) panels.push(picture(pair, record, record.target, "target"));
   }
   return panels;
@@ -434,7 +436,8 @@ export function view(host, record) {
     record = next;
     const kind = KINDS[record.kind];
     root.setAttribute("aria-label", record.title || kind.name);
-    slider.setAttribute("aria-label", kind.slider);
+    const entry = record.words?.step ?? "step";
+    slider.setAttribute("aria-label", entry === "step" ? kind.slider : `Place in the record, by ${entry}`);
     title.textContent = record.title;
     title.hidden = !record.title;
     slider.max = record.last;

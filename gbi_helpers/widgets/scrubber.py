@@ -41,18 +41,22 @@ def scrub(
     sample: int = 0,
     labels: pack.Labels = None,
     title: str | None = None,
+    words: pack.Words | None = None,
     controls: Controls | None = None,
 ) -> Scrubber | LiveScrubber:
     """Show one sample's path through its gradient steps: bars of z, the loss with a cursor, image beside target.
 
     ``record``: z (S+1, B, D), loss (S+1, B) in nats, and optionally frames (S+1, B, H, W) with target (B, H, W), values
-    in [0, 1] or uint8. ``labels``: a noun for numbered tasks ("digit"), or one name a task. With ``controls`` the
-    reader also chooses what is run: inference runs again in the kernel and the same view repaints.
-    Raises ``ValueError`` for another record, NaN, a sample or labels that do not fit, or frames that are no images.
+    in [0, 1] or uint8. ``labels``: a noun for numbered tasks ("digit"), or one name a task. ``words``: what the
+    view calls its parts, say {"z": "belief", "loss": "surprise", "step": "sample", "frames": "what was seen"} for a
+    filter along a stream. With ``controls`` the reader also chooses what is run: inference runs again in the kernel and
+    the same view repaints.
+    Raises ``ValueError`` for another record, NaN, a sample, labels or words that do not fit, or frames that are no
+    images.
     """
-    path = pack.read(record, sample, labels, title)
+    path = pack.read(record, sample, labels, title, words)
     if controls is None:
         return Scrubber(path)
     from gbi_helpers.widgets.live import LiveScrubber  # ipywidgets and anywidget only where they are used
 
-    return LiveScrubber(path, controls, sample=sample, labels=labels, title=title)
+    return LiveScrubber(path, controls, sample=sample, labels=labels, title=title, words=words)
