@@ -140,6 +140,13 @@ def test_a_scrubber_stands_alone_tagged_after_its_claim(path):
 
 
 @every_book
+def test_no_cell_is_kept_from_the_comparison_in_another_way(path):
+    for cell in code(path):
+        assert not {tag for tag in tags(cell) if tag.startswith(("nbval", "raises"))} - {"nbval-ignore-output"}
+        assert not re.search(r"#\s*(NBVAL|PYTEST_VALIDATE)_", cell.source), f"use a tag:\n{cell.source}"
+
+
+@every_book
 def test_an_answer_is_folded_and_checked(path):
     cells = book(path).cells
     for index, cell in enumerate(cells):

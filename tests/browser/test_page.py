@@ -1,13 +1,16 @@
 """Scrubbers on a page opened from disk, with the network off."""
 
-import importlib.util
 import re
+from pathlib import Path
 
+import nbformat
 import pytest
 
+from gbi_helpers.export import to_html
 from gbi_helpers.widgets import scrub
 from gbi_helpers.widgets.toy import toy_path
 
+BOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Scrubbers</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head>
 <body style="font-family: sans-serif"><main><h1>Scrubbers</h1>{}</main></body></html>"""
@@ -186,12 +189,6 @@ def violations(page, axe):
 
 
 def test_the_exported_page_scrubs_offline_too(opened, axe, tmp_path):
-    if importlib.util.find_spec("gbi_helpers.export") is None:
-        pytest.skip("gbi_helpers.export is not there yet")
-    import nbformat
-
-    from gbi_helpers.export import to_html
-
     bundle = scrub(toy_path(steps=20), labels="digit")._repr_mimebundle_()
     output = nbformat.v4.new_output("execute_result", data=bundle, execution_count=1)
     cells = [
@@ -207,3 +204,21 @@ def test_the_exported_page_scrubs_offline_too(opened, axe, tmp_path):
     assert readout(page).startswith("step 20 of 20: digit 3")
     assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
     assert violations(page, axe) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_a_page_of_the_course_reads_offline_on_a_phone_and_passes_axe(browser, axe, tmp_path, book, scheme):
+    context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 360, "height": 800})
+    page, requests, troubles = context.new_page(), [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.goto(to_html(book, tmp_path / "page.html").as_uri())
+    for number in range(page.locator(".gbi-host").count()):
+        page.locator(".gbi-host").nth(number).locator(".gbi input[type=range]").wait_for(state="attached")
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    assert violations(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert troubles == []
+    context.close()
