@@ -114,24 +114,46 @@ class ToyLSTM(nn.Module):
 
     def hidden(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         """What the readout sees, (S * B, T, H): hidden units after the gate, or with V z added."""
-        seeds, (rows, time, _) = self.n_seeds, x.shape
-        x = self._by_seed(x)
-        if not self.uses_z:
-            return self._run(x).view(rows, time, -1)
-        z = self._task(z, x)
-        if self.variant in ("concat", "idle"):
-            spread = z.expand(seeds, rows // seeds, time, self.n_tasks)
-            return self._run(torch.cat([x, spread], dim=-1)).view(rows, time, -1)
-        entry = self.task if self.variant == "add" else self.gate
-        effect = torch.bmm(z.flatten(1, 2), entry).unflatten(1, z.shape[1:3])
+        if self.late:
+            return self.join(self.encode(x), z)
+        rows = self._by_seed(x)
+        task = self._task(z, rows).expand(*rows.shape[:3], self.n_tasks)
         if self.variant == "rec":
-            return self._run(x, effect.expand(-1, -1, time, -1)).view(rows, time, -1)
-        h = self._run(x)
-        return (h * effect if self.variant == "post" else h + effect).view(rows, time, -1)
+            return self._run(rows, self._effect(task, self.gate)).flatten(0, 1)
+        return self._run(torch.cat([rows, task], dim=-1)).flatten(0, 1)
+
+    @property
+    def late(self) -> bool:
+        """Whether Z enters after the recurrence ("post", "add") or never: then h is computed once for all z."""
+        return self.variant in ("lstm", "add", "post")
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Hidden units (S * B, T, H) before Z enters. Raises ``ValueError`` where it enters the recurrence."""
+        if not self.late:
+            raise ValueError(f"In the variant '{self.variant}' Z enters the recurrence: call the network itself.")
+        return self._run(self._by_seed(x)).flatten(0, 1)
+
+    def join(self, h: Tensor, z: Tensor | None) -> Tensor:
+        """Hidden units (S * B, T, H) as the readout sees them, from those of :meth:`encode`."""
+        if not self.uses_z:
+            return h
+        rows = self._by_seed(h)
+        effect = self._effect(self._task(z, rows), self.task if self.variant == "add" else self.gate)
+        return (rows * effect if self.variant == "post" else rows + effect).flatten(0, 1)
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The part of the network after :meth:`encode`, ``decoder(h, z)``: what inference must run again for each z."""
+        return _Decoder(self)
+
+    @staticmethod
+    def _effect(task: Tensor, entry: Tensor) -> Tensor:
+        """What Z does to each unit: (S, B, T, K) times (S, K, H)."""
+        return torch.bmm(task.flatten(1, 2), entry).unflatten(1, task.shape[1:3])
 
     def readout(self, h: Tensor) -> Tensor:
         """Prediction (S * B, T, D) from hidden units (S * B, T, H)."""
-        flat = h.view(self.n_seeds, -1, self.hidden_units)
+        flat = h.reshape(self.n_seeds, -1, self.hidden_units)
         return torch.baddbmm(self.bias_out.unsqueeze(1), flat, self.weight_out.mT).view(*h.shape[:-1], self.size)
 
     def _run(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
@@ -178,6 +200,15 @@ class ToyLSTM(nn.Module):
         return other
 
 
+class _Decoder(nn.Module):
+    def __init__(self, net: ToyLSTM):
+        super().__init__()
+        self.net = net
+
+    def forward(self, h: Tensor, z: Tensor) -> Tensor:
+        return self.net.readout(self.net.join(h, z))
+
+
 def gaussian_nll(prediction: Tensor, x: Tensor, sd: float) -> Tensor:
     """Nats (rows,) of the samples x (rows, T, D) around their predictions, up to a constant: |error|^2 / (2 sd^2)."""
     return (prediction - x).square().flatten(1).sum(1) / (2 * sd**2)
@@ -188,12 +219,15 @@ def evidence(model: nn.Module, windows: Tensor, sd: float, last: int | None = No
 
     ``windows`` (rows, T + 1, D): each sample after the first is predicted from those before it, and the T errors add
     up; or only the ``last`` ones, the earlier samples being history. (rows, M, T + 1, D): one z (rows, K)
-    explains M windows. Rows come seed after seed.
+    explains M windows. Rows come seed after seed. Where Z enters after the recurrence, that is run only once.
     """
     rows, many = len(windows), windows.dim() == 4
     flat = windows.flatten(0, 1) if many else windows
     history, targets = flat[:, :-1], flat[:, 1:]
     scored = slice(-last if last else None, None)
+    if isinstance(model, ToyLSTM) and model.late:
+        with torch.no_grad():
+            history, model = model.encode(history), model.decoder
     loss = loss_of(model, history, lambda out, _: gaussian_nll(out[:, scored], targets[:, scored], sd))
     if not many:
         return loss
