@@ -57,12 +57,14 @@ def enumerate_tasks(loss_fn: LossFn, z0: Tensor, log_prior: Tensor | None = None
     _check_simplex(z0)
     n_tasks = z0.shape[1]
     with _frozen_surroundings(z0), torch.no_grad():
-        columns = []
+        loss = torch.empty(0)
         for task in tqdm(range(n_tasks), desc="tasks", delay=2, leave=False):
             one_hot = torch.zeros_like(z0)
             one_hot[:, task] = 1
-            columns.append(_checked_loss(loss_fn, one_hot))
-    loss = torch.stack(columns, dim=1)
+            column = _checked_loss(loss_fn, one_hot)
+            # One tensor for all: small ones, kept between large ones that go, would scatter the heap (80 GB at K=1e4).
+            loss = column.new_empty(z0.shape) if task == 0 else loss
+            loss[:, task] = column
     return Posterior(log_q=torch.log_softmax(_checked_prior(log_prior, loss) - loss, dim=-1), loss=loss)
 
 

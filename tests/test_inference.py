@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -198,6 +201,30 @@ def test_many_tasks_and_many_samples(batch, n_tasks):
     losses = torch.randn(batch, n_tasks, generator=generator(0))
     posterior = one_step(lambda z: (losses * z).sum(-1), max_entropy(batch, n_tasks))
     assert torch.equal(posterior.task, losses.argmin(-1))
+
+
+MEMORY = """
+import resource, sys, torch
+from gbi_helpers import enumerate_tasks, max_entropy
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+torch.set_num_threads(1)
+losses = torch.randn(2000, 500)
+def loss_fn(z):
+    global before
+    before = before or peak()
+    return (losses * z).sum(-1)
+before = 0
+posterior = enumerate_tasks(loss_fn, max_entropy(2000, 500))
+assert torch.equal(posterior.loss, losses)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no module resource")
+def test_enumerating_many_tasks_keeps_no_memory_of_each():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 200, "MB beyond the first task; one tensor a task would be 2,000"
 
 
 # ---------------------------------------------------------------- the caller's world stays as it was
