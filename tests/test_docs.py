@@ -55,6 +55,7 @@ def test_ci_runs_the_readme_s_test_command():
     )
     assert done.stdout == command_below("test-command")
     assert 'bash -c "$test_command"' in script
+    assert re.search(r"^export CI=1\b", script, re.MULTILINE), "without it, browser tests that cannot run would skip"
 
 
 def test_every_gbi_command_in_the_texts_exists():

@@ -141,7 +141,8 @@ def test_iterating_with_the_exact_entropy_finds_the_posterior(seed, n_tasks):
     loss_fn, _ = linear_loss(seed, 4, n_tasks, 1.0)
     z0 = max_entropy(4, n_tasks, F64)
     path = iterate(loss_fn, z0, steps=400, lr=0.1, penalty="entropy", weight=1.0)
-    torch.testing.assert_close(path.q[-1], enumerate_tasks(loss_fn, z0).q, rtol=0, atol=1e-3)
+    # Adam's last steps waver by up to 2e-3; with the other penalty the difference is above 0.1.
+    torch.testing.assert_close(path.q[-1], enumerate_tasks(loss_fn, z0).q, rtol=0, atol=5e-3)
 
 
 # ---------------------------------------------------------------- iterating
