@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def part_file(path: Path) -> Iterator[Path]:
 
     Raises ``OSError`` with one clear sentence when the folder cannot be written or the disk is full.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.part")  # nobody else's, also on a shared disk
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
