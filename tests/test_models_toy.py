@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from gbi_helpers import enumerate_tasks, iterate, loss_of, max_entropy, one_step
-from gbi_helpers.models.toy import ToyLSTM, evidence, gaussian_nll
+from gbi_helpers.experiments.toy import evidence
+from gbi_helpers.models.toy import ToyLSTM, gaussian_nll
 from gbi_helpers.models.toy_cell import Recurrence, recurrence
 
 VARIANTS = [

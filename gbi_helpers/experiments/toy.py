@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gbi_helpers.data.toy import Stream, random_z, shuffled_z, steady_windows
+from gbi_helpers.inference import LossFn, loss_of
 from gbi_helpers.metrics import by_block, excess_error
-from gbi_helpers.models.toy import Gates, ToyLSTM, Variant
+from gbi_helpers.models.toy import Gates, ToyLSTM, Variant, gaussian_nll
 from gbi_helpers.modularity import overlap, shared_ratio
 from gbi_helpers.records import ModulesRecord, TrainingRecord
 from gbi_helpers.training import fit
@@ -163,3 +164,23 @@ class _Frames:
             "z-only overlap": overlap(seen["z_only"]),
         }
         return ModulesRecord(**seen, curves=curves, facts={"variant": self.model.variant})
+
+
+def evidence(model: nn.Module, windows: Tensor, sd: float, last: int | None = None) -> LossFn:
+    """The loss, in nats, of the samples in each window as a function of z: a ``LossFn`` for ``gbi_helpers.inference``.
+
+    ``windows`` (rows, T + 1, D): each sample after the first is predicted from those before it, and the T errors add
+    up; or only the ``last`` ones, the earlier samples being history. (rows, M, T + 1, D): one z (rows, K)
+    explains M windows. Rows come seed after seed. Where Z enters after the recurrence, that is run only once.
+    """
+    rows, many = len(windows), windows.dim() == 4
+    flat = windows.flatten(0, 1) if many else windows
+    history, targets = flat[:, :-1], flat[:, 1:]
+    scored = slice(-last if last else None, None)
+    if isinstance(model, ToyLSTM) and model.late:
+        with torch.no_grad():
+            history, model = model.encode(history), model.decoder
+    loss = loss_of(model, history, lambda out, _: gaussian_nll(out[:, scored], targets[:, scored], sd))
+    if not many:
+        return loss
+    return lambda z: loss(z.repeat_interleave(windows.shape[1], 0)).view(rows, -1).sum(1)

@@ -16,10 +16,10 @@ from gbi_helpers.data.toy import (
     switching_stream,
     window_posterior,
 )
-from gbi_helpers.experiments.toy import WINDOW, Run
+from gbi_helpers.experiments.toy import WINDOW, Run, evidence
 from gbi_helpers.inference import LossFn, enumerate_tasks, iterate, max_entropy, one_step
 from gbi_helpers.metrics import excess_error
-from gbi_helpers.models.toy import ToyLSTM, evidence
+from gbi_helpers.models.toy import ToyLSTM
 from gbi_helpers.records import Posterior, Trajectory
 
 Scores = dict[str, Tensor]

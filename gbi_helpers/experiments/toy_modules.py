@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from gbi_helpers.data.toy import steady_windows
-from gbi_helpers.experiments.toy import WINDOW, Run, drives
+from gbi_helpers.experiments.toy import WINDOW, Run, drives, evidence
 from gbi_helpers.inference import max_entropy, one_step
 from gbi_helpers.metrics import excess_error
-from gbi_helpers.models.toy import ToyLSTM, evidence
+from gbi_helpers.models.toy import ToyLSTM
 from gbi_helpers.modularity import module_of, overlap, shared_ratio, task_variance
 
 Scores = dict[str, Tensor]

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from gbi_helpers import theory
 from gbi_helpers.data.toy import log_likelihood, steady_windows
-from gbi_helpers.experiments.toy import WINDOW, Run
+from gbi_helpers.experiments.toy import WINDOW, Run, evidence
 from gbi_helpers.inference import enumerate_tasks, iterate, max_entropy, one_step
-from gbi_helpers.models.toy import evidence
 
 Scores = dict[str, Tensor]
 FOUR = (-0.1, 0.3, 0.7, 1.1)  # means of four contexts on a line: two of them lie between others

@@ -16,7 +16,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from gbi_helpers.inference import LossFn, loss_of
 from gbi_helpers.models.toy_cell import Recurrence, recurrence
 
 Variant = Literal["lstm", "idle", "concat", "add", "post", "rec"]
@@ -212,23 +211,3 @@ class _Decoder(nn.Module):
 def gaussian_nll(prediction: Tensor, x: Tensor, sd: float) -> Tensor:
     """Nats (rows,) of the samples x (rows, T, D) around their predictions, up to a constant: |error|^2 / (2 sd^2)."""
     return (prediction - x).square().flatten(1).sum(1) / (2 * sd**2)
-
-
-def evidence(model: nn.Module, windows: Tensor, sd: float, last: int | None = None) -> LossFn:
-    """The loss, in nats, of the samples in each window as a function of z: a ``LossFn`` for ``gbi_helpers.inference``.
-
-    ``windows`` (rows, T + 1, D): each sample after the first is predicted from those before it, and the T errors add
-    up; or only the ``last`` ones, the earlier samples being history. (rows, M, T + 1, D): one z (rows, K)
-    explains M windows. Rows come seed after seed. Where Z enters after the recurrence, that is run only once.
-    """
-    rows, many = len(windows), windows.dim() == 4
-    flat = windows.flatten(0, 1) if many else windows
-    history, targets = flat[:, :-1], flat[:, 1:]
-    scored = slice(-last if last else None, None)
-    if isinstance(model, ToyLSTM) and model.late:
-        with torch.no_grad():
-            history, model = model.encode(history), model.decoder
-    loss = loss_of(model, history, lambda out, _: gaussian_nll(out[:, scored], targets[:, scored], sd))
-    if not many:
-        return loss
-    return lambda z: loss(z.repeat_interleave(windows.shape[1], 0)).view(rows, -1).sum(1)
