@@ -1,4 +1,4 @@
-"""One thread for all tests, and tests on real data only where the data is."""
+"""One thread for all tests, tests on real data only where the data is, and one Chromium for all that need it."""
 
 import os
 
@@ -15,3 +15,34 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("realdata") and not os.environ.get("GBI_DATA_DIR"):
             item.add_marker(pytest.mark.skip(reason="needs the full data sets in GBI_DATA_DIR"))
+
+
+@pytest.fixture(scope="session")
+def absent():
+    """What to call where a tool is missing: it skips; in CI, where the tool must be there, it fails."""
+
+    def skip(what):
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(f"{what}, and CI must run the browser tests.")
+        pytest.skip(what)
+
+    return skip
+
+
+@pytest.fixture(scope="session")
+def browser(absent):
+    """Chromium, from GBI_CHROMIUM or the PATH."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        absent("playwright is not installed (pip install -e '.[test]')")
+    from gbi_helpers.widgets.benchmark import chromium
+
+    path = chromium()
+    if not path:
+        absent("No Chromium on the PATH: install it, or set GBI_CHROMIUM to its path")
+    arguments = ["--disable-dev-shm-usage"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield running
+        running.close()

@@ -1,5 +1,4 @@
 import re
-import shutil
 from pathlib import Path
 
 import nbformat
@@ -190,23 +189,19 @@ def test_every_notebook_of_the_course(tmp_path, path):
 
 
 @pytest.mark.browser
-def test_page_opens_from_disk_without_a_request_and_reads_on_a_phone(tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome") or pytest.skip("no Chromium here")
+def test_page_opens_from_disk_without_a_request_and_reads_on_a_phone(tmp_path, browser):
     script = "<p id='a'>no</p><script type='module'>document.getElementById('a').textContent = 'ran';</script>"
     wide = v4.new_code_cell("a_long_name = " + " + ".join(["something_long"] * 12))
     page(tmp_path, "# Title\n\n$$\\sum_k " + " + ".join(["z_k^2"] * 40) + "$$", wide, shown(script))
     requests, errors = [], []
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 360, "height": 700})
-        tab.on("request", lambda request: requests.append(request.url))
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        tab.goto((tmp_path / "page.html").as_uri())
-        tab.wait_for_function("document.getElementById('a').textContent == 'ran'")
-        width = tab.evaluate("document.documentElement.scrollWidth")
-        browser.close()
+    tab = browser.new_page(viewport={"width": 360, "height": 700})
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.goto((tmp_path / "page.html").as_uri())
+    tab.wait_for_function("document.getElementById('a').textContent == 'ran'")
+    width = tab.evaluate("document.documentElement.scrollWidth")
+    tab.close()
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     assert errors == []
     assert width <= 360

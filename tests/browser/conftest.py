@@ -1,4 +1,4 @@
-"""A real Chromium and a real JupyterLab for the browser tests, both ended by the process that started them."""
+"""A real JupyterLab for the browser tests, ended by the process that started it; Chromium is in the conftest above."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gbi_helpers.widgets.benchmark import chromium, jupyterlab
+from gbi_helpers.widgets.benchmark import jupyterlab
 
 AXE = "axe-core@4.10.3"
 
@@ -19,30 +19,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.browser)
 
 
-def absent(what):
-    """Skip where a tool is missing; in CI, where it must be there, fail."""
-    if os.environ.get("CI", "").lower() in ("1", "true"):
-        pytest.fail(f"{what}, and CI must run the browser tests.")
-    pytest.skip(what)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Chromium, from GBI_CHROMIUM or the PATH."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        absent("playwright is not installed (pip install -e '.[test]')")
-    path = chromium()
-    if not path:
-        absent("No Chromium on the PATH: install it, or set GBI_CHROMIUM to its path")
-    arguments = ["--disable-dev-shm-usage"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield running
-        running.close()
-
-
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """A JupyterLab with settings and signatures of its own."""
@@ -51,7 +27,7 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def axe(request):
+def axe(request, absent):
     """The source of axe-core, from npm, kept in pytest's cache."""
     folder = request.config.cache.mkdir("axe-core")
     source = folder / f"{AXE}.js"
@@ -64,5 +40,7 @@ def axe(request):
         if fetched.returncode:
             absent(f"npm could not fetch {AXE} ({fetched.stderr.strip()[-200:]})")
         with tarfile.open(folder / fetched.stdout.split()[-1]) as packed:
-            source.write_bytes(packed.extractfile("package/axe.min.js").read())
+            part = folder / f"{os.getpid()}.part"  # another worker may be at it as well
+            part.write_bytes(packed.extractfile("package/axe.min.js").read())
+            part.replace(source)
     return source.read_text(encoding="utf-8")
