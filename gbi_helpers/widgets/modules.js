@@ -41,7 +41,7 @@ const count = (value) => String(value).replace(/\B(?=(\d{3})+$)/g, ",");
 function belongs({ tasks, units }, { owned }, step) {
   const mine = Array.from(tasks, (_, k) => owned[step * tasks.length + k]);
   const shared = units - mine.reduce((sum, n) => sum + n, 0);
-  return `${mine.map((n, k) => `${tasks[k]} ${n}`).join(", ")}, shared or silent ${shared}`;
+  return `${mine.map((n, k) => `${tasks[k]}: ${n}`).join(", ")}, shared or silent: ${shared}`;
 }
 
 // Colours of the tasks' columns, read anew for every step: the theme may have changed from light to dark.

@@ -87,7 +87,7 @@ def test_units_gates_curve_and_words_change_together(opened):
     assert all(old != new for old, new in zip(before["maps"], after["maps"], strict=True))
     assert re.fullmatch(
         r"LSTM, 32 units by 2 tasks at training step 195\. "
-        r"Units for low \d+, high \d+, shared or silent \d+\.",
+        r"Units for low: \d+, high: \d+, shared or silent: \d+\.",
         after["told"][0],
     )
 
