@@ -182,3 +182,44 @@ class ModulesRecord(Record):
     gate: Tensor | None = None
     curves: dict[str, Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class WordsRecord(Record):
+    """What a model believes of the source of a text while it reads: T ``words``, K ``tasks`` (the sources, by name).
+
+    ``belief`` (T, K): the posterior after each word. ``evidence`` (T, K): nats that each word speaks for each task, the
+    mean over tasks taken off. ``loss`` (T,): nats of each word. ``true`` (T,) int64: the task that each word really
+    comes from, or None where nobody knows, as for a text that a reader types.
+    """
+
+    AXES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "belief": ("word", "task"),
+        "evidence": ("word", "task"),
+        "loss": ("word",),
+        "true": ("word",),
+    }
+    belief: Tensor
+    evidence: Tensor
+    loss: Tensor
+    words: list[str]
+    tasks: list[str]
+    true: Tensor | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the axes, and that there is one name a word and a task. Raises ``ValueError`` where it is not so."""
+        super().__post_init__()
+        for name, length in zip(("words", "tasks"), self.belief.shape, strict=True):
+            values = getattr(self, name)
+            if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+                raise ValueError(f"WordsRecord.{name} must be a list of strings, but is {str(values)[:60]!r}.")
+            if len(values) != length:
+                raise ValueError(
+                    f"WordsRecord.{name} names {len(values)}, but its belief has the shape "
+                    f"{tuple(self.belief.shape)} (words, tasks)."
+                )
+            object.__setattr__(self, name, list(values))  # a tuple would come back from the disk as a list
+        true = self.true
+        if true is not None and (true.is_floating_point() or bool(((true < 0) | (true >= len(self.tasks))).any())):
+            raise ValueError(f"WordsRecord.true must hold whole numbers of 0 to {len(self.tasks) - 1}, one a word.")

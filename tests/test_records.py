@@ -8,12 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from gbi_helpers.records import Posterior, TrainingRecord, Trajectory
+from gbi_helpers.records import Posterior, TrainingRecord, Trajectory, WordsRecord
 
 
 def trajectory(**more) -> Trajectory:
     z = torch.softmax(torch.randn(6, 2, 4), -1)
     return Trajectory(z=z, loss=torch.rand(6, 2), q=z, **more)
+
+
+def read_text(**more) -> WordsRecord:
+    good = {
+        "belief": torch.softmax(torch.randn(4, 3), -1),
+        "evidence": torch.randn(4, 3),
+        "loss": torch.rand(4),
+        "words": ["to", "be", ",", "<unk>"],
+        "tasks": ["speech", "chat", "recipe"],
+    }
+    return WordsRecord(**(good | more))
 
 
 @pytest.mark.parametrize(
@@ -25,8 +36,19 @@ def trajectory(**more) -> Trajectory:
         trajectory(frames=torch.rand(6, 2, 8, 8), target=torch.rand(2, 8, 8)),
         TrainingRecord(torch.rand(9), {"val": torch.rand(3), "lr": torch.rand(9)}, {"seed": 3, "model": "toy"}),
         TrainingRecord(torch.rand(9, 4)),
+        read_text(true=torch.tensor([0, 0, 2, 2]), facts={"model": "toy"}),
+        read_text(words=("to", "be", ",", "or")),
     ],
-    ids=["one-step", "enumerated", "path", "path with frames", "training", "training over seeds"],
+    ids=[
+        "one-step",
+        "enumerated",
+        "path",
+        "path with frames",
+        "training",
+        "training over seeds",
+        "words",
+        "words of a reader",
+    ],
 )
 def test_a_record_survives_the_disk(record, tmp_path):
     again = type(record).load(record.save(tmp_path / "folder" / "record.npz"))
@@ -61,6 +83,24 @@ def test_arrays_that_do_not_fit_each_other_are_refused(fields, words):
     good = {"z": torch.rand(6, 2, 4), "loss": torch.rand(6, 2)}
     with pytest.raises(ValueError, match=words):
         Trajectory(**(good | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"words": ["to", "be"]}, r"words names 2, but its belief has the shape \(4, 3\)"),
+        ({"tasks": ["speech"]}, r"tasks names 1, but its belief has the shape \(4, 3\)"),
+        ({"words": "to b"}, "words must be a list of strings"),
+        ({"tasks": [0, 1, 2]}, "tasks must be a list of strings"),
+        ({"loss": torch.rand(5)}, "'word' is 4 long in 'belief' but 5 in 'loss'"),
+        ({"true": torch.zeros(4)}, "whole numbers of 0 to 2"),
+        ({"true": torch.tensor([0, 1, 2, 3])}, "whole numbers of 0 to 2"),
+        ({"true": torch.tensor([0, 1])}, "'word' is 4 long in 'belief' but 2 in 'true'"),
+    ],
+)
+def test_a_text_needs_a_name_for_each_word_and_task(fields, words):
+    with pytest.raises(ValueError, match=words):
+        read_text(**fields)
 
 
 def test_a_record_of_another_kind_is_refused(tmp_path):
