@@ -6,17 +6,23 @@ from gbi_helpers.data.image_files import torchvision
 from gbi_helpers.data.images import ImageData, Images, load_fashion_mnist, load_mnist
 from gbi_helpers.data.listing import DataSet, catalogue, fetch
 from gbi_helpers.data.store import DataError, add_asset, load_asset
+from gbi_helpers.data.text import TextData, load_text
+from gbi_helpers.data.vocabulary import Vocabulary, clean
 
 __all__ = [
     "DataError",
     "DataSet",
     "ImageData",
     "Images",
+    "TextData",
+    "Vocabulary",
     "add_asset",
     "catalogue",
+    "clean",
     "fetch",
     "load_asset",
     "load_fashion_mnist",
     "load_mnist",
+    "load_text",
     "torchvision",
 ]

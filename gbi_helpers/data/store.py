@@ -127,16 +127,19 @@ def _answers(url: str, seconds: float) -> bool:
     return True
 
 
-def download(url: str, path: Path, digest: str, tries: int = 3, timeout: float = 5.0, pause: float = 0.5) -> Path:
+def download(
+    url: str, path: Path, digest: str | None, tries: int = 3, timeout: float = 5.0, pause: float = 0.5
+) -> Path:
     """Fetch ``url`` to ``path`` unless a good file is there already; the file appears only whole and checked.
 
-    ``digest``: the SHA-256 it must have. ``timeout``: seconds without an answer before a try is given up;
-    ``pause``: seconds before the second try, doubled for each further one. A bad file at ``path`` is replaced.
+    ``digest``: the SHA-256 it must have, or None where none is known. ``timeout``: seconds without an answer before a
+    try is given up; ``pause``: seconds before the second try, doubled for each further one. A bad file at ``path`` is
+    replaced.
     Raises :class:`DataError` when offline, unreachable, wrong after all ``tries``, or not writable.
     """
     if path.exists():
         with contextlib.suppress(DataError):
-            return checked(path, digest)
+            return checked(path, digest) if digest else path
         with contextlib.suppress(OSError):
             path.unlink()
     if offline():
@@ -162,7 +165,7 @@ def download(url: str, path: Path, digest: str, tries: int = 3, timeout: float =
     ) from problem
 
 
-def _fetch(url: str, part: Path, digest: str, timeout: float) -> None:
+def _fetch(url: str, part: Path, digest: str | None, timeout: float) -> None:
     """One try at writing what ``url`` sends. Network trouble is ``_TryAgainError``, disk trouble ``OSError``."""
     seen = hashlib.sha256()
     with _opened(url, timeout) as response, part.open("wb") as stream:
@@ -174,7 +177,7 @@ def _fetch(url: str, part: Path, digest: str, timeout: float) -> None:
                 bar.update(len(chunk))
             if total and bar.n < total:
                 raise _TryAgainError(f"the file broke off after {bar.n} of {total} bytes")
-    if seen.hexdigest() != digest:
+    if digest and seen.hexdigest() != digest:
         raise _TryAgainError("the file sent has another SHA-256 than the one expected")
 
 

@@ -1,0 +1,70 @@
+"""BabyLM, the real set: ten sources of what a child may hear and read (Warstadt et al. 2023), fetched from OSF."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from gbi_helpers.data.image_files import data_dir
+from gbi_helpers.data.store import DataError, cache_dir, download, writable_cache
+
+# The 10-million-word training set with its development and test sets, of the second BabyLM Challenge.
+PARTS = {
+    "train_10M.zip": "https://osf.io/download/y7djq/",
+    "dev.zip": "https://osf.io/download/uyd7v/",
+    "test.zip": "https://osf.io/download/ftwu3/",
+}
+LICENCE = "each source has its own (babylm.github.io); not to be passed on as a whole"
+
+
+def babylm_folder() -> tuple[str, Path | None]:
+    """Where the real text lies, (place, folder), or ("", None). Raises :class:`DataError` for a wrong GBI_DATA_DIR."""
+    root = data_dir()
+    if root is not None:
+        for name in ("text", "babylm"):
+            if (root / name).is_dir():
+                return "from GBI_DATA_DIR", root / name
+    cached = cache_dir() / "babylm"
+    return ("from the cache", cached) if cached.is_dir() else ("", None)
+
+
+def fetch_babylm() -> Path:
+    """Fetch BabyLM into the cache, unless it is there; its folder.
+
+    No checksum is published with it, so each archive is held to the checksums (CRC) inside it.
+    Raises :class:`DataError` when offline, unreachable, broken or not writable.
+    """
+    folder = cache_dir() / "babylm"
+    if folder.is_dir():
+        return folder
+    cache = writable_cache()
+    with tempfile.TemporaryDirectory(prefix=".babylm.", suffix=".part", dir=cache, ignore_cleanup_errors=True) as part:
+        whole = Path(part) / "texts"
+        whole.mkdir()
+        for name, url in PARTS.items():
+            _unpack(download(url, Path(part) / name, None), whole)
+        with contextlib.suppress(OSError):  # another process may have been quicker; then its copy is used
+            os.rename(whole, folder)
+    if not folder.is_dir():
+        raise DataError(f"BabyLM cannot be moved to {folder}: delete what is there, or set GBI_CACHE_DIR.")
+    return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Put the texts of an archive into ``folder``, whatever folders they lie in there."""
+    try:
+        with zipfile.ZipFile(archive) as stored:
+            names = [n for n in stored.namelist() if n.endswith((".train", ".dev", ".test")) and "__MACOSX" not in n]
+            for name in names:
+                with stored.open(name) as stream, (folder / PurePosixPath(name).name).open("wb") as target:
+                    shutil.copyfileobj(stream, target)
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise DataError(
+            f"{archive.name} of BabyLM was downloaded, but is damaged ({error}): try again later."
+        ) from error
+    if not names:
+        raise DataError(f"{archive.name} of BabyLM holds no texts as expected: tell the course's authors.")

@@ -1,0 +1,230 @@
+"""Text in which each source is a task: BabyLM's ten, any folder of texts, or what the course brings itself.
+
+A folder holds three files for each source, ``SOURCE.train.txt``, ``SOURCE.valid.txt`` and ``SOURCE.test.txt``, or
+BabyLM's ``SOURCE.train``, ``SOURCE.dev`` and ``SOURCE.test``. An empty line ends a document, and no document is split.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from gbi_helpers.data import text_sources
+from gbi_helpers.data.babylm import babylm_folder
+from gbi_helpers.data.store import DataError, cache_dir, sha256
+from gbi_helpers.data.vocabulary import Vocabulary, clean, streams
+from gbi_helpers.runtime import part_file
+
+SPLITS = ("train", "validation", "test")
+ENDINGS = {
+    "train": (".train.txt", ".train"),
+    "validation": (".valid.txt", ".validation.txt", ".dev.txt", ".dev"),
+    "test": (".test.txt", ".test"),
+}
+FORMAT = 1  # raise it whenever the code below, or `clean`, changes what comes out: it names the cache
+SHORTEST = 64  # words: an empty line after fewer is layout (a chat's silent message), no end of a document
+
+Texts = dict[str, dict[str, list[str]]]  # source -> split -> clean documents
+Tokens = dict[str, dict[str, np.ndarray]]  # source -> split -> ids
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One source in three splits, each a stream of token ids (N,) int64, where ``<bos>`` begins each document."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TextData:
+    """K sources, each a task. ``train``, ``validation``, ``test``: K streams of token ids (N_k,) int64.
+
+    ``source``: one sentence that says what was used; ``tasks``: the K names; ``held_out``: the sources kept apart, by
+    name, which are no tasks and had no say in the vocabulary.
+    """
+
+    name: str
+    source: str
+    tasks: tuple[str, ...]
+    vocabulary: Vocabulary
+    train: tuple[Tensor, ...]
+    validation: tuple[Tensor, ...]
+    test: tuple[Tensor, ...]
+    held_out: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks K."""
+        return len(self.tasks)
+
+    def __repr__(self) -> str:
+        """The source and the size of each split in all."""
+        sizes = ", ".join(f"{split} {sum(map(len, getattr(self, split))):,}" for split in SPLITS)
+        return f"TextData({self.source}: {self.n_tasks} tasks; tokens: {sizes})"
+
+
+def load_text(
+    name: str | Path | None = None,
+    *,
+    vocabulary: int | Vocabulary = 2000,
+    tokens: str = "word",
+    sources: Sequence[str] | None = None,
+    held_out: Sequence[str] = (),
+) -> TextData:
+    """Text by source, tokenised: "packages" (eight sources, always there), "babylm" (the real set), or a folder.
+
+    None takes the real set where it is at hand (``GBI_DATA_DIR/text``, or the cache after ``gbi data get babylm``),
+    else the packages'. ``vocabulary``: its size, or one to use (a checkpoint brings its own); ``tokens``: "word", or
+    "bpe" for pieces of words. ``sources``: only these tasks, in this order; ``held_out``: sources that are no tasks.
+    The vocabulary is made from the training splits of the tasks. All of it is cached.
+    Raises ``ValueError`` for arguments that name nothing, :class:`DataError` for a set that is missing or damaged.
+    """
+    if tokens not in ("word", "bpe"):
+        raise ValueError(f"tokens is '{tokens}': use 'word' or 'bpe'.")
+    name, digest, read, told = _found(name)
+    asked = vocabulary.to_json() if isinstance(vocabulary, Vocabulary) else f"{tokens} {vocabulary}"
+    key = "\n".join(
+        [str(FORMAT), digest, asked, repr(None if sources is None else list(sources)), repr(list(held_out))]
+    )
+    path = cache_dir() / "text" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    stored = _load(path)
+    if stored is None:
+        texts = read()
+        tasks, apart = _roles(tuple(texts), sources, held_out)
+        stored = _tokenised({task: texts[task] for task in (*tasks, *apart)}, tasks, vocabulary, tokens)
+        _save(path, *stored)
+    words, ids = stored
+    parts = {task: Source(*(torch.from_numpy(ids[task][split]).long() for split in SPLITS)) for task in ids}
+    tasks = tuple(task for task in parts if task not in held_out)
+    train, validation, test = (tuple(getattr(parts[task], split) for task in tasks) for split in SPLITS)
+    return TextData(name, told, tasks, words, train, validation, test, {task: parts[task] for task in held_out})
+
+
+def _found(name: str | Path | None) -> tuple[str, str, Callable[[], Texts], str]:
+    """The set's name, a digest of what it holds, how to read it, and a sentence about it."""
+    place, folder = ("", None) if name == "packages" else babylm_folder() if name in (None, "babylm") else ("", name)
+    if name == "babylm" and folder is None:
+        raise DataError(
+            "BabyLM is not here: run gbi data get babylm where there is a network, or put the texts into the folder "
+            "text of GBI_DATA_DIR; load_text('packages') needs neither."
+        )
+    if folder is None:
+        told = f"text of eight kinds out of installed packages ({text_sources.versions()})"
+        return "packages", f"{text_sources.RECIPE} {told}", text_sources.package_texts, told
+    files = _files(Path(folder))
+    digest = " ".join(f"{task} {split} {sha256(path)}" for task in files for split, path in files[task].items())
+    known = "babylm" if place else Path(folder).name
+    return known, digest, lambda: _read(files), f"{len(files)} sources of text {place or f'from the folder {known}'}"
+
+
+def _files(folder: Path) -> dict[str, dict[str, Path]]:
+    """The three files of each source, sources in the order of the alphabet."""
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}: give 'packages', 'babylm', or a folder with texts.")
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        for split, endings in ENDINGS.items():
+            ending = next((e for e in endings if path.name.endswith(e)), "")
+            if ending and path.is_file() and len(path.name) > len(ending):
+                found.setdefault(path.name.removesuffix(ending), {}).setdefault(split, path)
+    if not found:
+        raise DataError(
+            f"{folder} holds no texts: put SOURCE.train.txt, SOURCE.valid.txt and SOURCE.test.txt there, for two or "
+            "more sources."
+        )
+    for task, files in found.items():
+        missing = [ENDINGS[split][0] for split in SPLITS if split not in files]
+        if missing:
+            raise DataError(f"The source {task} lacks {' and '.join(task + e for e in missing)}: add what is missing.")
+    return dict(sorted(found.items()))
+
+
+def _read(files: dict[str, dict[str, Path]]) -> Texts:
+    bar = tqdm(files.items(), desc="reading text", unit="source", delay=2, leave=False)
+    return {task: {split: documents(_decoded(paths[split])) for split in SPLITS} for task, paths in bar}
+
+
+def _decoded(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not written in UTF-8: save it in that encoding, and try again.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}): make it readable.") from error
+
+
+def documents(text: str) -> list[str]:
+    """The documents of ``text``, cleaned: an empty line ends one, once it has :data:`SHORTEST` words."""
+    done: list[str] = []
+    part: list[str] = []
+    words = 0
+    for paragraph in re.split(r"\n[^\S\n]*\n", text):
+        part.append(clean(paragraph))
+        words += part[-1].count(" ") + bool(part[-1])
+        if words >= SHORTEST:
+            done.append(" ".join(filter(None, part)))
+            part, words = [], 0
+    rest = " ".join(filter(None, part))
+    return [*done, rest] if rest else done
+
+
+def _roles(
+    known: tuple[str, ...], sources: Sequence[str] | None, held_out: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which sources are tasks and which are kept apart."""
+    for asked in (*(sources or ()), *held_out):
+        if asked not in known:
+            raise ValueError(f"There is no source '{asked}': choose among {', '.join(known)}.")
+    tasks = tuple(task for task in dict.fromkeys(sources or known) if task not in held_out)
+    if len(tasks) < 2:
+        raise ValueError(f"A task must be told from another, so give 2 or more sources, not {len(tasks)}.")
+    return tasks, tuple(dict.fromkeys(held_out))
+
+
+def _tokenised(
+    texts: Texts, tasks: Sequence[str], vocabulary: int | Vocabulary, tokens: str
+) -> tuple[Vocabulary, Tokens]:
+    if isinstance(vocabulary, int):
+        train: Mapping[str, Iterable[str]] = {task: texts[task]["train"] for task in tasks}
+        empty = [task for task in tasks if not any(texts[task]["train"])]
+        if empty:
+            raise DataError(f"The training text of {' and '.join(empty)} has no words: fill it, or leave it out.")
+        make = Vocabulary.of_words if tokens == "word" else Vocabulary.of_pieces
+        vocabulary = make(train, vocabulary)
+    bar = tqdm(texts.items(), desc="tokenising", unit="source", delay=2, leave=False)
+    return vocabulary, {task: {split: streams(vocabulary, parts[split]) for split in SPLITS} for task, parts in bar}
+
+
+def _save(path: Path, vocabulary: Vocabulary, ids: Tokens) -> None:
+    """Keep the ids; where the cache cannot be written, do without it."""
+    arrays: dict[str, Any] = {f"{task}/{split}": part for task, parts in ids.items() for split, part in parts.items()}
+    arrays["vocabulary"] = np.frombuffer(vocabulary.to_json().encode(), np.uint8)
+    with contextlib.suppress(OSError), part_file(path) as part, part.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def _load(path: Path) -> tuple[Vocabulary, Tokens] | None:
+    """What :func:`_save` kept, or None: a damaged file is made anew."""
+    ids: Tokens = {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            for name in stored.files:
+                if name != "vocabulary":
+                    task, _, split = name.rpartition("/")
+                    ids.setdefault(task, {})[split] = stored[name]
+            return Vocabulary.from_json(stored["vocabulary"].tobytes().decode()), ids
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
