@@ -23,6 +23,15 @@ def bare(entries=4, batch=2, dim=3, simplex=True):
     return Trajectory(z=z, loss=torch.linspace(9, 1, entries)[:, None].expand(-1, batch), q=z if simplex else None)
 
 
+def tinted(record):
+    """The record with its pictures in colour: red as they were, green at half, blue inverted."""
+
+    def tint(x, axis):
+        return torch.stack([x, x / 2, 1 - x], axis)
+
+    return record.with_frames(tint(record.frames, 2), tint(record.target, 1))
+
+
 def unpack(html):
     """The header and the raw arrays of an output, read back as the browser reads them."""
     found = re.search(r'<script type="application/json">(.*?)</script>', html, re.S)
@@ -53,6 +62,69 @@ def test_the_browser_is_given_the_record_itself():
     assert np.allclose(low + z / 65535 * (high - low), record.z[:, 0], atol=1e-5)
     assert np.abs(frames / 255 - record.frames[:, 0].numpy()).max() < 0.01
     assert np.abs(images[-1] / 255 - record.target[0].numpy()).max() < 0.01
+
+
+def test_colour_pictures_arrive_channel_by_channel():
+    record = tinted(toy_path(steps=6))
+    header, raw = unpack(scrub(record).html)
+    assert header["frame"] == [28, 28, 3]
+    images = np.frombuffer(raw, np.uint8, offset=4 * 7 + 2 * 7 * 10).reshape(-1, 3, 28, 28)
+    frames = images[:-1].cumsum(0, dtype=np.uint8)
+    span = max(1.0, record.frames.max().item()) - min(0.0, record.frames.min().item())
+    low = min(0.0, record.frames.min().item())
+    assert np.abs(frames / 255 * span + low - record.frames[:, 0].numpy()).max() < 0.01
+    assert np.abs(images[-1] / 255 * span + low - record.target[0].numpy()).max() < 0.01
+
+
+def test_bytes_in_colour_stay_the_same_bytes():
+    frames = torch.arange(4 * 2 * 3 * 5 * 4).reshape(4, 2, 3, 5, 4).to(torch.uint8)
+    html = scrub(bare().with_frames(frames, frames[0])).html
+    _, raw = unpack(html)
+    images = np.frombuffer(raw, np.uint8, offset=4 * 4 + 2 * 4 * 3).reshape(-1, 3, 5, 4)
+    assert (images[:-1].cumsum(0, dtype=np.uint8) == frames[:, 0].numpy()).all()
+    assert (images[-1] == frames[0, 0].numpy()).all()
+
+
+def test_fifty_steps_in_colour_over_a_hundred_tasks_fit_in_120_kilobytes():
+    shown = scrub(tinted(toy_path(100, steps=50)), groups=[f"group {k // 5}" for k in range(100)])
+    assert len(json.dumps(shown._repr_mimebundle_()).encode()) <= 120_000
+    assert repr(shown) == "Scrubber(50 steps, 100 tasks in 20 groups, images 28 x 28 in colour)"
+
+
+def test_the_fallback_picture_is_in_colour_too():
+    from PIL import Image
+
+    html = scrub(tinted(toy_path(steps=3))).html
+    png = base64.b64decode(re.search(r"data:image/png;base64,([^\"]+)", html)[1])
+    red, _, blue = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), int)[..., k] for k in range(3))
+    assert ((blue - red) > 200).mean() > 0.05  # the dark ground of the digits, tinted
+    assert ((red - blue) > 100).mean() > 0.01  # their strokes
+
+
+# ---- groups ----
+
+
+def test_tasks_stand_by_group_and_keep_their_values():
+    record = bare(dim=5)
+    names, groups = ["oak", "cod", "elm", "ray", "ant"], ["trees", "fish", "trees", "fish", "insects"]
+    header, raw = unpack(scrub(record, labels=names, groups=groups).html)
+    assert header["groups"] == [["fish", 2], ["insects", 1], ["trees", 2]]
+    assert header["labels"] == ["cod", "ray", "ant", "oak", "elm"]
+    z = np.frombuffer(raw, "<u2", 20, offset=16).reshape(4, 5).cumsum(0, dtype=np.uint16) / 65535
+    low, high = header["range"]
+    assert np.allclose(low + z * (high - low), record.z[:, 0, [1, 3, 4, 0, 2]], atol=1e-4)
+    unsorted, _ = unpack(scrub(record, labels=names).html)
+    assert "groups" not in unsorted
+    assert unsorted["labels"] == names
+
+
+def test_the_group_and_its_total_are_told_without_javascript():
+    z = torch.tensor([[[0.1, 0.5, 0.1, 0.3]]])
+    record = Trajectory(z=z, loss=torch.ones(1, 1), q=z)
+    html = scrub(record, labels=["oak", "cod", "elm", "ray"], groups=["trees", "fish", "trees", "fish"]).html
+    assert "<td>cod at 0.50 (fish, 0.80 in all)</td>" in html.split("<script")[0]
+    free = scrub(Trajectory(z=z, loss=torch.ones(1, 1)), groups=["trees", "fish", "trees", "fish"]).html
+    assert "<td>task 1 at 0.50 (fish)</td>" in free  # a free z is no belief: its sum says nothing
 
 
 def test_sample_chooses_the_row():
@@ -159,7 +231,15 @@ def with_nan(name):
             "both as uint8",
         ),
         (lambda: bare().with_frames(torch.zeros(4, 2, 9)), {}, "must be grey images"),
-        (lambda: bare().with_frames(torch.zeros(4, 2, 3, 8, 8)), {}, "must be grey images"),
+        (lambda: bare().with_frames(torch.zeros(4, 2, 2, 8, 8)), {}, "colour images (3, height, width)"),
+        (lambda: bare().with_frames(torch.zeros(4, 2, 8, 8, 3)), {}, "one has shape (8, 8, 3)"),
+        (
+            lambda: bare().with_frames(torch.zeros(4, 2, 3, 8, 8), torch.zeros(2, 8, 8)),
+            {},
+            "frames are 3 x 8 x 8, the target 8 x 8",
+        ),
+        (bare, {"groups": ["a", "b"]}, "groups names the group of 2 tasks, but the record's z has 3"),
+        (bare, {"groups": "abc"}, "give one a task"),
         (lambda: bare().with_frames(torch.full((4, 2, 8, 8), torch.inf)), {}, "frames is not finite"),
         (lambda: bare().with_frames(torch.zeros(4, 2, 8, 8), torch.zeros(2, 9, 9)), {}, "target 9 x 9"),
         (bare, {"words": {"colour": "red"}}, "the parts of the view are z, loss, step, frames"),
@@ -244,6 +324,13 @@ def test_the_live_bundle_has_the_widget_and_a_copy_that_lasts():
     assert bundle["application/vnd.jupyter.widget-view+json"]["version_major"] == 2
     assert "need a running kernel" in bundle["text/html"]
     assert bundle["text/plain"] == "Scrubber(4 steps, 10 tasks, images 28 x 28)"
+
+
+def test_a_live_scrubber_keeps_its_groups():
+    shown = scrub(bare(), groups=["b", "a", "b"], controls=Controls(lambda size: bare(), size=[2, 3]))
+    shown.controls["size"].value = 3
+    assert shown.view.message == ""
+    assert shown.view.header["groups"] == [["a", 1], ["b", 2]]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """From a record to what the browser is given: a small JSON header and one compressed buffer.
 
 The buffer holds, little-endian and in this order: loss float32 (S+1,), z uint16 (S+1, D), then where there are images
-frames uint8 (S+1, H, W) and target uint8 (H, W). z and frames are stored as the change since the step before (modulo
-their range), which deflate packs several times tighter.
+frames uint8 (S+1, H, W) and target uint8 (H, W), or in colour (S+1, 3, H, W) and (3, H, W). z and frames are stored
+as the change since the step before (modulo their range), which deflate packs several times tighter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ WORDS = {"z": "z", "loss": "loss", "step": "step", "frames": "made from z"}
 
 @dataclass(frozen=True)
 class Path:
-    """One sample's path as plain arrays: ``z`` (S+1, D), ``loss`` (S+1,) in nats, images uint8 (..., H, W) or None."""
+    """One sample's path as plain arrays: ``z`` (S+1, D), ``loss`` (S+1,) in nats, images uint8 (..., H, W) or None.
+
+    ``groups``: name and size of each group of tasks, in the order of ``z``; empty where tasks are not grouped.
+    """
 
     z: np.ndarray
     loss: np.ndarray
@@ -39,11 +42,13 @@ class Path:
     frames: np.ndarray | None
     target: np.ndarray | None
     words: Words = field(default_factory=lambda: dict(WORDS))
+    groups: tuple[tuple[str, int], ...] = ()
 
     @property
     def header(self) -> dict[str, Any]:
         """Everything about the path but its arrays."""
-        return {
+        colour = [] if self.frames is None or self.frames.ndim == 3 else [3]
+        header = {
             "kind": "path",
             "entries": len(self.loss),
             "dim": self.z.shape[1],
@@ -52,10 +57,11 @@ class Path:
             "labels": self.labels,
             "noun": self.noun,
             "title": self.title,
-            "frame": None if self.frames is None else list(self.frames.shape[1:]),
+            "frame": None if self.frames is None else [*self.frames.shape[-2:], *colour],
             "target": self.target is not None,
             "words": dict(self.words),
         }
+        return header | ({"groups": [list(group) for group in self.groups]} if self.groups else {})
 
     @property
     def data(self) -> bytes:
@@ -78,7 +84,17 @@ class Path:
         if z.max() - z.min() < 5e-4:
             return f"all {len(z)} equal at {number(z[0])}"
         best = int(z.argmax())
-        return f"{self.noun} {self.labels[best]} at {number(z[best])}".strip()
+        return f"{self.noun} {self.labels[best]} at {number(z[best])}".strip() + self._of_group(z, best)
+
+    def _of_group(self, z: np.ndarray, task: int) -> str:
+        """The group of a task in words, with its total where z is a belief."""
+        start = 0
+        for name, size in self.groups:
+            if task < start + size:
+                total = f", {number(z[start : start + size].sum())} in all" if self.simplex else ""
+                return f" ({name}{total})"
+            start += size
+        return ""
 
 
 def key_of(header: dict[str, Any], data: bytes) -> str:
@@ -93,7 +109,12 @@ def number(value: float) -> str:
 
 
 def read(
-    record: Any, sample: int = 0, labels: Labels = None, title: str | None = None, words: Words | None = None
+    record: Any,
+    sample: int = 0,
+    labels: Labels = None,
+    title: str | None = None,
+    words: Words | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Path:
     """Take one ``sample`` out of a Trajectory. Raises ``ValueError`` with one clear sentence for a bad input."""
     if not isinstance(record, Trajectory):
@@ -105,8 +126,21 @@ def read(
         raise ValueError(f"sample is {sample!r}: the record holds {batch} samples, so choose one of 0 to {batch - 1}.")
     z, loss = finite(record.z[:, sample], "z"), finite(record.loss[:, sample], "loss")
     noun, names = names_of(labels, z.shape[1])
+    order, grouped = _grouped(groups, z.shape[1])
+    z, names = z[:, order], [names[k] for k in order]
     frames, target = _images(record, sample)
-    return Path(z, loss, record.q is not None, names, noun, title or "", frames, target, _words(words or {}))
+    return Path(z, loss, record.q is not None, names, noun, title or "", frames, target, _words(words or {}), grouped)
+
+
+def _grouped(groups: Sequence[str] | None, dim: int) -> tuple[list[int], tuple[tuple[str, int], ...]]:
+    """The order of the tasks that puts each group together, groups by name, and name and size of each group."""
+    if groups is None:
+        return list(range(dim)), ()
+    of = [] if isinstance(groups, str) else [str(group) for group in groups]
+    if len(of) != dim:
+        raise ValueError(f"groups names the group of {len(of)} tasks, but the record's z has {dim}: give one a task.")
+    names = sorted(set(of))
+    return sorted(range(dim), key=lambda k: (names.index(of[k]), k)), tuple((name, of.count(name)) for name in names)
 
 
 def kind(value: Any) -> str:
@@ -140,7 +174,7 @@ def _words(given: Words) -> dict[str, str]:
 
 
 def _images(record: Trajectory, sample: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Frames (S+1, H, W) and target (H, W) of one sample as uint8, on one common grey scale."""
+    """Frames (S+1, H, W) and target (H, W) of one sample as uint8, in colour (..., 3, H, W); on one common scale."""
     if record.frames is None:
         return None, None
     frames = _pictures(record.frames[:, sample], 1, "frames")
@@ -155,16 +189,19 @@ def _images(record: Trajectory, sample: int) -> tuple[np.ndarray | None, np.ndar
         return frames.astype(np.uint8), None if target is None else target.astype(np.uint8)
     low = min(0.0, frames.min(), 0.0 if target is None else target.min())
     high = max(1.0, frames.max(), 1.0 if target is None else target.max())
-    grey = [None if a is None else np.rint((a - low) / (high - low) * 255).astype(np.uint8) for a in (frames, target)]
-    return grey[0], grey[1]
+    scaled = [None if a is None else np.rint((a - low) / (high - low) * 255).astype(np.uint8) for a in (frames, target)]
+    return scaled[0], scaled[1]
 
 
 def _pictures(values: Tensor, lead: int, what: str) -> np.ndarray:
     array = finite(values, what)
     if array.ndim == lead + 3 and array.shape[lead] == 1:
         array = array.squeeze(lead)  # one grey channel
-    if array.ndim != lead + 2:
-        raise ValueError(f"{what} must be grey images (height, width), but one has shape {tuple(array.shape[lead:])}.")
+    if array.ndim != lead + 2 and not (array.ndim == lead + 3 and array.shape[lead] == 3):
+        raise ValueError(
+            f"{what} must be grey images (height, width) or colour images (3, height, width), "
+            f"but one has shape {tuple(array.shape[lead:])}."
+        )
     return array
 
 

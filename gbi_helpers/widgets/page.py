@@ -16,6 +16,7 @@ import numpy as np
 from gbi_helpers.widgets.pack import Path, number
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HINT = "A still picture and a table. Run this cell to scrub through the steps."
@@ -79,16 +80,18 @@ def fallback(path: Path) -> str:
     )
     steps = np.unique(np.linspace(0, last, 6).round().astype(int))
     rows = [(str(step), path.top(step), number(path.loss[step])) for step in steps]
-    return still(
-        path.title, alt, _picture(path), (words["step"], f"largest {words['z']}", f"{words['loss']} (nats)"), rows
-    )
+    head = (words["step"], f"largest {words['z']}", f"{words['loss']} (nats)")
+    colours = 48 if path.frames is None or path.frames.ndim == 3 else 160
+    return still(path.title, alt, _picture(path), head, rows, colours)
 
 
-def still(title: str, alt: str, fig: Figure, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A figure with its alt text, a table, and the hint to run the cell, under the title if there is one."""
+def still(
+    title: str, alt: str, fig: Figure, head: Sequence[str], rows: Sequence[Sequence[str]], colours: int = 48
+) -> str:
+    """A figure in ``colours`` with its alt text, a table, and the hint to run the cell, under the title if any."""
     above = f"<p><strong>{escaping.escape(title)}</strong></p>" if title else ""
     spoken = escaping.escape(f"{title}. {alt}" if title else alt)
-    source = f"data:image/png;base64,{base64.b64encode(_png(fig)).decode()}"
+    source = f"data:image/png;base64,{base64.b64encode(_png(fig, colours)).decode()}"
     image = f'<img alt="{spoken}" style="max-width:100%;height:auto" src="{source}">'
     names = "".join(f'<th scope="col">{escaping.escape(name)}</th>' for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{escaping.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
@@ -96,13 +99,13 @@ def still(title: str, alt: str, fig: Figure, head: Sequence[str], rows: Sequence
     return f"{above}<p><em>{HINT}</em></p>{image}{table}"
 
 
-def _png(fig: Figure) -> bytes:
+def _png(fig: Figure, colours: int) -> bytes:
     """A figure as a small PNG with a palette."""
     from PIL import Image
 
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Software": None})
-    small = Image.open(buffer).convert("RGB").quantize(48)
+    small = Image.open(buffer).convert("RGB").quantize(colours)
     buffer = io.BytesIO()
     small.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
@@ -113,8 +116,8 @@ def _picture(path: Path) -> Figure:
     from matplotlib.figure import Figure  # no pyplot: a figure of our own, no global state
 
     pictures = [p for p in (None if path.frames is None else path.frames[-1], path.target) if p is not None]
-    ratios = [1.5, 1.5, *[1.0] * len(pictures)]
-    fig = Figure(figsize=(1.75 * sum(ratios), 1.9), dpi=72, layout="constrained")
+    ratios = [3.0 if path.groups else 1.5, 1.5, *[1.0] * len(pictures)]
+    fig = Figure(figsize=(1.75 * sum(ratios), 3.2 if path.groups else 1.9), dpi=72, layout="constrained")
     _draw(fig.subplots(1, len(ratios), width_ratios=ratios), path, pictures)
     return fig
 
@@ -130,7 +133,31 @@ def _draw(axes: np.ndarray, path: Path, pictures: list[np.ndarray]) -> None:
     for axis in axes[:2]:
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
+    _mark_groups(axes[0], path)
     for axis, picture, name in zip(axes[2:], pictures, (path.words["frames"], "target"), strict=False):
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axis.imshow(
+            picture if picture.ndim == 2 else picture.transpose(1, 2, 0),
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+            interpolation="nearest",
+        )
         axis.set_title(name, **style)
         axis.axis("off")
+
+
+def _mark_groups(axis: Axes, path: Path) -> None:
+    """Every other group of bars shaded, each named below its middle."""
+    if not path.groups:
+        return
+    ends = np.cumsum([size for _, size in path.groups])
+    for start, (_, size) in list(zip(ends, path.groups, strict=True))[1::2]:
+        axis.axvspan(start - size - 0.5, start - 0.5, color="0.9", zorder=0)
+    middles = [end - (size + 1) / 2 for end, (_, size) in zip(ends, path.groups, strict=True)]
+    axis.set_xticks(middles, [shorten(name) for name, _ in path.groups], rotation=90)
+    axis.set_xlim(-0.5, ends[-1] - 0.5)
+
+
+def shorten(name: str, most: int = 20) -> str:
+    """A name of at most ``most`` letters."""
+    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"

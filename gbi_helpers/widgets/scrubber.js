@@ -26,6 +26,10 @@ body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
 .gbi svg .gbi-grid { stroke: var(--line); }
 .gbi svg .gbi-zero { stroke: currentColor; }
 .gbi svg .gbi-bar { fill: var(--blue); }
+.gbi .gbi-grouped { flex-basis: 100%; }
+.gbi .gbi-grouped svg { height: ${HEIGHT + 72}px; }
+.gbi svg .gbi-shade { fill: color-mix(in srgb, currentColor 8%, transparent); }
+.gbi svg .gbi-sum { fill: currentColor; }
 .gbi svg .gbi-curve { fill: none; stroke: var(--blue); stroke-width: 2; stroke-linejoin: round; }
 .gbi svg .gbi-curve-1 { stroke: var(--mark); stroke-dasharray: 7 4; }
 .gbi svg .gbi-curve-2 { stroke: var(--green); stroke-dasharray: 2 3; }
@@ -78,7 +82,7 @@ export async function decode(header, bytes) {
 }
 
 function unpackPath({ entries, dim, frame, range: [low, high], target }, take) {
-  const size = frame ? frame[0] * frame[1] : 0;
+  const size = frame ? frame.reduce((product, side) => product * side) : 0;
   const loss = take(Float32Array, entries);
   const z = Float32Array.from(addUp(take(Uint16Array, entries * dim), dim), (v) => low + (v / 65535) * (high - low));
   const frames = frame && addUp(take(Uint8Array, entries * size), size);
@@ -107,9 +111,30 @@ function largest(record, step) {
 function words(record, step) {
   const { best, value } = largest(record, step);
   const top = best < 0 ? `all ${record.dim} equal at ${number(value)}`
-    : `${record.noun} ${record.labels[best]} at ${number(value)}`.trim();
+    : `${record.noun} ${record.labels[best]} at ${number(value)}`.trim() + ofGroup(record, step, best);
   const named = record.words;
   return `${named.step} ${step} of ${record.last}: ${top}, ${named.loss} ${number(record.loss[step])} nats`;
+}
+
+// The group of a task, with its total where z is a belief.
+function ofGroup(record, step, task) {
+  if (!record.groups) return "";
+  const each = grouped(record);
+  const own = each.findIndex(({ from, size }) => task < from + size);
+  return ` (${each[own].name}${record.simplex ? `, ${number(totals(record, step)[own])} in all` : ""})`;
+}
+
+// What the axis names: groups, or each task as its own.
+function grouped({ groups, labels }) {
+  let from = 0;
+  const each = groups ?? labels.map((name) => [name, 1]);
+  return each.map(([name, size]) => ({ name, size, from: (from += size) - size }));
+}
+
+function totals(record, step) {
+  const start = step * record.dim;
+  return grouped(record).map(({ from, size }) =>
+    record.z.subarray(start + from, start + from + size).reduce((sum, value) => sum + value, 0));
 }
 
 function number(value) {
@@ -164,14 +189,21 @@ function yAxis(svg, low, high, width, bottom) {
 let made = 0;
 
 function bars(parent, record) {
-  const { dim, labels, noun, z } = record;
-  const box = panel(parent, `${record.words.z} of each ${noun || "task"}`, "gbi-wide");
+  const { dim, labels, noun, simplex, z } = record;
+  const named = grouped(record);
+  const summed = record.groups && simplex;
+  const box = panel(parent, `${record.words.z} of each ${noun || "task"}${summed ? " (line: sum of its group)" : ""}`,
+    record.groups ? "gbi-wide gbi-grouped" : "gbi-wide");
   const svg = make("svg", { role: "img" }, box);
+  const height = record.groups ? HEIGHT + 72 : HEIGHT;
   const hatch = `gbi-hatch-${(made += 1)}`;
+  const steps = Array.from(Array(record.entries).keys());
+  const top = summed ? Math.max(...steps.flatMap((step) => totals(record, step))) : record.range[1];
   let low = Math.min(0, record.range[0]);
-  let high = record.simplex && record.range[1] > 0.5 ? 1 : Math.max(0, record.range[1]);
+  let high = simplex && top > 0.5 ? 1 : Math.max(0, top);
   if (high === low) high = low + 1;
-  let rects, names, value, y, x, left, slot, every, width, on = -1;
+  let rects, names, value, y, x, left, slot, every, width, lines, on = -1;
+  const groupOf = (k) => (record.groups ? named.findIndex(({ from, size }) => k < from + size) : k);
 
   function layout(wide) {
     width = wide;
@@ -180,29 +212,44 @@ function bars(parent, record) {
       patternTransform: "rotate(45)" }, make("defs", {}, svg));
     make("rect", { width: 5, height: 5, style: "fill:var(--mark)" }, pattern);
     make("rect", { width: 1.5, height: 5, fill: "#fff" }, pattern);
-    slot = (width - 34) / dim;
-    const letters = Math.max(...labels.map((name) => name.length)) * 6.6 + 6;
-    const tilt = letters > slot && slot >= 13 && letters > 26;
-    every = tilt ? 1 : [1, 2, 5, 10, 20, 25, 50, 100].find((n) => n * slot >= letters) || dim;
-    const bottom = HEIGHT - (tilt ? Math.min(70, letters * 0.7 + 10) : 24);
+    slot = ((width - 34) / dim) * Math.min(...named.map(({ size }) => size));
+    const letters = Math.max(...named.map(({ name }) => name.length)) * 6.6 + 6;
+    const steep = record.groups && slot < 26;
+    const tilt = letters > slot && letters > 26 && (slot >= 13 || record.groups) && (steep ? 90 : 40);
+    every = tilt ? Math.ceil(13 / slot) : [1, 2, 5, 10, 20, 25, 50, 100].find((n) => n * slot >= letters) || dim;
+    const bottom = height - (tilt ? Math.min(steep ? 96 : 70, letters * (steep ? 1 : 0.7) + 10) : 24);
     ({ y, left } = yAxis(svg, low, high, width, bottom));
     slot = (width - left) / dim;
     x = (k) => left + (k + 0.5) * slot;
+    if (record.groups) shade(bottom);
     rects = labels.map((_, k) => make("rect", { class: "gbi-bar", x: x(k) - slot * 0.39, width: slot * 0.78 }, svg));
-    names = labels.map((name, k) => {
+    lines = summed && named.map(({ from, size }) => make("rect", { class: "gbi-sum", x: left + from * slot + 0.5,
+      width: size * slot - 1, height: 2 }, svg));
+    names = named.map(({ name, from, size }, k) => {
       if (k % every) return null;
-      const at = tilt ? { transform: `translate(${x(k) + 4} ${bottom + 13}) rotate(-40)`, "text-anchor": "end" }
-        : { x: x(k), y: bottom + 15, "text-anchor": "middle" };
-      return make("text", at, svg, tilt && name.length > 14 ? `${name.slice(0, 13)}\u2026` : name);
+      const middle = x(from + (size - 1) / 2);
+      const at = tilt ? { transform: `translate(${middle + 4} ${bottom + (steep ? 8 : 13)}) rotate(-${tilt})`,
+        "text-anchor": "end" } : { x: middle, y: bottom + 15, "text-anchor": "middle" };
+      const most = tilt === 40 ? Math.min(14, Math.floor((middle + 4) / 5)) : 12;
+      return make("text", at, svg, tilt && name.length > most ? `${name.slice(0, most - 1)}\u2026` : name);
     });
     value = make("text", { class: "gbi-on", "text-anchor": "middle" }, svg);
     on = -1;
   }
 
+  // Every other group on a darker ground, and a line between any two.
+  function shade(bottom) {
+    for (const [k, { from, size }] of named.entries()) {
+      const start = left + from * slot;
+      if (k % 2) make("rect", { class: "gbi-shade", x: start, y: TOP, width: size * slot, height: bottom - TOP }, svg);
+      make("line", { class: "gbi-grid", x1: start, x2: start, y1: TOP, y2: bottom + 5 }, svg);
+    }
+  }
+
   function mark(best) {
     if (best === on) return;
-    if (on >= 0) { rects[on].removeAttribute("style"); names[on]?.removeAttribute("class"); }
-    if (best >= 0) { rects[best].style.fill = `url(#${hatch})`; names[best]?.setAttribute("class", "gbi-on"); }
+    if (on >= 0) { rects[on].removeAttribute("style"); names[groupOf(on)]?.removeAttribute("class"); }
+    if (best >= 0) { rects[best].style.fill = `url(#${hatch})`; names[groupOf(best)]?.setAttribute("class", "gbi-on"); }
     on = best;
   }
 
@@ -213,13 +260,17 @@ function bars(parent, record) {
       rects[k].setAttribute("y", Math.min(top, base));
       rects[k].setAttribute("height", Math.abs(top - base));
     }
+    const sums = lines ? totals(record, step).map(y) : [];
+    for (const [k, at] of sums.entries()) place(lines[k], { y: at - 1, height: base - at < 1 ? 0 : 2 });
     const { best, value: most } = largest(record, step);
     mark(best);
-    const text = best < 0 ? "" : every > 1 ? `${labels[best]}: ${number(most)}` : number(most);
+    const text = best < 0 ? "" : every > 1 || record.groups ? `${labels[best]}: ${number(most)}` : number(most);
     const half = text.length * 3.3;
     value.textContent = text;
-    place(value, { x: Math.min(Math.max(x(Math.max(best, 0)), left + half), width - half),
-      y: Math.min(y(most), base) - 6 });
+    const middle = Math.min(Math.max(x(Math.max(best, 0)), left + half), width - half);
+    const under = sums.filter((_, k) => Math.abs(x(named[k].from + (named[k].size - 1) / 2) - middle)
+      < half + (named[k].size * slot) / 2); // the sums that the text would cover
+    place(value, { x: middle, y: Math.min(y(most), base, ...under) - 6 });
     svg.setAttribute("aria-label", `Bars of ${record.words.z}. ${words(record, step)}.`);
   }
   return { svg, layout, draw };
@@ -291,16 +342,19 @@ function curve(parent, { heading, lines, at, classes = "", say }, go) {
 }
 
 function picture(parent, record, values, heading) {
-  const [tall, wide] = record.frame;
+  const [tall, wide, colours = 1] = record.frame;
   const box = make("figure", {}, parent);
   make("figcaption", { class: "gbi-head" }, box, heading);
   const canvas = make("canvas", { width: wide, height: tall, role: "img" }, box);
   const context = canvas.getContext("2d");
   const image = context.createImageData(wide, tall);
   const pixels = new Uint32Array(image.data.buffer);
+  const [green, blue] = colours === 3 ? [pixels.length, 2 * pixels.length] : [0, 0];
   function draw(step) {
-    const start = values === record.target ? 0 : step * pixels.length;
-    for (let i = 0; i < pixels.length; i++) pixels[i] = 0xff000000 | (values[start + i] * 0x010101);
+    let at = values === record.target ? 0 : step * pixels.length * colours;
+    for (let i = 0; i < pixels.length; i++, at++) {
+      pixels[i] = 0xff000000 | (values[at + blue] << 16) | (values[at + green] << 8) | values[at];
+    }
     context.putImageData(image, 0, 0);
     const { frames: shown, step: entry } = record.words;
     canvas.setAttribute("aria-label", values === record.target ? "Target image" : `Image ${shown} at ${entry} ${step}`);

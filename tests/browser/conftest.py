@@ -44,3 +44,26 @@ def axe(request, absent):
             part.write_bytes(packed.extractfile("package/axe.min.js").read())
             part.replace(source)
     return source.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def opened(browser, written):
+    """Opens the module's page, or another, in a fresh, offline context: ``opened(**context options)``."""
+    contexts = []
+
+    def open_page(path=written, **options):
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.requests, page.troubles = [], []
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.on("pageerror", lambda error: page.troubles.append(str(error)))
+        page.goto(path.as_uri())
+        if options.get("java_script_enabled", True):
+            page.locator(".gbi input[type=range]").first.wait_for()
+            page.locator(".gbi input[type=range]").nth(page.locator(".gbi-host").count() - 1).wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()

@@ -29,28 +29,6 @@ def written(html, tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def opened(browser, written):
-    """Opens the page in a fresh, offline context: ``opened(**context options)``."""
-    contexts = []
-
-    def open_page(**options):
-        context = browser.new_context(offline=True, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.requests, page.troubles = [], []
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.on("pageerror", lambda error: page.troubles.append(str(error)))
-        page.goto(written.as_uri())
-        if options.get("java_script_enabled", True):
-            page.locator(".gbi input[type=range]").nth(1).wait_for()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
 def readout(page, number=0):
     return page.locator(".gbi-readout").nth(number).inner_text()
 

@@ -1,13 +1,17 @@
 """Scrubbers on a page opened from disk, with the network off."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 
 from gbi_helpers.export import to_html
 from gbi_helpers.widgets import scrub
+from gbi_helpers.widgets.benchmark import press_keys
 from gbi_helpers.widgets.toy import toy_path
 
 BOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -26,26 +30,22 @@ def written(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def opened(browser, written):
-    """Opens the page in a fresh, offline context: ``opened(**context options)`` returns page and requests."""
-    contexts = []
+GROUPS = [f"kind {k % 20} of many things" for k in range(100)]
 
-    def open_page(path=written, **options):
-        context = browser.new_context(offline=True, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.requests, page.troubles = [], []
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.on("pageerror", lambda error: page.troubles.append(str(error)))
-        page.goto(path.as_uri())
-        if options.get("java_script_enabled", True):
-            page.locator(".gbi input[type=range]").first.wait_for()
-        return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory):
+    """A page with one scrubber over a hundred tasks in twenty groups, its pictures in colour, and its record."""
+    record = toy_path(100, steps=20, lr=0.5)
+    record = record.with_frames(
+        torch.stack([record.frames, record.frames / 2, 1 - record.frames], 2),
+        torch.stack([record.target, record.target / 2, 1 - record.target], 1),
+    )
+    path = tmp_path_factory.mktemp("page") / "grouped.html"
+    names = [f"class {k}" for k in range(100)]
+    shown = scrub(record, labels=names, groups=GROUPS, title="Which of a hundred?")
+    path.write_text(PAGE.format(shown.html), encoding="utf-8")
+    return path, record
 
 
 def readout(page, number=0):
@@ -172,6 +172,67 @@ def test_without_javascript_picture_table_and_hint_stand_there(opened):
 
 def test_the_fallback_is_hidden_where_it_scrubs(opened):
     assert not opened().locator(".gbi-fallback").first.is_visible()
+
+
+# ---- colour and groups ----
+
+
+def test_the_picture_has_the_colours_of_the_record(opened, grouped):
+    path, record = grouped
+    page = opened(path)
+    page.locator(".gbi input").focus()
+    page.keyboard.press("End")
+    pixels = """number => { const canvas = document.querySelectorAll('canvas')[number];
+        return [...canvas.getContext('2d').getImageData(0, 0, 28, 28).data]; }"""
+    low, high = min(0.0, record.frames.min().item()), max(1.0, record.frames.max().item())
+    for number, image in enumerate((record.frames[-1, 0], record.target[0])):
+        wanted = ((image - low) / (high - low) * 255).permute(1, 2, 0).reshape(-1, 3)
+        drawn = torch.tensor(page.evaluate(pixels, number)).reshape(-1, 4)
+        assert (drawn[:, :3] - wanted).abs().max() <= 1
+        assert (drawn[:, 3] == 255).all()
+
+
+def test_a_hundred_bars_stand_by_group_and_the_readout_names_class_group_and_total(opened, grouped):
+    path, record = grouped
+    page = opened(path)
+    assert page.locator(".gbi-bar").count() == 100
+    assert page.locator(".gbi-shade").count() == 10  # every other group
+    page.locator(".gbi input").focus()
+    page.keyboard.press("End")
+    best = int(record.z[-1, 0].argmax())
+    total = sum(record.z[-1, 0, k] for k in range(100) if GROUPS[k] == GROUPS[best])
+    said = re.match(r"step 20 of 20: class (\d+) at 0\.\d\d \((.+), (\d\.\d\d) in all\), loss", readout(page))
+    assert (int(said[1]), said[2]) == (best, GROUPS[best])
+    assert float(said[3]) == pytest.approx(total.item(), abs=0.006)
+    order = sorted(set(GROUPS))
+    heights = page.locator(".gbi-bar").evaluate_all("bars => bars.map((bar) => +bar.getAttribute('height'))")
+    assert heights.index(max(heights)) // 5 == order.index(GROUPS[best])
+    bold = page.locator(".gbi-grouped .gbi-on").all_text_contents()
+    assert bold[0].startswith(GROUPS[best][:6])
+    assert bold[1].startswith(f"class {best}: ")
+
+
+@pytest.mark.parametrize("width", [1000, 360])
+def test_names_of_groups_fit_and_do_not_cover_each_other(opened, axe, grouped, width):
+    page = opened(grouped[0], viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    spots = (
+        "texts => texts.filter((t) => t.textContent.startsWith('kind')).map((t) => t.getBoundingClientRect().toJSON())"
+    )
+    boxes = page.locator(".gbi-grouped svg text").evaluate_all(spots)
+    assert len(boxes) == 20
+    assert all(box["left"] >= 0 and box["right"] <= width for box in boxes)
+    below = page.locator(".gbi-panel").nth(1).bounding_box()["y"]
+    assert all(box["bottom"] <= below + 2 for box in boxes)
+    assert all(after["right"] - before["right"] >= 11 for before, after in pairwise(boxes))
+    assert violations(page, axe) == []
+
+
+def test_a_hundred_bars_are_drawn_within_a_frame(opened, grouped):
+    page = opened(grouped[0])
+    page.locator(".gbi input").focus()
+    drawn = press_keys(page, 30)[:, 0]
+    assert np.median(drawn) <= 16
 
 
 @pytest.mark.parametrize("width", [1000, 390])
