@@ -77,10 +77,60 @@ def calibration_error(q: Tensor, labels: Tensor, bins: int = 15) -> float:
     return 100 * float(gap.abs().sum()) / len(q)
 
 
+def reliability(q: Tensor, labels: Tensor, bins: int = 10) -> Tensor:
+    """What a reliability diagram is drawn from, (3, bins): samples by confidence, and their summed confidence and hits.
+
+    Equal bins of confidence, the largest entry of q (B, K); labels (B,). Sums of seeds can be added.
+    """
+    confidence, predicted = q.detach().double().cpu().max(-1)
+    right = (predicted == labels.cpu()).double()
+    place = (confidence * bins).long().clamp(0, bins - 1)
+    columns = torch.stack([torch.ones_like(right), confidence, right])
+    return torch.zeros(3, bins, dtype=torch.float64).index_add_(1, place, columns)
+
+
 def kl(log_p: Tensor, log_q: Tensor) -> float:
     """Mean KL(p || q) in nats over a batch of posteriors, both (B, K) log probabilities."""
     p, q = log_p.double(), log_q.double()
     return float(torch.where(p.exp() > 0, p.exp() * (p - q), 0.0).sum(-1).mean())
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How well a score tells samples of the training distribution from others, each number between 0 and 1.
+
+    ``auroc``: the chance that a familiar sample scores higher than a foreign one; .5 is a coin. ``aupr``: average
+    precision with the familiar ones as positives; it depends on the shares of the two. ``fpr95``: share of foreign
+    samples let in when 95 % of the familiar ones are.
+    """
+
+    auroc: float
+    aupr: float
+    fpr95: float
+
+
+def detection(familiar: Tensor, foreign: Tensor) -> Detection:
+    """AUROC, AUPR and FPR95 of scores (N,) of familiar and (M,) of foreign samples; high should mean familiar.
+
+    By scikit-learn. Raises ``ValueError`` for scores of another shape, none at all, or NaN.
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve  # not at import: it is slow to load
+
+    scores = [_checked_scores(part, name) for part, name in ((familiar, "familiar"), (foreign, "foreign"))]
+    both = torch.cat(scores).numpy()
+    truth = torch.cat([torch.ones(len(scores[0])), torch.zeros(len(scores[1]))]).numpy()
+    false, true, _ = roc_curve(truth, both, drop_intermediate=False)
+    fpr95 = float(false[(true >= 0.95).argmax()])
+    return Detection(float(roc_auc_score(truth, both)), float(average_precision_score(truth, both)), fpr95)
+
+
+def _checked_scores(scores: Tensor, name: str) -> Tensor:
+    values = torch.as_tensor(scores).detach().to("cpu", torch.float64)
+    if values.dim() != 1 or not len(values):
+        raise ValueError(f"The {name} scores must be one number a sample, shape (N,), but are {tuple(values.shape)}.")
+    if values.isnan().any():
+        raise ValueError(f"{int(values.isnan().sum())} of the {name} scores are NaN: find out why before comparing.")
+    return values.clamp(-1e300, 1e300)  # scikit-learn takes no infinities
 
 
 def correlation(a: Tensor, b: Tensor) -> float:

@@ -42,6 +42,7 @@ FULL: dict[str, dict[str, Any]] = {
     "gradient_aware": {"epochs": 10, "channels": 32},
     "classifier_long": {"epochs": 10, "channels": 32},
 }
+SIZES = ("latent", "n_tasks", "channels", "width", "conditioning")  # of a ConditionalVAE
 
 
 def train_autoencoder(
@@ -110,7 +111,7 @@ def train_gradient_aware(
 def _vae(x: Tensor, seed: int, options: dict[str, Any]) -> ConditionalVAE:
     """A fresh model of the sizes named in ``options``, which are taken out of it."""
     torch.manual_seed(seed)
-    sizes = {name: options.pop(name) for name in ("latent", "channels", "width", "conditioning") if name in options}
+    sizes = {name: options.pop(name) for name in SIZES if name in options}
     return ConditionalVAE(**sizes).to(x.device)
 
 
