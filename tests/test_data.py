@@ -406,12 +406,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(mirror, tmp_path, monkey
 
 
 def test_fetching_an_unknown_name_lists_the_names():
-    with pytest.raises(DataError, match=r"no data set 'minst': choose one of mnist, fashion-mnist\."):
+    with pytest.raises(DataError, match=r"no data set 'minst': choose one of mnist, .*babylm\."):
         data.fetch("minst")
 
 
 def test_the_catalogue_only_looks(tmp_path, monkeypatch):
-    rows = data.catalogue()
+    rows = [row for row in data.catalogue() if "mnist" in row.key]
     assert [(row.name, row.key, row.licence) for row in rows] == [
         ("MNIST", "mnist", "CC BY-SA 3.0"),
         ("Fashion-MNIST", "fashion-mnist", "MIT"),

@@ -18,7 +18,7 @@ PARTS = {
     "dev.zip": "https://osf.io/download/uyd7v/",
     "test.zip": "https://osf.io/download/ftwu3/",
 }
-LICENCE = "each source has its own (babylm.github.io); not to be passed on as a whole"
+LICENCE = "each source its own (babylm.github.io)"
 
 
 def babylm_folder() -> tuple[str, Path | None]:

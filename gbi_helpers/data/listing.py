@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gbi_helpers import runtime
+from gbi_helpers.data import babylm, text_sources
 from gbi_helpers.data.image_files import SETS, ImageSet, cached, data_dir, fetch_images, present
 from gbi_helpers.data.store import DataError, cache_dir, load_asset, offline
 
@@ -31,18 +32,20 @@ class DataSet:
 
 def catalogue() -> list[DataSet]:
     """One row for each data set. Only looks: nothing is fetched, moved or deleted."""
-    return [_row(spec) for spec in SETS]
+    return [*(_row(spec) for spec in SETS), _text_row()]
 
 
 def fetch(name: str) -> Path:
-    """Fetch the real set of this name ("mnist", "fashion-mnist") into the cache, unless it is there; its folder.
+    """Fetch the real set of this name ("mnist", "babylm") into the cache, unless it is there; its folder.
 
     Raises :class:`DataError` for another name, or when it cannot be fetched.
     """
     for spec in SETS:
         if name.lower() in (spec.key, spec.name.lower()):
             return cached(spec) or fetch_images(spec)
-    raise DataError(f"There is no data set '{name}': choose one of {', '.join(spec.key for spec in SETS)}.")
+    if name.lower() == "babylm":
+        return babylm.fetch_babylm()
+    raise DataError(f"There is no data set '{name}': choose one of {', '.join(spec.key for spec in SETS)}, babylm.")
 
 
 def _row(spec: ImageSet) -> DataSet:
@@ -68,6 +71,29 @@ def _row(spec: ImageSet) -> DataSet:
         spec.licence,
         "nothing, until that is mended" if "GBI_DATA_DIR" in problems or not places else _uses(spec, places),
         " ".join(problems.values()),
+    )
+
+
+def _text_row() -> DataSet:
+    """BabyLM, and the text out of packages that the chapters use where it is not at hand."""
+    problem, folder, place = "", None, ""
+    try:
+        place, folder = babylm.babylm_folder()
+        text_sources.require()
+    except DataError as error:
+        problem = str(error)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder else 0
+    packages = text_sources.package_bytes()
+    return DataSet(
+        "Text (BabyLM)",
+        "babylm",
+        ", ".join([place.removeprefix("from ").removeprefix("the ")] * bool(folder) + ["packages"] * bool(packages))
+        or "not here",
+        size + packages,
+        "ok",
+        f"BabyLM: {babylm.LICENCE}; {text_sources.LICENCE}",
+        "nothing, until that is mended" if not packages else "eight kinds of text, out of installed packages",
+        problem,
     )
 
 

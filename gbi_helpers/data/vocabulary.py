@@ -120,10 +120,13 @@ class Vocabulary:
         numbers = [int(number) for number in ids]
         if any(not 0 <= number < len(self) for number in numbers):
             raise ValueError(f"Ids of this vocabulary go from 0 to {len(self) - 1}.")
-        if self._pieces is not None:
-            parts = "".join(START if n == self.start else f"▁{UNKNOWN}" if n == 0 else self.words[n] for n in numbers)
-            return parts.replace(START, "\n").replace("▁", " ").replace("\n ", "\n").strip(" ")
-        return " ".join(self.words[n] for n in numbers).replace(f" {START} ", "\n").replace(f"{START} ", "")
+        if self._pieces is None:
+            words = " ".join("\n" if number == self.start else self.words[number] for number in numbers)
+        else:
+            words = "".join(
+                "\n" if n == self.start else f"▁{self.words[n]}" if not n else self.words[n] for n in numbers
+            )
+        return "\n".join(line.strip() for line in words.replace("▁", " ").split("\n")).strip()
 
     def to_json(self) -> str:
         """All of it as text, to keep with a checkpoint."""
