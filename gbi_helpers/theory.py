@@ -31,7 +31,6 @@ __all__ = [
     "bayes_filter",
     "corrected_one_step",
     "curvature_along",
-    "curvature_offset",
     "first_order_bound",
     "fit_delta",
     "gap",
@@ -51,9 +50,6 @@ def one_step_gap(patterns: Tensor, sd: float | Tensor, samples: int = 1) -> Tens
     """
     away = patterns - patterns.mean(-2, keepdim=True)
     return -samples * away.square().sum(-1) / (2 * sd**2)
-
-
-curvature_offset = one_step_gap  # its name in notebook 01
 
 
 def gap(loss_fn: LossFn, z0: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import pkgutil
 
 import pytest
 import torch
+from checking import assert_broken_is_told, assert_one_stable_line, assert_told
 
 from gbi_helpers import checks
 from gbi_helpers.checks import Exercise, ch01
@@ -126,35 +127,17 @@ WRONG = [
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_answer_prints_one_stable_line(name, capsys):
-    getattr(ch01, name)(RIGHT[name])
-    first = capsys.readouterr().out
-    getattr(ch01, name)(RIGHT[name])
-    assert first == capsys.readouterr().out
-    assert first.startswith(f"✓ {name}: right on ")
-    assert first.count("\n") == 1
+    assert_one_stable_line(getattr(ch01, name), RIGHT[name], capsys)
 
 
 @pytest.mark.parametrize(("name", "wrong", "speaks_of"), WRONG, ids=[f"{w[0]}-{w[2]}" for w in WRONG])
 def test_a_wrong_answer_is_told_what_is_wrong(name, wrong, speaks_of):
-    with pytest.raises(AssertionError) as caught:
-        getattr(ch01, name)(wrong)
-    assert str(caught.value).startswith(f"{name}: ")
-    assert speaks_of in str(caught.value)
+    assert_told(getattr(ch01, name), wrong, speaks_of)
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_an_empty_or_broken_answer_is_told_so(name):
-    def unwritten(*_):
-        raise NotImplementedError
-
-    for broken, speaks_of in [
-        (unwritten, "write your answer first"),
-        (lambda *_: None, "returns nothing"),
-        (lambda *_: 1 / 0, "ZeroDivisionError"),
-        (lambda: 1, "TypeError"),
-    ]:
-        with pytest.raises(AssertionError, match=speaks_of):
-            getattr(ch01, name)(broken)
+    assert_broken_is_told(getattr(ch01, name))
 
 
 def test_the_caller_is_left_alone():

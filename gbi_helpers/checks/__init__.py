@@ -151,6 +151,16 @@ class Exercise:
         raise AssertionError(f"{self.name}: not yet. {why}")
 
 
+def normal(draw: torch.Generator, *shape: int) -> Tensor:
+    """Standard normal numbers in float64, for the inputs of a check."""
+    return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+
+def uniform(draw: torch.Generator, *shape: int) -> Tensor:
+    """Numbers between 0 and 1 in float64, for the inputs of a check."""
+    return torch.rand(shape, generator=draw, dtype=torch.float64)
+
+
 def _shapes(inputs: Inputs) -> str:
     return ", ".join(_shape(i) for i in inputs)
 

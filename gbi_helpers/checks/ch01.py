@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.checks import Exercise, Inputs, Mistake
+from gbi_helpers.checks import Exercise, Inputs, Mistake, normal, uniform
 from gbi_helpers.inference import enumerate_tasks, max_entropy
 
 Student = Callable[..., Any]
@@ -19,9 +19,9 @@ def posterior(student: Student) -> None:
     draw = torch.Generator().manual_seed(101)
 
     def inputs(batch: int, samples: int, contexts: int) -> Inputs:
-        means = _normal(draw, contexts)
-        prior = torch.softmax(_normal(draw, contexts), 0)
-        return means[0] + _normal(draw, batch, samples), means, 0.5 + float(_uniform(draw)), prior
+        means = normal(draw, contexts)
+        prior = torch.softmax(normal(draw, contexts), 0)
+        return means[0] + normal(draw, batch, samples), means, 0.5 + float(uniform(draw)), prior
 
     Exercise(
         "posterior",
@@ -70,7 +70,7 @@ def predict_next(student: Student) -> None:
         "predict_next",
         lambda b, m, h: _mix(b, h) @ m,
         [
-            (torch.softmax(2 * _normal(draw, *shape), -1), _normal(draw, shape[1]), 0.05 + 0.4 * float(_uniform(draw)))
+            (torch.softmax(2 * normal(draw, *shape), -1), normal(draw, shape[1]), 0.05 + 0.4 * float(uniform(draw)))
             for shape in shapes
         ],
         mistakes=[
@@ -111,7 +111,7 @@ def m_step(student: Student) -> None:
         "m_step",
         _m_step,
         [
-            (_normal(draw, n) * 2, torch.softmax(2 * _normal(draw, n, k), -1))
+            (normal(draw, n) * 2, torch.softmax(2 * normal(draw, n, k), -1))
             for n, k in [(20, 2), (30, 4), (12, 3), (50, 2)]
         ],
         mistakes=[
@@ -142,8 +142,8 @@ def one_step_by_hand(student: Student) -> None:
     draw = torch.Generator().manual_seed(104)
 
     def inputs(tasks: int, batch: int, size: int) -> Inputs:
-        patterns = _normal(draw, tasks, size)
-        return patterns, patterns[:1] + _normal(draw, batch, size), 0.7 + float(_uniform(draw))
+        patterns = normal(draw, tasks, size)
+        return patterns, patterns[:1] + normal(draw, batch, size), 0.7 + float(uniform(draw))
 
     def start(value: Callable[[int], float]) -> Callable[..., Tensor]:
         return lambda w, x, s: _one_step(w, x, s, torch.full((len(x), len(w)), value(len(w))))
@@ -194,7 +194,7 @@ def curvature(student: Student) -> None:
         "curvature",
         _curvature,
         [
-            (_normal(draw, tasks, size) + 1, 0.4 + _uniform(draw, size))
+            (normal(draw, tasks, size) + 1, 0.4 + uniform(draw, size))
             for tasks, size in [(3, 4), (5, 2), (4, 6), (6, 3)]
         ],
         mistakes=[
@@ -223,14 +223,6 @@ def curvature(student: Student) -> None:
         ],
         up_to_constant=True,
     ).check(student)
-
-
-def _normal(draw: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=draw, dtype=torch.float64)
-
-
-def _uniform(draw: torch.Generator, *shape: int) -> Tensor:
-    return torch.rand(shape, generator=draw, dtype=torch.float64)
 
 
 def _evidence(x: Tensor, means: Tensor, sd: float) -> Tensor:

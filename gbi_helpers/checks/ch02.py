@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.checks import Exercise, Inputs, Mistake
+from gbi_helpers.checks import Exercise, Inputs, Mistake, normal, uniform
 from gbi_helpers.metrics import blocks_to_criterion
 
 Student = Callable[..., Any]
@@ -20,7 +20,7 @@ def by_place(student: Student) -> None:
     draw = torch.Generator().manual_seed(201)
 
     def inputs(blocks: int, block: int, seeds: int) -> Inputs:
-        return _uniform(draw, blocks * block, seeds), block
+        return uniform(draw, blocks * block, seeds), block
 
     Exercise(
         "by_place",
@@ -57,7 +57,7 @@ def blocks_until(student: Student) -> None:
 
     def inputs(blocks: int, seeds: int) -> Inputs:
         falling = torch.linspace(1, 0, blocks, dtype=torch.float64)[:, None]
-        return falling + 0.6 * _uniform(draw, blocks, seeds), 0.75
+        return falling + 0.6 * uniform(draw, blocks, seeds), 0.75
 
     never = torch.cat([torch.ones(6, 1, dtype=torch.float64), inputs(6, 2)[0]], dim=1)
     Exercise(
@@ -102,9 +102,9 @@ def gated(student: Student) -> None:
     draw = torch.Generator().manual_seed(203)
 
     def inputs(batch: int, hidden: int, tasks: int, size: int) -> Inputs:
-        z = torch.softmax(2 * _normal(draw, batch, tasks), -1)
-        weight, bias = _normal(draw, size, hidden), _normal(draw, size)
-        return _normal(draw, batch, hidden), z, _uniform(draw, tasks, hidden), weight, bias
+        z = torch.softmax(2 * normal(draw, batch, tasks), -1)
+        weight, bias = normal(draw, size, hidden), normal(draw, size)
+        return normal(draw, batch, hidden), z, uniform(draw, tasks, hidden), weight, bias
 
     Exercise(
         "gated",
@@ -141,7 +141,7 @@ def stacked(student: Student) -> None:
     draw = torch.Generator().manual_seed(204)
 
     def inputs(seeds: int, batch: int, wide: int, out: int) -> Inputs:
-        return _normal(draw, seeds, batch, wide), _normal(draw, seeds, out, wide), _normal(draw, seeds, out)
+        return normal(draw, seeds, batch, wide), normal(draw, seeds, out, wide), normal(draw, seeds, out)
 
     Exercise(
         "stacked",
@@ -176,7 +176,7 @@ def absolute_error(student: Student) -> None:
     Exercise(
         "absolute_error",
         _absolute_error,
-        [(_normal(draw, n), 0.2 + float(_uniform(draw))) for n in (4, 7, 3, 5)],
+        [(normal(draw, n), 0.2 + float(uniform(draw))) for n in (4, 7, 3, 5)],
         mistakes=[
             Mistake(
                 lambda b, s: (b**2 + s**2).sqrt(),
@@ -215,14 +215,6 @@ def absolute_error(student: Student) -> None:
             )
         ],
     ).check(student)
-
-
-def _normal(draw: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=draw, dtype=torch.float64)
-
-
-def _uniform(draw: torch.Generator, *shape: int) -> Tensor:
-    return torch.rand(shape, generator=draw, dtype=torch.float64)
 
 
 def _by_place(error: Tensor, block: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import modularity
-from gbi_helpers.checks import Exercise, Inputs, Mistake
+from gbi_helpers.checks import Exercise, Inputs, Mistake, normal
 
 Student = Callable[..., Any]
 
@@ -104,8 +104,8 @@ def z_only_overlap(student: Student) -> None:
     draw = torch.Generator().manual_seed(303)
 
     def inputs(batch: int, units: int) -> Inputs:
-        w_in, gate = _normal(draw, 3, units), torch.rand(2, units, generator=draw, dtype=torch.float64)
-        return lambda x, z: torch.tanh(x @ w_in) * (z.to(x) @ gate), _normal(draw, batch, 3), _normal(draw, units)
+        w_in, gate = normal(draw, 3, units), torch.rand(2, units, generator=draw, dtype=torch.float64)
+        return lambda x, z: torch.tanh(x @ w_in) * (z.to(x) @ gate), normal(draw, batch, 3), normal(draw, units)
 
     def told(hidden: Callable[..., Tensor], x: Tensor) -> list[Tensor]:
         return [hidden(x, row.expand(len(x), -1)) for row in torch.eye(2, dtype=x.dtype)]
@@ -186,10 +186,6 @@ def forgetting(student: Student) -> None:
             ),
         ],
     ).check(student)
-
-
-def _normal(draw: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=draw, dtype=torch.float64)
 
 
 def _skewed(draw: torch.Generator, *shape: int) -> Tensor:

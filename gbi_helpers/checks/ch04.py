@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.checks import Exercise, Inputs, Mistake
+from gbi_helpers.checks import Exercise, Inputs, Mistake, normal
 from gbi_helpers.data.toy import bayes_filter
 from gbi_helpers.inference import LossFn
 
@@ -20,7 +20,7 @@ def from_mean_loss(student: Student) -> None:
     draw = torch.Generator().manual_seed(401)
 
     def inputs(batch: int, tasks: int, samples: int, sd: float) -> Inputs:
-        return 0.3 * _normal(draw, batch, tasks), samples, sd
+        return 0.3 * normal(draw, batch, tasks), samples, sd
 
     def answer(scale: Callable[[int, float], float]) -> Callable[..., Tensor]:
         return lambda g, n, s: torch.log_softmax(-scale(n, s) * g, dim=-1)
@@ -56,7 +56,7 @@ def gradient_filter(student: Student) -> None:
     draw = torch.Generator().manual_seed(402)
 
     def inputs(time: int, tasks: int, hazard: float, scale: float = 1.5) -> Inputs:
-        return scale * _normal(draw, time, tasks), hazard
+        return scale * normal(draw, time, tasks), hazard
 
     Exercise(
         "gradient_filter",
@@ -104,8 +104,8 @@ def curvature_towards(student: Student) -> None:
     draw = torch.Generator().manual_seed(403)
 
     def inputs(batch: int, tasks: int, task: int) -> Inputs:
-        w1, w2, x = _normal(draw, tasks, 5), _normal(draw, 5, 4), _normal(draw, batch, 4)
-        z0 = torch.softmax(_normal(draw, batch, tasks), -1)
+        w1, w2, x = normal(draw, tasks, 5), normal(draw, 5, 4), normal(draw, batch, 4)
+        z0 = torch.softmax(normal(draw, batch, tasks), -1)
         return (lambda z: (torch.tanh(z.to(x) @ w1) @ w2 - x).square().sum(-1)), z0, task
 
     def bent(way: Callable[[Tensor, int], Tensor]) -> Callable[..., Tensor]:
@@ -142,7 +142,7 @@ def delta_from(student: Student) -> None:
     draw = torch.Generator().manual_seed(404)
 
     def inputs(tasks: int, size: int, samples: int, sd: float) -> Inputs:
-        return _normal(draw, tasks, size) + 1, sd, samples, torch.softmax(_normal(draw, tasks), -1)
+        return normal(draw, tasks, size) + 1, sd, samples, torch.softmax(normal(draw, tasks), -1)
 
     def answer(
         centre: Callable[[Tensor, Tensor], Tensor], scale: Callable[[float, int], float]
@@ -184,10 +184,6 @@ def delta_from(student: Student) -> None:
         ],
         up_to_constant=True,
     ).check(student)
-
-
-def _normal(draw: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=draw, dtype=torch.float64)
 
 
 def _filter(grad: Tensor, hazard: float, switch: Callable[[Tensor], Tensor]) -> Tensor:

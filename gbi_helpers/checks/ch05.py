@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gbi_helpers.checks import Exercise, Inputs, Mistake
+from gbi_helpers.checks import Exercise, Inputs, Mistake, normal, uniform
 
 Student = Callable[..., Any]
 
@@ -19,7 +19,7 @@ def image_nll(student: Student) -> None:
     draw = torch.Generator().manual_seed(501)
 
     def inputs(batch: int, height: int, width: int, scale: float = 2.0) -> Inputs:
-        return scale * _normal(draw, batch, height, width), _uniform(draw, batch, height, width)
+        return scale * normal(draw, batch, height, width), uniform(draw, batch, height, width)
 
     Exercise(
         "image_nll",
@@ -64,7 +64,7 @@ def best_step_size(student: Student) -> None:
 
     def inputs(samples: int, tasks: int, sharpness: float) -> Inputs:
         y = torch.randint(tasks, (samples,), generator=draw)
-        return (_normal(draw, samples, tasks) - 1.5 * F.one_hot(y, tasks)) * sharpness, y, candidates.flip(0)
+        return (normal(draw, samples, tasks) - 1.5 * F.one_hot(y, tasks)) * sharpness, y, candidates.flip(0)
 
     def choose(score: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
         return lambda g, y, c: c[torch.stack([score(-a * g, y) for a in c]).argmin()]
@@ -102,7 +102,7 @@ def norms_at_corners(student: Student) -> None:
     draw = torch.Generator().manual_seed(503)
 
     def inputs(batch: int, tasks: int) -> Inputs:
-        w1, w2, x = _normal(draw, tasks, 6), _normal(draw, 6, 4), _normal(draw, batch, 4)
+        w1, w2, x = normal(draw, tasks, 6), normal(draw, 6, 4), normal(draw, batch, 4)
         return lambda z: ((torch.tanh(z.to(x) @ w1) @ w2 - x) ** 2).sum(-1), batch, tasks
 
     def norms(loss_fn: Callable[[Tensor], Tensor], batch: int, tasks: int) -> Tensor:
@@ -141,8 +141,8 @@ def corrected(student: Student) -> None:
     draw = torch.Generator().manual_seed(504)
 
     def inputs(seen: int, batch: int, tasks: int) -> Inputs:
-        curvature, grads = 2 * _normal(draw, tasks), _normal(draw, seen + batch, tasks)
-        losses = grads + curvature + 0.3 * _normal(draw, seen + batch, tasks) + 5 * _normal(draw, seen + batch, 1)
+        curvature, grads = 2 * normal(draw, tasks), normal(draw, seen + batch, tasks)
+        losses = grads + curvature + 0.3 * normal(draw, seen + batch, tasks) + 5 * normal(draw, seen + batch, 1)
         return grads[:seen], losses[:seen], grads[seen:]
 
     def answer(sign: float) -> Callable[..., Tensor]:
@@ -170,14 +170,6 @@ def corrected(student: Student) -> None:
         ],
         logs=True,
     ).check(student)
-
-
-def _normal(draw: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=draw, dtype=torch.float64)
-
-
-def _uniform(draw: torch.Generator, *shape: int) -> Tensor:
-    return torch.rand(shape, generator=draw, dtype=torch.float64)
 
 
 def _coins(logits: Tensor, x: Tensor) -> Tensor:
