@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gbi_helpers.data.cifar import load_cifar100
 from gbi_helpers.data.image_files import torchvision
 from gbi_helpers.data.images import ImageData, Images, load_fashion_mnist, load_mnist
 from gbi_helpers.data.listing import DataSet, catalogue, fetch
@@ -21,6 +22,7 @@ __all__ = [
     "clean",
     "fetch",
     "load_asset",
+    "load_cifar100",
     "load_fashion_mnist",
     "load_mnist",
     "load_text",

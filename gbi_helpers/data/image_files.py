@@ -13,7 +13,7 @@ import tempfile
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -148,24 +148,45 @@ def fetch_images(spec: ImageSet, tries: int = 3, pause: float = 0.5) -> Path:
 
     Returns the folder of its four files. Raises :class:`DataError` when offline, unreachable, damaged or not writable.
     """
+    return fetch_with(
+        spec.name,
+        spec.folder,
+        lambda dataset: [f"{mirror}{FILES[0]}.gz" for mirror in dataset.mirrors],
+        lambda part, cache: _settle(spec, part, cache),
+        tries,
+        pause,
+    )
+
+
+def fetch_with(
+    name: str,
+    kind: str,
+    urls: Callable[[Any], list[str]],
+    settle: Callable[[Path, Path], Path],
+    tries: int = 3,
+    pause: float = 0.5,
+) -> Path:
+    """Have torchvision's class ``kind`` download to a part folder of the cache, which ``settle`` checks and moves.
+
+    ``urls``: from that class, where to ask whether a server is there. ``settle``: (part folder, cache) -> the place.
+    Raises :class:`DataError` when offline, unreachable, damaged or not writable.
+    """
     if offline():
         raise DataError(
-            f"GBI_OFFLINE is set, so {spec.name} is not downloaded: unset it, or set GBI_DATA_DIR to a folder with it."
+            f"GBI_OFFLINE is set, so {name} is not downloaded: unset it, or set GBI_DATA_DIR to a folder with it."
         )
-    cache, dataset = writable_cache(), getattr(torchvision().datasets, spec.folder)
-    if not reachable([f"{mirror}{FILES[0]}.gz" for mirror in dataset.mirrors]):
+    cache, dataset = writable_cache(), getattr(torchvision().datasets, kind)
+    if not reachable(urls(dataset)):
         raise DataError(
-            f"No server of {spec.name} can be reached: check the network, or set GBI_DATA_DIR to a folder with it."
+            f"No server of {name} can be reached: check the network, or set GBI_DATA_DIR to a folder with it."
         )
-    _sweep(cache, spec)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{spec.folder}.", suffix=".part", dir=cache, ignore_cleanup_errors=True
-    ) as part:
-        _download(spec, dataset, Path(part), tries, pause)
-        return _settle(spec, Path(part), cache)
+    _sweep(cache, kind)
+    with tempfile.TemporaryDirectory(prefix=f".{kind}.", suffix=".part", dir=cache, ignore_cleanup_errors=True) as part:
+        _download(name, dataset, Path(part), tries, pause)
+        return settle(Path(part), cache)
 
 
-def _download(spec: ImageSet, dataset: Any, part: Path, tries: int, pause: float) -> None:
+def _download(name: str, dataset: Any, part: Path, tries: int, pause: float) -> None:
     """Call torchvision until it succeeds; it keeps the files it has, checks their MD5, and tries each mirror."""
     for attempt in range(tries):
         time.sleep(pause * 2 ** (attempt - 1) if attempt else 0)
@@ -177,12 +198,11 @@ def _download(spec: ImageSet, dataset: Any, part: Path, tries: int, pause: float
             problem = error
             if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                 raise DataError(
-                    f"{spec.name} cannot be written to the cache ({error.strerror}): free some space, or set "
+                    f"{name} cannot be written to the cache ({error.strerror}): free some space, or set "
                     "GBI_CACHE_DIR to another folder."
                 ) from error
     raise DataError(
-        f"{spec.name} could not be downloaded in {tries} tries: try again later, or set GBI_DATA_DIR to a folder with "
-        "it."
+        f"{name} could not be downloaded in {tries} tries: try again later, or set GBI_DATA_DIR to a folder with it."
     ) from problem
 
 
@@ -205,9 +225,9 @@ def _settle(spec: ImageSet, part: Path, cache: Path) -> Path:
     return settled
 
 
-def _sweep(cache: Path, spec: ImageSet) -> None:
+def _sweep(cache: Path, kind: str) -> None:
     """Remove part folders that a killed process left more than a day ago."""
-    for left in cache.glob(f".{spec.folder}.*.part"):
+    for left in cache.glob(f".{kind}.*.part"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > 86_400:
                 shutil.rmtree(left)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """N grey images of one split: ``x`` (N, 28, 28) uint8 and their classes ``y`` (N,) int64."""
+    """N images of one split: ``x`` (N, 28, 28), or (N, 32, 32, 3) in colour, uint8; their classes ``y`` (N,) int64."""
 
     x: Tensor
     y: Tensor
@@ -47,15 +47,17 @@ class Images:
         return f"Images({len(self):,} of {'x'.join(map(str, self.x.shape[1:]))}, classes {len(self.y.unique())})"
 
     def pixels(self) -> Tensor:
-        """The images as a model wants them: (N, 1, 28, 28) float32 in [0, 1]."""
-        return self.x.unsqueeze(1).float() / 255
+        """The images as a model wants them: (N, 1, 28, 28), or (N, 3, 32, 32) in colour, float32 in [0, 1]."""
+        channels_first = self.x.unsqueeze(1) if self.x.dim() == 3 else self.x.permute(0, 3, 1, 2)
+        return channels_first.float().contiguous() / 255
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
     """A set in three splits. ``source``: one short sentence naming what was used; ``classes``: a name for each y.
 
-    ``train`` and ``validation`` are None in the slice of Fashion-MNIST, which brings test images only.
+    ``train`` and ``validation`` are None in the slice of Fashion-MNIST, which brings test images only. ``groups``:
+    names of the superclasses, and ``group_of`` the one of each class, where the set has such.
     """
 
     name: str
@@ -64,6 +66,8 @@ class ImageData:
     validation: Images
     test: Images
     classes: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    group_of: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         """The source and the size of each split."""
@@ -162,4 +166,4 @@ def _images(x: np.ndarray, y: np.ndarray) -> Images:
 
 
 def _data(spec: ImageSet, source: str, parts: dict[str, Images | None]) -> ImageData:
-    return ImageData(spec.name, source, classes=spec.classes, **cast(dict[str, Images], parts))
+    return ImageData(spec.name, source, classes=spec.classes, **cast(dict[str, Any], parts))

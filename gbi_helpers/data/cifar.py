@@ -1,0 +1,215 @@
+"""CIFAR-100: the real set where it is at hand, and a stand-in of rendered glyphs, named as such, where it is not.
+
+No package carries CIFAR-100, and its images come with no licence, so the course does not ship them. The real set is
+kept in one fixed, shuffled, stratified order that does not depend on the order of the file it came in: a slice is the
+beginning of the full split. (A file with fewer test images gives another slice of those.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gbi_helpers import runtime
+from gbi_helpers.data import standin
+from gbi_helpers.data.image_files import data_dir, fetch_with, torchvision
+from gbi_helpers.data.images import SEED, SPLITS, ImageData, Images, stratified_order
+from gbi_helpers.data.store import DataError, cache_dir, offline
+
+NAME = "CIFAR-100"
+FILE = "cifar-100.npz"
+FOLDER = "cifar-100-python"  # torchvision's
+STANDIN_FILE = "glyphs-100-v1.npz"
+TRAIN, TEST = 50_000, 10_000
+HELD_OUT = 5_000  # validation images among those for training
+SLICE = {"train": 16_000, "validation": 2_000, "test": 2_000}
+SUPERCLASSES: dict[str, str] = {
+    "aquatic_mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food_containers": "bottle bowl can cup plate",
+    "fruit_and_vegetables": "apple mushroom orange pear sweet_pepper",
+    "household_electrical_devices": "clock keyboard lamp telephone television",
+    "household_furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large_carnivores": "bear leopard lion tiger wolf",
+    "large_man-made_outdoor_things": "bridge castle house road skyscraper",
+    "large_natural_outdoor_scenes": "cloud forest mountain plain sea",
+    "large_omnivores_and_herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium_mammals": "fox porcupine possum raccoon skunk",
+    "non-insect_invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small_mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles_1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles_2": "lawn_mower rocket streetcar tank tractor",
+}
+GROUPS = tuple(SUPERCLASSES)
+CLASSES = tuple(sorted(word for members in SUPERCLASSES.values() for word in members.split()))
+_GROUP_OF = {word: group for group, members in enumerate(SUPERCLASSES.values()) for word in members.split()}
+GROUP_OF = tuple(_GROUP_OF[word] for word in CLASSES)
+
+Parts = dict[str, tuple[np.ndarray, np.ndarray]]  # "train" and "test": x (N, 32, 32, 3) uint8 and y (N,)
+
+
+def load_cifar100(size: str | None = None) -> ImageData:
+    """CIFAR-100 (Krizhevsky 2009): photographs of 100 classes in 20 superclasses, 32x32 in colour, or its stand-in.
+
+    ``size``: "slice" is 16,000 training, 2,000 validation and 2,000 test images, never downloaded; "full" is 45,000,
+    5,000 and all test images there are, downloaded by torchvision (169 MB) if need be; None takes "slice" in the quick
+    profile and "full" in the full one. Looks for ``cifar-100.npz``, then for torchvision's ``cifar-100-python/``, in
+    ``GBI_DATA_DIR``, then in the cache. Where the real set cannot be had the stand-in is returned (see
+    :mod:`standin`), with a warning if "full" was asked for; ``size="standin"`` asks for it. ``source`` names what was
+    used. Raises ``ValueError`` for another size, :class:`DataError` when the files in ``GBI_DATA_DIR`` are damaged.
+    """
+    size = size or ("full" if runtime.profile() == "full" else "slice")
+    if size not in ("slice", "full", "standin"):
+        raise ValueError(f"size is '{size}': use 'slice', 'full', 'standin', or None to go by the profile.")
+    if size == "standin":
+        return _load_standin("as asked for")
+    place, path = find()
+    if path is None and size == "full":
+        try:
+            place, path = "downloaded by torchvision", fetch_cifar100()
+        except DataError as error:
+            warnings.warn(f"{NAME} is not at hand, so a stand-in is used. {error}", stacklevel=2)
+    return _real(read(path), size, place) if path else _load_standin(f"since {NAME} is not at hand")
+
+
+def find() -> tuple[str, Path | None]:
+    """Where the real set lies, (place, file or folder), or ("", None). A damaged copy in the cache is passed over."""
+    if path := lies_in(data_dir()):
+        return "from GBI_DATA_DIR", path
+    if path := lies_in(cache_dir()):
+        try:
+            read(path)
+        except DataError as error:
+            warnings.warn(f"The copy in the cache is not used: {error}", stacklevel=3)
+        else:
+            return "from the cache", path
+    return "", None
+
+
+def lies_in(root: Path | None) -> Path | None:
+    """The file or folder of the set under ``root``, if there is one; it is not looked into."""
+    places = [root / FILE, root / FOLDER] if root else []
+    return next((path for path in places if path.exists()), None)
+
+
+def read(path: Path) -> Parts:
+    """The arrays in ``cifar-100.npz`` or torchvision's folder. Raises :class:`DataError` for a damaged or other one."""
+    parts = _read_torchvision(path) if path.is_dir() else _read_npz(path)
+    for name, (x, y) in parts.items():
+        wanted = TRAIN if name == "train" else min(max(len(x), 1), TEST)
+        if x.dtype != np.uint8 or x.shape != (wanted, 32, 32, 3) or y.shape != (wanted,) or y.dtype.kind not in "iu":
+            raise _other(path, f"its {name} images are {x.dtype} {x.shape} with labels {y.dtype} {y.shape}")
+        if y.min() < 0 or y.max() >= len(CLASSES):
+            raise _other(path, f"its {name} labels go from {y.min()} to {y.max()}, not from 0 to 99")
+    return parts
+
+
+def _read_npz(path: Path) -> Parts:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            names = stored["fine_label_names"].tolist() if "fine_label_names" in stored else list(CLASSES)
+            parts = {part: (stored[f"x_{part}"], stored[f"y_{part}"]) for part in ("train", "test")}
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _other(path, f"{error}".strip("'\"").rstrip(".")) from error
+    if names != list(CLASSES):
+        raise _other(path, "its classes have other names")
+    return parts
+
+
+def _read_torchvision(folder: Path) -> Parts:
+    dataset = torchvision().datasets.CIFAR100
+    try:
+        sets = {name: dataset(folder.parent, train=name == "train") for name in ("train", "test")}
+    except (RuntimeError, OSError) as error:
+        raise _other(folder, "a file in it is missing or has the wrong MD5") from error
+    return {name: (part.data, np.array(part.targets)) for name, part in sets.items()}
+
+
+def _other(path: Path, why: str) -> DataError:
+    return DataError(f"{path} is damaged or not {NAME} ({why}): delete it, so that a good one is used.")
+
+
+def fetch_cifar100(tries: int = 3, pause: float = 0.5) -> Path:
+    """Have torchvision download the set to the cache; its folder. Raises :class:`DataError` when it cannot be had."""
+    return fetch_with(NAME, "CIFAR100", lambda dataset: [dataset.url], _settle, tries, pause)
+
+
+def _settle(part: Path, cache: Path) -> Path:
+    read(part / FOLDER)
+    with contextlib.suppress(OSError):  # another process may have been quicker; then its copy is used
+        (part / FOLDER).rename(cache / FOLDER)
+    read(cache / FOLDER)
+    return cache / FOLDER
+
+
+def _real(parts: Parts, size: str, place: str) -> ImageData:
+    order = {name: _canonical_order(*part, SEED + (name == "test")) for name, part in parts.items()}
+    chosen = {
+        "train": ("train", order["train"][:-HELD_OUT]),
+        "validation": ("train", order["train"][-HELD_OUT:]),
+        "test": ("test", order["test"]),
+    }
+    images = {}
+    for name, (part, index) in chosen.items():
+        x, y = parts[part]
+        index = index if size == "full" else index[: SLICE[name]]
+        images[name] = Images(torch.from_numpy(x[index]), torch.from_numpy(y[index].astype(np.int64)))
+    total = sum(len(y) for _, y in parts.values())
+    share = "all" if size == "full" else f"{sum(map(len, images.values())):,} of the"
+    source = f"{NAME}, {share} {total:,} images at hand, {place}"
+    return ImageData(NAME, source, **images, classes=CLASSES, groups=GROUPS, group_of=GROUP_OF)
+
+
+def _canonical_order(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    """A stratified order that is the same in whatever order the images come: they are first sorted by their hash."""
+    digests = np.array([hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in x], dtype="V8")
+    by_hash = np.lexsort((y, digests.view(">u8")))
+    return by_hash[stratified_order(y[by_hash], seed)]
+
+
+def _load_standin(why: str) -> ImageData:
+    x, y = _rendered()
+    order = stratified_order(y, SEED)
+    ends = np.cumsum([SLICE[name] for name in SPLITS])
+    images = {
+        name: Images(
+            torch.from_numpy(x[order[end - SLICE[name] : end]]), torch.from_numpy(y[order[end - SLICE[name] : end]])
+        )
+        for name, end in zip(SPLITS, ends, strict=True)
+    }
+    source = f"Glyphs-100, {len(y):,} pictures of glyphs rendered here: a stand-in for {NAME}, {why}"
+    return ImageData(
+        "Glyphs-100", source, **images, classes=standin.CLASSES, groups=standin.GROUPS, group_of=standin.GROUP_OF
+    )
+
+
+def _rendered() -> tuple[np.ndarray, np.ndarray]:
+    """The pictures and classes of the stand-in: from the cache, or rendered, and kept there where it can be written."""
+    n, path = sum(SLICE.values()), cache_dir() / STANDIN_FILE
+    with contextlib.suppress(OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile), np.load(path) as stored:
+        x, y = stored["x"], stored["y"]
+        if x.shape == (n, 32, 32, 3) and x.dtype == np.uint8 and y.shape == (n,):
+            return x, y
+    x, y = standin.render_standin(n)
+    with contextlib.suppress(OSError), runtime.part_file(path) as part, part.open("wb") as stream:
+        np.savez(stream, x=x, y=y)
+    return x, y
+
+
+def where_from() -> str:
+    """What :func:`load_cifar100` would give in this profile, in words, if it finds no file."""
+    pictures = f"{sum(SLICE.values()):,} rendered pictures, a stand-in"
+    if runtime.profile() == "quick" or offline():
+        return pictures
+    return f"{TRAIN + TEST:,} images, downloaded at first use ({pictures} without a network)"
