@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from gbi_helpers import cli
 from gbi_helpers.data import DataError, Vocabulary, babylm, catalogue, clean, fetch, load_text, text
 
+REAL = os.environ.get("GBI_DATA_DIR", "")
 KINDS = ("speech", "message", "chat", "recipe", "reference", "api", "comment", "error")
 LONG = " and so on , for as long as it takes to be a document of its own" * 5
 
@@ -465,7 +466,8 @@ def test_gbi_data_dir_comes_first(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.realdata
-def test_the_real_text():
+def test_the_real_text(monkeypatch):
+    monkeypatch.setenv("GBI_DATA_DIR", REAL)
     data = load_text("babylm")
     assert data.n_tasks >= 8
     assert all(len(stream) > 100_000 for stream in data.train)
