@@ -87,14 +87,20 @@ def find() -> tuple[str, Path | None]:
     """Where the real set lies, (place, file or folder), or ("", None). A damaged copy in the cache is passed over."""
     if path := lies_in(data_dir()):
         return "from GBI_DATA_DIR", path
-    if path := lies_in(cache_dir()):
-        try:
+    path = find_cached()
+    return ("from the cache", path) if path else ("", None)
+
+
+def find_cached() -> Path | None:
+    """The file or folder of the set in the cache, or None; a damaged one is left alone, with a warning."""
+    path = lies_in(cache_dir())
+    try:
+        if path:
             read(path)
-        except DataError as error:
-            warnings.warn(f"The copy in the cache is not used: {error}", stacklevel=3)
-        else:
-            return "from the cache", path
-    return "", None
+    except DataError as error:
+        warnings.warn(f"The copy in the cache is not used: {error}", stacklevel=4)
+        return None
+    return path
 
 
 def lies_in(root: Path | None) -> Path | None:
@@ -207,9 +213,16 @@ def _rendered() -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def where_from() -> str:
-    """What :func:`load_cifar100` would give in this profile, in words, if it finds no file."""
+def how_many(at_hand: int) -> str:
+    """How many of the images at hand :func:`load_cifar100` gives in this profile, in words."""
+    return f"{sum(SLICE.values()):,}" if runtime.profile() == "quick" else f"all {at_hand:,}"
+
+
+def without_files() -> str:
+    """What :func:`load_cifar100` gives in this profile if it finds no file, in words."""
     pictures = f"{sum(SLICE.values()):,} rendered pictures, a stand-in"
-    if runtime.profile() == "quick" or offline():
+    if runtime.profile() == "quick":
         return pictures
-    return f"{TRAIN + TEST:,} images, downloaded at first use ({pictures} without a network)"
+    if offline():
+        return f"{pictures}, since GBI_OFFLINE is set"
+    return f"all {TRAIN + TEST:,} images, downloaded at first use ({pictures} without a network)"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gbi_helpers import runtime
-from gbi_helpers.data import babylm, text_sources
+from gbi_helpers.data import babylm, cifar, text_sources
 from gbi_helpers.data.image_files import SETS, ImageSet, cached, data_dir, fetch_images, present
 from gbi_helpers.data.store import DataError, cache_dir, load_asset, offline
 
@@ -32,20 +32,23 @@ class DataSet:
 
 def catalogue() -> list[DataSet]:
     """One row for each data set. Only looks: nothing is fetched, moved or deleted."""
-    return [*(_row(spec) for spec in SETS), _text_row()]
+    return [*(_row(spec) for spec in SETS), _cifar_row(), _text_row()]
 
 
 def fetch(name: str) -> Path:
-    """Fetch the real set of this name ("mnist", "babylm") into the cache, unless it is there; its folder.
+    """Fetch the real set of this name ("mnist", "cifar-100", "babylm") into the cache, unless it is there; its folder.
 
     Raises :class:`DataError` for another name, or when it cannot be fetched.
     """
     for spec in SETS:
         if name.lower() in (spec.key, spec.name.lower()):
             return cached(spec) or fetch_images(spec)
+    if name.lower() == "cifar-100":
+        return cifar.find_cached() or cifar.fetch_cifar100()
     if name.lower() == "babylm":
         return babylm.fetch_babylm()
-    raise DataError(f"There is no data set '{name}': choose one of {', '.join(spec.key for spec in SETS)}, babylm.")
+    keys = ", ".join([*(spec.key for spec in SETS), "cifar-100", "babylm"])
+    raise DataError(f"There is no data set '{name}': choose one of {keys}.")
 
 
 def _row(spec: ImageSet) -> DataSet:
@@ -70,6 +73,32 @@ def _row(spec: ImageSet) -> DataSet:
         "wrong" if problems else "ok",
         spec.licence,
         "nothing, until that is mended" if "GBI_DATA_DIR" in problems or not places else _uses(spec, places),
+        " ".join(problems.values()),
+    )
+
+
+def _cifar_row() -> DataSet:
+    """CIFAR-100, of which nothing is shipped, and what stands in for it."""
+    found: dict[str, Path] = {}
+    problems: dict[str, str] = {}
+    images = 0
+    for place, root in (("GBI_DATA_DIR", data_dir), ("cache", cache_dir)):
+        try:
+            if path := cifar.lies_in(root()):
+                images = images or sum(len(y) for _, y in cifar.read(path).values())
+                found[place] = path
+        except DataError as error:
+            problems[place] = str(error)
+    files = [file for path in found.values() for file in (path.iterdir() if path.is_dir() else [path])]
+    uses = f"{cifar.how_many(images)} images, from {next(iter(found), '')}" if found else cifar.without_files()
+    return DataSet(
+        cifar.NAME,
+        "cifar-100",
+        ", ".join(found) or "not here",
+        sum(file.stat().st_size for file in files),
+        "wrong" if problems else "ok",
+        "none stated (Krizhevsky 2009), so its images are not shipped",
+        "nothing, until that is mended" if "GBI_DATA_DIR" in problems else uses,
         " ".join(problems.values()),
     )
 
