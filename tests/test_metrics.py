@@ -77,3 +77,48 @@ def test_negative_log_score():
     assert metrics.negative_log_score(log_q, torch.tensor([0, 0])) == pytest.approx(
         -(math.log(0.5) + math.log(0.1)) / 2
     )
+
+
+# Telling the familiar from the foreign
+
+
+def test_detection_agrees_with_counting_pairs_and_knows_its_extremes():
+    draw = torch.Generator().manual_seed(0)
+    familiar, foreign = torch.randn(80, generator=draw) + 1, torch.randn(50, generator=draw)
+    pairs = (familiar[:, None] > foreign).double().mean()
+    assert metrics.detection(familiar, foreign).auroc == pytest.approx(float(pairs))
+    apart = metrics.detection(torch.tensor([3.0, 4.0, 5.0]), torch.tensor([0.0, 1.0]))
+    assert (apart.auroc, apart.aupr, apart.fpr95) == (1, 1, 0)
+    tied = metrics.detection(torch.ones(30), torch.ones(30))
+    assert (tied.auroc, tied.fpr95) == (0.5, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_detection_of_swapped_scores_is_the_rest_and_no_monotone_change_matters(seed):
+    draw = torch.Generator().manual_seed(seed)
+    familiar, foreign = torch.randn(60, generator=draw) + 0.5, torch.randn(40, generator=draw)
+    found = metrics.detection(familiar, foreign)
+    assert metrics.detection(foreign, familiar).auroc == pytest.approx(1 - found.auroc)
+    assert metrics.detection(familiar.exp(), foreign.exp()).auroc == pytest.approx(found.auroc)
+
+
+def test_fpr95_is_the_share_let_in_with_95_of_100():
+    familiar, foreign = torch.arange(100.0), torch.tensor([-1.0, 3.5, 4.5, 5.5])
+    assert metrics.detection(familiar, foreign).fpr95 == 0.25  # the threshold is 5: one of four is above
+
+
+def test_detection_refuses_what_is_no_score():
+    with pytest.raises(ValueError, match="one number a sample"):
+        metrics.detection(torch.zeros(3, 2), torch.zeros(3))
+    with pytest.raises(ValueError, match="foreign scores must be"):
+        metrics.detection(torch.zeros(3), torch.zeros(0))
+    with pytest.raises(ValueError, match="1 of the familiar scores are NaN"):
+        metrics.detection(torch.tensor([0.0, math.nan]), torch.zeros(3))
+
+
+def test_reliability_holds_the_calibration_error():
+    draw = torch.Generator().manual_seed(0)
+    q, labels = torch.softmax(2 * torch.randn(500, 6, generator=draw), 1), torch.randint(0, 6, (500,), generator=draw)
+    n, confidence, right = metrics.reliability(q, labels, bins=15)
+    assert (float(n.sum()), float(right.sum())) == (500, float((q.argmax(1) == labels).sum()))
+    assert 100 * float((confidence - right).abs().sum()) / 500 == pytest.approx(metrics.calibration_error(q, labels))
