@@ -11,7 +11,7 @@ from typing import Any
 
 from gbi_helpers.claims import claim
 from gbi_helpers.inference import enumerate_tasks, iterate, loss_of, max_entropy, one_step
-from gbi_helpers.records import Posterior, TrainingRecord, Trajectory
+from gbi_helpers.records import Posterior, TrainingRecord, Trajectory, WordsRecord
 from gbi_helpers.runtime import device, profile, seed_everything
 
 __version__ = "0.1.0"
@@ -19,6 +19,7 @@ __all__ = [
     "Posterior",
     "TrainingRecord",
     "Trajectory",
+    "WordsRecord",
     "claim",
     "device",
     "enumerate_tasks",
@@ -28,11 +29,12 @@ __all__ = [
     "modules",
     "one_step",
     "profile",
+    "read_along",
     "scrub",
     "seed_everything",
 ]
 
-_LAZY = {"modules": "gbi_helpers.widgets", "scrub": "gbi_helpers.widgets"}
+_LAZY = dict.fromkeys(("modules", "read_along", "scrub"), "gbi_helpers.widgets")
 _MODULES = ("checks", "cli", "data", "metrics", "models", "plots", "training", "widgets")
 
 

@@ -5,5 +5,6 @@ from __future__ import annotations
 from gbi_helpers.widgets.controls import Controls
 from gbi_helpers.widgets.modules_view import Modules, modules
 from gbi_helpers.widgets.scrubber import Scrubber, scrub
+from gbi_helpers.widgets.words_view import ReadAlong, read_along
 
-__all__ = ["Controls", "Modules", "Scrubber", "modules", "scrub"]
+__all__ = ["Controls", "Modules", "ReadAlong", "Scrubber", "modules", "read_along", "scrub"]

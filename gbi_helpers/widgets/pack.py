@@ -148,12 +148,14 @@ def kind(value: Any) -> str:
     return type(value).__name__
 
 
-def finite(values: Tensor, what: str) -> np.ndarray:
-    """The values as float64. Raises ``ValueError`` with the first step at which one is not finite in 32 bits."""
+def finite(values: Tensor, what: str, entry: str = "step") -> np.ndarray:
+    """The values as float64. Raises ``ValueError`` with the first entry at which one is not finite in 32 bits."""
     array = values.detach().to("cpu", torch.float64).numpy()
     bad = ~(np.abs(array.reshape(len(array), -1)) < 1e38).all(1)  # the browser has 32 bits
     if bad.any():
-        raise ValueError(f"The record's {what} is not finite at step {int(bad.argmax())}: find out why before drawing.")
+        raise ValueError(
+            f"The record's {what} is not finite at {entry} {int(bad.argmax())}: find out why before drawing."
+        )
     return array
 
 

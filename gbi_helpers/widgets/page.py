@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HINT = "A still picture and a table. Run this cell to scrub through the steps."
+HINT = "A still picture and a table. Run this cell to scrub through the {}."
 
 
 class Shown(Protocol):
@@ -86,7 +86,13 @@ def fallback(path: Path) -> str:
 
 
 def still(
-    title: str, alt: str, fig: Figure, head: Sequence[str], rows: Sequence[Sequence[str]], colours: int = 48
+    title: str,
+    alt: str,
+    fig: Figure,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    colours: int = 48,
+    through: str = "steps",
 ) -> str:
     """A figure in ``colours`` with its alt text, a table, and the hint to run the cell, under the title if any."""
     above = f"<p><strong>{escaping.escape(title)}</strong></p>" if title else ""
@@ -96,7 +102,7 @@ def still(
     names = "".join(f'<th scope="col">{escaping.escape(name)}</th>' for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{escaping.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
-    return f"{above}<p><em>{HINT}</em></p>{image}{table}"
+    return f"{above}<p><em>{HINT.format(through)}</em></p>{image}{table}"
 
 
 def _png(fig: Figure, colours: int) -> bytes:

@@ -271,7 +271,7 @@ function bars(parent, record) {
     const under = sums.filter((_, k) => Math.abs(x(named[k].from + (named[k].size - 1) / 2) - middle)
       < half + (named[k].size * slot) / 2); // the sums that the text would cover
     place(value, { x: middle, y: Math.min(y(most), base, ...under) - 6 });
-    svg.setAttribute("aria-label", `Bars of ${record.words.z}. ${words(record, step)}.`);
+    svg.setAttribute("aria-label", `Bars of ${record.words.z}. ${KINDS[record.kind].words(record, step)}.`);
   }
   return { svg, layout, draw };
 }
@@ -458,6 +458,7 @@ export function view(host, record) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;
     // The page's own shortcuts must not see what is meant for the slider, except to run the cell.
     if (!(event.key === "Enter" && event.shiftKey)) event.stopPropagation();
+    if (event.target.matches("select")) return; // its keys are its own
     const page = Math.max(1, Math.round(record.last / 10));
     const to = event.key in KEYS ? now + KEYS[event.key] : { Home: 0, End: record.last, PageUp: now + page,
       PageDown: now - page }[event.key];
@@ -495,9 +496,9 @@ export function view(host, record) {
     title.textContent = record.title;
     title.hidden = !record.title;
     slider.max = record.last;
-    now = Math.min(now, record.last);
+    now = Math.min(record.start ?? now, record.last);
     box.replaceChildren();
-    panels = kind.panels(box, record, go);
+    panels = kind.panels(box, record, go, () => show(now));
     for (const each of panels) each.layout?.(each.svg.getBoundingClientRect().width || 320);
     drawn = box.clientWidth;
     show(now);

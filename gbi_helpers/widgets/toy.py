@@ -1,4 +1,4 @@
-"""A small real path to try the widgets on: the mixture of mean digits that makes one handwritten digit.
+"""Small real records to try the widgets on: a path to the mixture that makes a digit, and a text that is read.
 
 Used by the benchmark and the tests; the course's notebooks show paths of trained networks instead.
 """
@@ -11,7 +11,17 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gbi_helpers.inference import iterate, max_entropy
-from gbi_helpers.records import Trajectory
+from gbi_helpers.records import Trajectory, WordsRecord
+
+UNKNOWN = "<unk>"
+TEXTS = {
+    "kitchen": "stir the soup and add a pinch of salt , then bake the bread until the crust is golden . "
+    "chop two onions , melt the butter in a pan , and let the dough rest for an hour .",
+    "weather": "rain is on the way from the west , with strong wind over the hills . "
+    "the night stays cold and clear , and snow may fall in the north before the sun is back .",
+    "computer": "the program reads a file and prints an error when the value is missing . "
+    "check the type of the list , call the function again , and close the window .",
+}
 
 
 def toy_path(n_tasks: int = 10, steps: int = 50, *, image: int = 3, lr: float = 0.1, free: bool = False) -> Trajectory:
@@ -42,3 +52,35 @@ def _digits() -> tuple[Tensor, Tensor]:
     images = torch.from_numpy(data.images.astype(np.float32) / 16)
     large = interpolate(images[:, None], size=(28, 28), mode="bicubic", antialias=True)[:, 0].clamp(0, 1)
     return large, torch.stack([large[torch.from_numpy(data.target == k)].mean(0) for k in range(10)])
+
+
+def toy_read(text: str, true: Tensor | None = None) -> WordsRecord:
+    """Read a text as naive Bayes over three small sources; at each word the source may change (one in twenty).
+
+    Raises ``ValueError`` for a text without a word.
+    """
+    words = text.lower().split()
+    if not words:
+        raise ValueError("There is no word to read.")
+    vocabulary = sorted({word for source in TEXTS.values() for word in source.split()})
+    columns = (*vocabulary, UNKNOWN)
+    counts = torch.tensor([[source.split().count(word) for word in columns] for source in TEXTS.values()])
+    log_p = ((counts + 0.2) / (counts + 0.2).sum(1, keepdim=True)).log()
+    index = [vocabulary.index(word) if word in vocabulary else len(vocabulary) for word in words]
+    scores = log_p[:, index].T
+    belief, loss = torch.empty_like(scores), torch.empty(len(words))
+    prior = torch.full((len(TEXTS),), 1 / len(TEXTS))
+    for t, score in enumerate(scores):
+        loss[t] = -(prior.log() + score).logsumexp(0)
+        belief[t] = (prior.log() + score + loss[t]).exp()
+        prior = 0.95 * belief[t] + 0.05 / len(TEXTS)
+    shown = [word if place < len(vocabulary) else UNKNOWN for word, place in zip(words, index, strict=True)]
+    return WordsRecord(belief, scores - scores.mean(1, keepdim=True), loss, shown, list(TEXTS), true)
+
+
+def toy_words(count: int = 120) -> WordsRecord:
+    """The three sources one after the other and again, ``count`` words in all, with the true source of each."""
+    sources = [text.split() for text in TEXTS.values()]
+    once = [(word, k) for k, words in enumerate(sources) for word in words]
+    words, true = zip(*(once * (count // len(once) + 1))[:count], strict=True)
+    return toy_read(" ".join(words), torch.tensor(true))

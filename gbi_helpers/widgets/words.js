@@ -1,0 +1,222 @@
+// The words view: a text, what each word speaks for, and the belief it leads to. It stands behind scrubber.js in one
+// module, and uses its `make`, `place`, `number`, `addUp`, `largest`, `panel`, `ticks`, `bars`.
+
+const LEVELS = 4;
+
+const WORDS_CSS = `
+.gbi .gbi-reading { flex: 1 1 100%; min-width: 0; }
+.gbi .gbi-choose { display: flex; flex-wrap: wrap; gap: 6px 16px; align-items: center; font-size: 12px;
+  color: var(--soft); margin: 0 0 8px; }
+.gbi select { font: inherit; color: inherit; background: transparent; border: 1px solid var(--line); border-radius: 6px;
+  height: 28px; padding: 0 4px; margin-left: 4px; max-width: 210px; }
+.gbi option { color: #000; background: #fff; }
+.gbi .gbi-scale { display: inline-flex; gap: 2px; align-items: center; white-space: nowrap; }
+.gbi .gbi-scale i { width: 15px; height: 15px; padding: 0; margin: 0; }
+.gbi .gbi-scale i:first-of-type { margin-left: 4px; }
+.gbi .gbi-scale i:last-of-type { margin-right: 4px; }
+.gbi .gbi-text { position: relative; max-height: 14.5em; overflow-y: auto; overflow-wrap: anywhere; font-size: 15px;
+  line-height: 2.05; padding: 4px 10px 6px; border: 1px solid var(--line); border-radius: 8px; cursor: pointer; }
+.gbi .gbi-word { padding: 2px 2px 1px; border-bottom: 3px solid transparent; border-radius: 3px 3px 0 0; }
+.gbi .gbi-word.gbi-now { outline: 2px solid currentColor; outline-offset: 1px; border-radius: 3px; }
+.gbi .gbi-source { font-size: 11px; font-weight: 700; padding: 1px 7px; margin: 0 4px 0 2px; white-space: nowrap;
+  border: 1px solid currentColor; border-radius: 9px; cursor: default; }
+.gbi .gbi-ridges { flex: 1.7 1 260px; }
+.gbi svg .gbi-ridge { fill: color-mix(in srgb, var(--blue) 45%, transparent); stroke: var(--blue); stroke-width: 1.5;
+  stroke-linejoin: round; }
+.gbi svg .gbi-true { fill: color-mix(in srgb, currentColor 9%, transparent); stroke: currentColor; stroke-width: 1; }
+${Array.from(Array(LEVELS), (_, n) => `
+.gbi .gbi-for-${n + 1} { background: color-mix(in srgb, var(--blue) ${12 * n + 10}%, transparent);
+  border-bottom: 3px solid var(--blue); }
+.gbi .gbi-against-${n + 1} { background: color-mix(in srgb, var(--mark) ${12 * n + 10}%, transparent);
+  border-bottom: 3px dotted var(--mark); }`).join("")}
+@media print { .gbi .gbi-text { max-height: none; overflow: visible; } .gbi .gbi-reading { break-inside: auto; } }
+`;
+
+function unpackWords({ entries, tasks, span: [low, high], known }, take) {
+  const dim = tasks.length;
+  const loss = take(Float32Array, entries);
+  const z = Float32Array.from(addUp(take(Uint16Array, entries * dim), dim), (v) => v / 65535);
+  const evidence = Float32Array.from(take(Uint16Array, entries * dim), (v) => low + (v / 65535) * (high - low));
+  let sum = 0;
+  return { loss, z, evidence, truth: known ? take(Uint16Array, entries) : null,
+    mean: loss.map((nats, t) => (sum += nats) / (t + 1)), // of the words so far
+    dim, labels: tasks, noun: "", simplex: true, range: [0, 1], words: { z: "belief", loss: "loss", step: "word" } };
+}
+
+function sayWord(record, step) {
+  const { text, truth, labels, loss, mean, entries } = record;
+  const { best, value } = largest(record, step);
+  const task = record.chosen(step);
+  const belief = best < 0 ? `all ${record.dim} equal at ${number(value)}` : `${labels[best]} at ${number(value)}`;
+  const truly = truth ? ` (true: ${labels[truth[step]]})` : "";
+  return `word ${step + 1} of ${entries}, \u201c${text[step]}\u201d: ${signed(evidenceOf(record, step, task))} nats for `
+    + `${labels[task]}; belief ${belief}${truly}; loss ${number(loss[step])} nats, ${number(mean[step])} a word so far`;
+}
+
+const evidenceOf = ({ evidence, dim }, word, task) => evidence[word * dim + task];
+const signed = (value) => (value >= 0.005 ? "+" : "") + number(value);
+
+// ---- the text ----
+
+function level(nats, scale) {
+  const size = Math.min(LEVELS, Math.round((LEVELS * Math.abs(nats)) / scale));
+  return nats < 0 ? -size : size;
+}
+
+function ink(size) {
+  return size ? `gbi-${size > 0 ? "for" : "against"}-${Math.abs(size)}` : "";
+}
+
+// Which task the words' colours speak of. The choice outlives a repaint, for a text that is being typed.
+function choose(parent, record, refresh) {
+  const row = make("div", { class: "gbi-choose" }, parent);
+  const select = make("select", { "data-lm-suppress-shortcuts": "true" }, make("label", {}, row, "colours: evidence for"));
+  if (record.truth) make("option", { value: "true" }, select, "the true task");
+  make("option", { value: "top" }, select, "the task on top at the cursor");
+  for (const [k, name] of record.labels.entries()) make("option", { value: k }, select, name);
+  const kept = parent.parentElement.dataset.choice;
+  if (kept !== undefined && select.querySelector(`[value="${kept}"]`)) select.value = kept;
+  select.addEventListener("change", () => { parent.parentElement.dataset.choice = select.value; refresh(); });
+  const scale = make("span", { class: "gbi-scale", role: "img", "aria-label": `Scale: dotted below is evidence against, `
+    + `a line below is evidence for, up to ${record.scale} nats` }, row, `\u2212${record.scale}`);
+  for (let n = -LEVELS; n <= LEVELS; n++) make("i", { class: `gbi-word ${ink(n)}` }, scale);
+  scale.append(`+${record.scale} nats`);
+  return (word, top) => (select.value === "true" ? record.truth[word] : select.value === "top" ? top : +select.value);
+}
+
+// The words as inline elements, with a sign where a stretch of another true task begins.
+function spell(parent, { text, truth, labels }) {
+  return text.map((word, t) => {
+    const begins = truth && (t === 0 || truth[t] !== truth[t - 1]);
+    const close = /^[.,;:!?)\]\u2019%]+$/.test(word) || /^[(\[]$/.test(text[t - 1] ?? "");
+    if (t && (begins || !close)) parent.append(" ");
+    if (begins) make("span", { class: "gbi-source" }, parent, labels[truth[t]]);
+    return make("span", { class: "gbi-word", "data-at": t }, parent, word);
+  });
+}
+
+function reading(parent, record, go, refresh) {
+  const box = make("div", { class: "gbi-reading" }, parent);
+  const taskOf = choose(box, record, refresh);
+  const text = make("div", { class: "gbi-text", role: "group", tabindex: 0, "data-lm-suppress-shortcuts": "true",
+    "aria-label": "The text; arrow keys move from word to word" }, box);
+  const words = spell(text, record);
+  const levels = new Int8Array(words.length);
+  let on = 0;
+  const topAt = (step) => Math.max(0, largest(record, step).best);
+  record.chosen = (step) => taskOf(step, topAt(step));
+  text.addEventListener("click", ({ target }) => {
+    const word = target.closest("[data-at]");
+    if (word) go(+word.dataset.at);
+  });
+
+  function draw(step) {
+    const top = topAt(step);
+    words[on].classList.remove("gbi-now");
+    for (const [t, node] of words.entries()) {
+      const size = level(evidenceOf(record, t, taskOf(t, top)), record.scale);
+      if (size === levels[t]) continue;
+      levels[t] = size;
+      node.className = `gbi-word ${ink(size)}`;
+    }
+    words[step].classList.add("gbi-now");
+    on = step;
+    follow(words[step]);
+  }
+
+  function follow({ offsetTop: from, offsetHeight: tall }) {
+    const seen = text.clientHeight;
+    if (from < text.scrollTop || from + tall > text.scrollTop + seen) text.scrollTop = from - seen / 3;
+  }
+  return { draw };
+}
+
+// ---- belief over the words: a row for each task ----
+
+function rowsOf({ z, dim, entries, truth }) {
+  const most = 14;
+  const all = Array.from(Array(dim).keys());
+  if (dim <= most) return all;
+  const weight = all.map((k) => { let sum = 0; for (let t = 0; t < entries; t++) sum += z[t * dim + k]; return sum; });
+  const wanted = new Set(truth ?? []);
+  const rank = (k) => weight[k] + (wanted.has(k) ? entries : 0);
+  return all.sort((one, other) => rank(other) - rank(one)).slice(0, most).sort((one, other) => one - other);
+}
+
+function ridges(parent, record, go) {
+  const { z, dim, entries, labels, truth } = record;
+  const rows = rowsOf(record);
+  const some = rows.length < dim ? `, ${rows.length} of ${dim} tasks` : "";
+  const box = panel(parent, `belief after each word${some}${truth ? " (box: true task)" : ""}`, "gbi-curve-box gbi-ridges");
+  const svg = make("svg", { role: "img" }, box);
+  const tall = Math.max(14, Math.min(44, (HEIGHT - TOP - 24) / rows.length));
+  const bottom = TOP - 8 + rows.length * tall;
+  svg.style.height = `${bottom + 24}px`;
+  let names, cursor, left, width, on = -1;
+  const x = (word) => left + (word / entries) * (width - left - 4);
+
+  function layout(wide) {
+    width = wide;
+    svg.replaceChildren();
+    const most = Math.max(4, Math.floor((width * 0.36) / 6.6));
+    const short = rows.map((k) => (labels[k].length > most ? `${labels[k].slice(0, most - 1)}\u2026` : labels[k]));
+    left = 10 + 6.6 * Math.max(...short.map((name) => name.length));
+    names = rows.map((k, row) => {
+      const base = bottom - (rows.length - 1 - row) * tall;
+      boxes(k, base);
+      make("path", { class: "gbi-ridge", d: ridge(k, base) }, svg);
+      make("line", { class: "gbi-grid", x1: left, x2: width - 4, y1: base, y2: base }, svg);
+      return make("text", { x: left - 6, y: base - tall / 2 + 5, "text-anchor": "end" }, svg, short[row]);
+    });
+    for (const { at, text } of ticks(1, entries, Math.max(2, Math.min(5, width / 90)))) {
+      if (Number.isInteger(at) && at >= 1) {
+        make("text", { x: x(at - 0.5), y: bottom + 15, "text-anchor": "middle" }, svg, text);
+      }
+    }
+    cursor = make("line", { class: "gbi-cursor", y1: TOP - 10, y2: bottom }, svg);
+    on = -1;
+  }
+
+  function ridge(k, base) {
+    const steps = Array.from(Array(entries).keys(), (t) =>
+      `V${(base - z[t * dim + k] * (tall - 3)).toFixed(1)}H${x(t + 1).toFixed(1)}`);
+    return `M${x(0).toFixed(1)} ${base}${steps.join("")}V${base}`;
+  }
+
+  function boxes(k, base) {
+    for (let t = 0, from = 0; truth && t < entries; t++) {
+      if (truth[t] !== k) from = t + 1;
+      else if (t === entries - 1 || truth[t + 1] !== k) {
+        make("rect", { class: "gbi-true", x: x(from), width: x(t + 1) - x(from), y: base - tall + 2, height: tall - 2 }, svg);
+      }
+    }
+  }
+
+  function draw(step) {
+    const spot = x(step + 0.5);
+    place(cursor, { x1: spot, x2: spot });
+    const row = rows.indexOf(largest(record, step).best);
+    if (row !== on) {
+      names[on]?.removeAttribute("class");
+      names[row]?.setAttribute("class", "gbi-on");
+      on = row;
+    }
+    svg.setAttribute("aria-label", `Belief in each task after each word, with the cursor at ${sayWord(record, step)}.`);
+  }
+
+  const point = (event) => {
+    const over = (event.clientX - svg.getBoundingClientRect().left - left) / (width - left - 4);
+    go(Math.floor(over * entries));
+  };
+  svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); point(event); });
+  svg.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
+  return { svg, layout, draw };
+}
+
+function wordPanels(parent, record, go, refresh) {
+  make("style", {}, parent, WORDS_CSS);
+  return [reading(parent, record, go, refresh), bars(parent, record), ridges(parent, record, go)];
+}
+
+KINDS.words = { unpack: unpackWords, panels: wordPanels, words: sayWord, name: "A text and what its words speak for",
+  slider: "Word of the text" };

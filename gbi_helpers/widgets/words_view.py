@@ -1,0 +1,173 @@
+"""``read_along(record)``: a text word by word, what each word speaks for, and the belief it leads to, without a kernel.
+
+The buffer holds, little-endian and in this order: loss float32 (T,); belief uint16 (T, K), as the change since the word
+before; evidence uint16 (T, K); and the true task uint16 (T,) where it is known.
+"""
+
+from __future__ import annotations
+
+import html as escaping
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gbi_helpers.records import WordsRecord
+from gbi_helpers.widgets import page
+from gbi_helpers.widgets.pack import change, finite, key_of, kind, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the browser is given: ``belief`` and ``evidence`` (T, K), ``loss`` (T,), ``true`` (T,) or None.
+
+    ``start``: the word at which the view opens; None: where it was, at first the beginning.
+    """
+
+    belief: np.ndarray
+    evidence: np.ndarray
+    loss: np.ndarray
+    true: np.ndarray | None
+    words: list[str]
+    tasks: list[str]
+    title: str
+    start: int | None = None
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Everything but the arrays."""
+        return {
+            "kind": "words",
+            "entries": len(self.words),
+            "text": self.words,
+            "tasks": self.tasks,
+            "span": [float(self.evidence.min()), float(self.evidence.max())],
+            "scale": _round_up(float(np.quantile(np.abs(self.evidence), 0.98))),
+            "known": self.true is not None,
+            "title": self.title,
+            "start": self.start,
+        }
+
+    @cached_property
+    def data(self) -> bytes:
+        """The arrays, deflated."""
+        low, high = self.evidence.min(), self.evidence.max()
+        levels = np.rint((self.evidence - low) / ((high - low) or 1.0) * 65535).astype("<u2")
+        belief = np.rint(self.belief * 65535).astype("<u2")
+        parts = [self.loss.astype("<f4"), change(belief), levels]
+        parts += [] if self.true is None else [self.true.astype("<u2")]
+        return zlib.compress(b"".join(part.tobytes() for part in parts), 9)
+
+    @property
+    def key(self) -> str:
+        """What the page finds its view by."""
+        return key_of(self.header, self.data)
+
+    def top(self, word: int) -> str:
+        """The task most believed after a word, in words."""
+        belief = self.belief[word]
+        if belief.max() - belief.min() < 5e-4:
+            return f"all {len(belief)} equal at {number(belief[0])}"
+        return f"{self.tasks[int(belief.argmax())]} at {number(belief.max())}"
+
+    def spoken_for(self, word: int) -> str:
+        """The evidence of a word for the true task, or for the one most believed after it."""
+        task = int(self.belief[word].argmax()) if self.true is None else int(self.true[word])
+        value = float(self.evidence[word, task])
+        return f"{'+' if value >= 0.005 else ''}{number(value)} for {self.tasks[task]}"
+
+
+class ReadAlong:
+    """What :func:`read_along` returns. Left as the last line of a cell, it shows itself."""
+
+    def __init__(self, reading: Reading, note: str = "") -> None:
+        self.reading = reading
+        self._note = note
+
+    @cached_property
+    def html(self) -> str:
+        """The whole view as HTML: data, code and a fallback picture with a table; nothing is fetched."""
+        return page.output(self.reading, _still(self.reading), self._note, more=("words.js",))
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"text/html": self.html, "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        """The same on every machine: sizes, no values."""
+        return f"ReadAlong({len(self.reading.words)} words, {len(self.reading.tasks)} tasks)"
+
+
+def read_along(record: WordsRecord, *, title: str | None = None) -> ReadAlong:
+    """Show a text with the evidence of each word in nats, and the belief over tasks at a cursor and over all words.
+
+    The colours of the words speak of one task, which the reader chooses: the true one, the one on top, or any; a line
+    below a word is evidence for it, dots are evidence against. Up to about 1,000 words stay quick.
+    Raises ``ValueError`` for another record, an empty text, NaN, or a belief whose rows are no probabilities.
+    """
+    return ReadAlong(read(record, title))
+
+
+def read(record: Any, title: str | None = None, start: int | None = None) -> Reading:
+    """Take a WordsRecord for drawing. Raises ``ValueError`` with one clear sentence for a bad input."""
+    if not isinstance(record, WordsRecord):
+        raise ValueError(f"read_along() shows a WordsRecord, but was given a {kind(record)}.")
+    if 0 in record.belief.shape:
+        raise ValueError(f"There is no word to show: belief has the shape {tuple(record.belief.shape)} (words, tasks).")
+    belief, evidence, loss = (finite(getattr(record, name), name, "word") for name in ("belief", "evidence", "loss"))
+    wrong = (belief < 0).any(1) | (np.abs(belief.sum(1) - 1) > 1e-3)
+    if wrong.any():
+        raise ValueError(f"The belief after word {int(wrong.argmax())} is no probability: its row must sum to 1.")
+    true = None if record.true is None else record.true.cpu().numpy()
+    return Reading(belief.clip(0, 1), evidence, loss, true, record.words, record.tasks, title or "", start)
+
+
+def _round_up(value: float) -> float:
+    """The next of ..., 0.1, 0.2, 0.5, 1, 2, 5, 10, ... nats."""
+    power = 10.0 ** np.floor(np.log10(max(value, 0.1)))
+    return float(next(round(m * power, 6) for m in (1, 2, 5, 10) if m * power >= value * 0.999))
+
+
+def _still(reading: Reading) -> str:
+    """What is seen without JavaScript or trust: the text (its beginning), a picture with alt text, and a table."""
+    count, last = len(reading.words), len(reading.words) - 1
+    alt = (
+        f"Belief over {len(reading.tasks)} tasks while {count} words are read. After the first word: {reading.top(0)}. "
+        f"At the end: {reading.top(last)}. Loss {number(reading.loss.mean())} nats a word."
+    )
+    shown = np.unique(np.linspace(0, last, 8).round().astype(int))
+    rows = [
+        (str(t + 1), reading.words[t], reading.spoken_for(t), reading.top(t), number(reading.loss[t])) for t in shown
+    ]
+    head = ("word", "text", "evidence (nats)", "most believed", "loss (nats)")
+    text = " ".join(reading.words[:60]) + (" \N{HORIZONTAL ELLIPSIS}" if count > 60 else "")
+    still = page.still(reading.title, alt, _picture(reading), head, rows, through="words")
+    return f"{still}<p>{escaping.escape(text)}</p>"
+
+
+def _picture(reading: Reading) -> Figure:
+    """Belief over the words, a row a task, with a line at the true one; and the belief at the end."""
+    from matplotlib.figure import Figure  # no pyplot: a figure of our own, no global state
+
+    tasks = [page.shorten(name) for name in reading.tasks]
+    many = len(tasks) > 30
+    fig = Figure(figsize=(8.4, 3.0 if many else 0.9 + 0.16 * len(tasks)), dpi=72, layout="constrained")
+    over, end = fig.subplots(1, 2, width_ratios=(2.4, 1), sharey=True)
+    count = len(reading.words)
+    shape = {"aspect": "auto", "interpolation": "nearest", "extent": (0.5, count + 0.5, len(tasks) - 0.5, -0.5)}
+    over.imshow(reading.belief.T, cmap="Blues", vmin=0, vmax=1, **shape)
+    if reading.true is not None:
+        edges = np.arange(count + 1) + 0.5
+        over.stairs(reading.true, edges, baseline=None, color="#D55E00", linewidth=2)
+    over.set_yticks([] if many else range(len(tasks)), [] if many else tasks)
+    over.set_title("belief after each word" + ("" if reading.true is None else " (line: true task)"), fontsize=8)
+    end.barh(range(len(tasks)), reading.belief[-1], color="#0072B2")
+    end.set_title("belief at the end", fontsize=8)
+    for axis in (over, end):
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    return fig
