@@ -66,7 +66,7 @@ def naive_bayes(student: Student) -> None:
     draw = torch.Generator().manual_seed(802)
 
     def inputs(tasks: int, size: int, words: int) -> Inputs:
-        counts = torch.floor(30 * uniform(draw, tasks, size) ** 4 * (1 + 3 * uniform(draw, tasks, 1)))
+        counts = torch.ceil(30 * uniform(draw, tasks, size) ** 4 * (1 + 3 * uniform(draw, tasks, 1)))
         return counts, torch.randint(size, (words,), generator=draw)
 
     def answer(add: float = 1.0, reduce: Callable[[Tensor], Tensor] = lambda p: p.sum(1)) -> Callable[..., Tensor]:
@@ -204,8 +204,10 @@ def next_merge(student: Student) -> None:
     draw = torch.Generator().manual_seed(805)
 
     def inputs(length: int, size: int) -> Inputs:
-        skewed = uniform(draw, length) ** 2 * size
-        return (skewed.long().clamp_max(size - 1),)
+        ids = (uniform(draw, length) ** 2 * size).long()
+        at = torch.randperm(length // 2 - 1, generator=draw)[: length // 5] * 2 + 1
+        ids[at], ids[at + 1] = size - 1, size - 2  # one pair that is frequent only in this order
+        return (ids,)
 
     def answer(
         pairs: Callable[[Tensor], Tensor], best: Callable[[Tensor], Tensor] = torch.argmax
