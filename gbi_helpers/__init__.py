@@ -32,9 +32,10 @@ __all__ = [
     "read_along",
     "scrub",
     "seed_everything",
+    "type_along",
 ]
 
-_LAZY = dict.fromkeys(("modules", "read_along", "scrub"), "gbi_helpers.widgets")
+_LAZY = dict.fromkeys(("modules", "read_along", "scrub", "type_along"), "gbi_helpers.widgets")
 _MODULES = ("checks", "cli", "data", "metrics", "models", "plots", "training", "widgets")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gbi_helpers import WordsRecord, read_along
+from gbi_helpers import WordsRecord, read_along, type_along
 from gbi_helpers.records import Trajectory
 from gbi_helpers.widgets.toy import toy_read, toy_words
 
@@ -147,3 +147,122 @@ def test_bad_input_is_told_in_one_sentence(make, says):
     with pytest.raises(ValueError, match=re.escape(says)) as caught:
         read_along(make())
     assert "\n" not in str(caught.value)
+
+
+# ---- typed ----
+
+
+def infer(text):
+    if "crash" in text:
+        raise RuntimeError("no such\nmodel")
+    if "nothing" in text:
+        return None
+    return toy_read(text)
+
+
+def write(text):
+    if "crash" in text:
+        raise ValueError("It cannot write on from here.")
+    return None if "nothing" in text else f"{text} and then some"
+
+
+def shown_text(view):
+    return view.header.get("text")
+
+
+def test_a_typed_text_is_read_again_and_opens_at_its_last_word():
+    typed = type_along(infer, text="bake the bread")
+    assert shown_text(typed.view) == ["bake", "the", "bread"]
+    typed.text.value = "rain is on the way"
+    assert shown_text(typed.view) == ["rain", "is", "on", "the", "way"]
+    assert typed.view.header["start"] == 4
+    _, arrays = unpack_view(typed.view)
+    assert np.allclose(arrays["belief"], toy_read("rain is on the way").belief, atol=1e-4)
+    assert typed.view.message == ""
+    assert typed.write_on is None
+
+
+def unpack_view(view):
+    blob = json.dumps({"header": view.header, "data": base64.b64encode(view.data).decode()})
+    return unpack(f'<script type="application/json">{blob}</script>')
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "Type a few words: the belief follows each of them."),
+        (" \n ", "Type a few words: the belief follows each of them."),
+        ("crash", "RuntimeError: no such model"),
+        ("nothing", "read_along() shows a WordsRecord, but was given a NoneType."),
+    ],
+)
+def test_what_cannot_be_read_is_told_and_the_text_before_stays(text, says):
+    typed = type_along(infer, text="bake the bread")
+    typed.text.value = text
+    assert typed.view.message == says
+    assert shown_text(typed.view) == ["bake", "the", "bread"]
+    typed.text.value = "snow may fall"
+    assert typed.view.message == ""
+    assert shown_text(typed.view) == ["snow", "may", "fall"]
+
+
+def test_unknown_words_are_told():
+    typed = type_along(infer, text="bake the bread")
+    typed.text.value = "quark gluon"
+    assert "No word of this text is in the model's vocabulary" in typed.view.message
+    assert shown_text(typed.view) == ["<unk>", "<unk>"]
+    typed.text.value = "quark gluon soup"
+    assert typed.view.message == ""
+
+
+def test_it_can_begin_with_an_empty_box():
+    typed = type_along(infer, title="Your <own> text")
+    assert typed.view.header["kind"] == "blank"
+    assert typed.view.message.startswith("Type a few words")
+    assert repr(typed) == "TypeAlong(no text yet)"
+    assert "run this cell to type" in typed.html
+    assert "<own>" not in typed.html
+    typed.text.value = "soup"
+    assert shown_text(typed.view) == ["soup"]
+
+
+def test_the_model_writes_on_and_its_text_goes_with_the_text_it_follows():
+    typed = type_along(infer, text="bake the bread", sample=write)
+    typed.write_on.click()
+    assert typed.view.written == "bake the bread and then some"
+    assert not typed.view.busy
+    typed.text.value = "rain"
+    assert typed.view.written == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("bread crash", "It cannot write on from here."),
+        ("nothing", "sample must return a text, but returned a NoneType."),
+    ],
+)
+def test_what_cannot_be_written_is_told(text, says):
+    typed = type_along(infer, text="bake the bread", sample=write)
+    typed.text.value = text
+    typed.write_on.click()
+    assert (typed.view.message, typed.view.written, typed.view.busy) == (says, "", False)
+
+
+def test_the_bundle_has_the_widget_and_a_copy_that_lasts():
+    bundle = type_along(infer, text="bake the bread", title="Yours")._repr_mimebundle_()
+    assert bundle["application/vnd.jupyter.widget-view+json"]["version_major"] == 2
+    header, _ = unpack(bundle["text/html"])
+    assert header["text"] == ["bake", "the", "bread"]
+    assert "The text box of this view needs a running kernel" in bundle["text/html"]
+    assert bundle["text/plain"] == "TypeAlong(3 words, 3 tasks)"
+
+
+def test_a_wrong_call_is_answered_at_once():
+    for bad in ({"infer": "soup"}, {"infer": infer, "sample": 3}):
+        with pytest.raises(ValueError, match=r"needs a function infer\(text\)"):
+            type_along(**bad)
+    with pytest.raises(ValueError, match="text must be a string, but is a list"):
+        type_along(infer, text=["soup"])
+    with pytest.raises(RuntimeError, match="no such"):
+        type_along(infer, text="crash")

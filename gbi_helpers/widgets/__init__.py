@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gbi_helpers.widgets.controls import Controls
 from gbi_helpers.widgets.modules_view import Modules, modules
 from gbi_helpers.widgets.scrubber import Scrubber, scrub
 from gbi_helpers.widgets.words_view import ReadAlong, read_along
 
-__all__ = ["Controls", "Modules", "ReadAlong", "Scrubber", "modules", "read_along", "scrub"]
+__all__ = ["Controls", "Modules", "ReadAlong", "Scrubber", "modules", "read_along", "scrub", "type_along"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import ipywidgets and anywidget only for the view that cannot do without them."""
+    if name == "type_along":
+        from gbi_helpers.widgets.live_text import type_along
+
+        return type_along
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

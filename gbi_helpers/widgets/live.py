@@ -58,7 +58,7 @@ class LiveScrubber(Scrubber):
         try:
             path = read(self._run(**values), **self._reading)
         except Exception as error:  # whatever a reader's function raises belongs into the view, and must not end it
-            message = _sentence(error)
+            message = sentence(error)
         else:
             message = ""
             with self.view.hold_sync():
@@ -72,7 +72,7 @@ class LiveScrubber(Scrubber):
         return {WIDGET_VIEW: view, **super()._repr_mimebundle_()}
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """An error in one line, with its kind where that says more than the text."""
     text = " ".join(str(error).split()) or "no message"
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"

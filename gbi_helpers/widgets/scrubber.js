@@ -60,6 +60,9 @@ body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
   border: 0; }
 .gbi-readout { margin: 6px 0 0; font-size: 14px; min-height: 1.4em; }
 .gbi-say { margin: 8px 0 0; padding: 6px 10px; border-left: 3px solid var(--mark); }
+.gbi-written { margin: 0; }
+.gbi-written:not(:empty) { margin: 10px 0 0; padding: 8px 12px; border-left: 3px solid var(--blue); font-size: 15px;
+  line-height: 1.6; background: color-mix(in srgb, currentColor 5%, transparent); white-space: pre-wrap; }
 .gbi[aria-busy=true] .gbi-panels { opacity: .45; }
 @media (prefers-reduced-motion: no-preference) { .gbi-panels { transition: opacity .15s; } }
 @media print { .gbi { color: #000; break-inside: avoid; } .gbi-bar-row { display: none; }
@@ -407,6 +410,7 @@ export function view(host, record) {
   const slider = make("input", { type: "range", min: 0, step: 1 }, row);
   const readout = make("p", { class: "gbi-readout", role: "status", "aria-live": "polite" }, root);
   const note = make("p", { class: "gbi-say", role: "alert", hidden: "" }, root);
+  const written = make("p", { class: "gbi-written", "aria-live": "polite" }, root); // what a model wrote, of a live view
   let panels = [];
   let now = 0;
   let timer = 0;
@@ -499,6 +503,7 @@ export function view(host, record) {
     now = Math.min(record.start ?? now, record.last);
     box.replaceChildren();
     panels = kind.panels(box, record, go, () => show(now));
+    row.hidden = !panels.length;
     for (const each of panels) each.layout?.(each.svg.getBoundingClientRect().width || 320);
     drawn = box.clientWidth;
     show(now);
@@ -508,6 +513,7 @@ export function view(host, record) {
     root,
     update,
     say(text) { note.textContent = text; note.hidden = !text; },
+    write(text) { written.textContent = text ?? ""; },
     busy(yes) { root.setAttribute("aria-busy", yes); },
     destroy() { stop(); watch.disconnect(); root.remove(); },
   };
@@ -553,12 +559,22 @@ async function render({ model, el }) {
     else shown = view(el, record);
     say();
   }
-  const say = () => { shown?.say(model.get("message")); shown?.busy(model.get("busy")); };
+  const told = "change:message change:busy change:written";
+  const say = () => {
+    shown?.say(model.get("message"));
+    shown?.busy(model.get("busy"));
+    shown?.write(model.get("written"));
+  };
   model.on("change:header change:data", paint);
-  model.on("change:message change:busy", say);
+  model.on(told, say);
   await paint();
   const undress = dress(el);
-  return () => { model.off("change:header change:data", paint); model.off("change:message change:busy", say); undress(); shown.destroy(); };
+  return () => {
+    model.off("change:header change:data", paint);
+    model.off(told, say);
+    undress();
+    shown.destroy();
+  };
 }
 
 // The controls beside the view are ipywidgets: name their slider handles, and keep the page's shortcuts off them.
@@ -566,10 +582,10 @@ function dress(el) {
   let box = null;
   const keys = (event) => { if (!event.ctrlKey && !event.metaKey && event.key !== "Tab") event.stopPropagation(); };
   const touch = () => {
-    for (const node of box.querySelectorAll("input, select, button, [tabindex], [contenteditable]")) {
+    for (const node of box.querySelectorAll("input, textarea, select, button, [tabindex], [contenteditable]")) {
       node.setAttribute("data-lm-suppress-shortcuts", "true");
       const name = node.closest(".widget-inline-hbox")?.querySelector("label")?.textContent;
-      if (name && !node.matches("select")) node.setAttribute("aria-label", name);
+      if (name && !node.matches("select, textarea")) node.setAttribute("aria-label", name);
     }
   };
   const late = new MutationObserver(touch);

@@ -220,3 +220,6 @@ function wordPanels(parent, record, go, refresh) {
 
 KINDS.words = { unpack: unpackWords, panels: wordPanels, words: sayWord, name: "A text and what its words speak for",
   slider: "Word of the text" };
+
+// A text box in which nothing has been typed yet.
+KINDS.blank = { unpack: () => ({}), panels: () => [], words: () => "", name: "No text yet", slider: "Word of the text" };

@@ -1,5 +1,6 @@
 """Scrubbers in a real JupyterLab: real keys, a real kernel, and notebooks opened again without one."""
 
+import contextlib
 import json
 import re
 
@@ -20,6 +21,18 @@ LIVE = """def run(image=3, steps=20, method="iterative"):
     return toy_path(steps=steps if method == "iterative" else 1, image=image)
 
 scrub(record, labels="digit", controls=Controls(run, image=(0, 9), steps=(1, 30), method=["iterative", "one-step"]))"""
+TYPED = """import time
+from gbi_helpers import type_along
+from gbi_helpers.widgets.toy import toy_read
+
+def infer(text):
+    if "crash" in text:
+        raise RuntimeError("no model for this")
+    if "slow" in text:
+        time.sleep(0.2)
+    return toy_read(text)
+
+type_along(infer, text="stir the soup", sample=lambda text: text + " and serve it", title="Your own text")"""
 CELLS = [LOAD, 'scrub(record, labels="digit")', 'scrub(record, labels="digit")', LIVE]
 
 
@@ -41,11 +54,10 @@ def run_all(page):
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
-@pytest.fixture(scope="module")
-def live(browser, lab):
-    """A notebook whose cells have all run: two equal scrubbers and a live one. Counts what goes to the kernel."""
-    toy_path(steps=20).save(lab.folder / "path.npz")
-    notebook(lab.folder / "live.ipynb", CELLS)
+@contextlib.contextmanager
+def ran(browser, lab, name, cells, views):
+    """A notebook whose cells have all run and show so many ``views``. Counts what goes to the kernel."""
+    notebook(lab.folder / name, cells)
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
     page.sent, page.troubles = [], []
@@ -56,14 +68,30 @@ def live(browser, lab):
 
     page.on("websocket", listen)
     page.on("pageerror", lambda error: page.troubles.append(str(error)))
-    page.goto(lab.url("live.ipynb"))
+    page.goto(lab.url(name))
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
     run_all(page)
-    page.locator(".gbi").nth(2).wait_for(state="attached", timeout=60_000)
+    page.locator(".gbi").nth(views - 1).wait_for(state="attached", timeout=60_000)
     yield page
     context.close()
-    for kernel in json.loads(lab.api("kernels")):
-        lab.api(f"kernels/{kernel['id']}", method="DELETE")
+    for session in json.loads(lab.api("sessions")):
+        if session["path"] == name:
+            lab.api(f"sessions/{session['id']}", method="DELETE")
+
+
+@pytest.fixture(scope="module")
+def live(browser, lab):
+    """Two equal scrubbers and a live one."""
+    toy_path(steps=20).save(lab.folder / "path.npz")
+    with ran(browser, lab, "live.ipynb", CELLS, 3) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def typed(browser, lab):
+    """Two text boxes with the words view below: one with a text and a button, one that begins empty."""
+    with ran(browser, lab, "typed.ipynb", [TYPED, "type_along(infer)"], 2) as page:
+        yield page
 
 
 def scrubber(page, number):
@@ -255,6 +283,96 @@ def test_every_control_has_a_name(live):
 
 def test_the_page_had_no_error(live):
     assert live.troubles == []
+
+
+# ---- a text box ----
+
+
+def box(page, number=0):
+    return page.locator(".gbi-live").nth(number)
+
+
+def retype(page, text, number=0):
+    box(page, number).locator("textarea").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(text)
+
+
+def told(page, text, number=0):
+    box(page, number).locator(".gbi-readout", has_text=text).wait_for(timeout=20_000)
+
+
+def test_typing_moves_the_belief_and_stays_in_the_box(typed):
+    told(typed, "word 3 of 3, “soup”")
+    before = selected(typed)
+    retype(typed, "rain and snow dd")
+    told(typed, re.compile(r"word 4 of 4, “<unk>”.*belief weather at 0\.\d\d"))
+    assert box(typed).locator(".gbi-text .gbi-word").all_text_contents() == ["rain", "and", "snow", "<unk>"]
+    assert box(typed).locator(".gbi-ridges .gbi-on").text_content() == "weather"
+    assert selected(typed)[1] == before[1]
+
+
+def test_the_chosen_task_outlives_a_repaint_and_keys_scrub_the_typed_text(typed):
+    retype(typed, "check the type of the list")
+    told(typed, "word 6 of 6, “list”")
+    box(typed).locator(".gbi-choose select").select_option("kitchen")
+    told(typed, "nats for kitchen; belief computer")
+    retype(typed, "check the file")
+    told(typed, re.compile("word 3 of 3, “file”.* nats for kitchen"))
+    box(typed).locator(".gbi-word").nth(1).click()
+    box(typed).locator(".gbi-text .gbi-word").first.click()
+    typed.keyboard.press("ArrowRight")
+    told(typed, "word 2 of 3, “the”")
+
+
+def test_an_empty_box_and_an_error_are_told_and_the_text_before_stays(typed):
+    retype(typed, "melt the butter")
+    told(typed, "word 3 of 3, “butter”")
+    said = box(typed).locator(".gbi-say")
+    typed.keyboard.press("Control+A")
+    typed.keyboard.press("Backspace")
+    said.filter(has_text="Type a few words").wait_for(timeout=20_000)
+    typed.keyboard.type("crash")
+    said.filter(has_text="RuntimeError: no model for this").wait_for(timeout=20_000)
+    retype(typed, "melt")
+    said.wait_for(state="hidden", timeout=20_000)
+    told(typed, "word 1 of 1, “melt”")
+
+
+def test_a_box_can_begin_empty(typed):
+    view = box(typed, 1).locator(".gbi")
+    assert view.locator(".gbi-say").inner_text() == "Type a few words: the belief follows each of them."
+    assert not view.locator("input[type=range]").is_visible()
+    retype(typed, "snow", 1)
+    told(typed, "word 1 of 1, “snow”", 1)
+    assert view.locator("input[type=range]").is_visible()
+    assert not view.locator(".gbi-say").is_visible()
+
+
+def test_the_model_writes_on_below(typed):
+    retype(typed, "stir the soup")
+    told(typed, "word 3 of 3, “soup”")
+    typed.get_by_role("button", name="Write on").click()
+    written = box(typed).locator(".gbi-written")
+    written.filter(has_text="stir the soup and serve it").wait_for(timeout=20_000)
+    assert written.get_attribute("aria-live") == "polite"
+
+
+def test_a_slow_model_skips_letters_and_does_not_fall_behind(typed):
+    retype(typed, "slow ")
+    told(typed, "word 1 of 1")
+    sent = len(typed.sent)
+    typed.keyboard.type("bread and butter and salt", delay=15)
+    told(typed, "word 6 of 6, “salt”")
+    assert len(typed.sent) - sent <= 12  # of 25 keys
+
+
+def test_the_box_passes_axe_and_the_page_had_no_error(typed, axe):
+    typed.evaluate(axe)
+    found = typed.evaluate("axe.run('.gbi-live')")["violations"]
+    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")] == []
+    assert typed.get_by_label("Text", exact=True).count() == 2
+    assert typed.troubles == []
 
 
 # ---- opened again, without a kernel ----
