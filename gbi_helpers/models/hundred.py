@@ -1,0 +1,220 @@
+"""Decoders with a task abstraction Z for a hundred classes: linear, with a code, with an embedded Z, equidistant.
+
+As in :mod:`gbi_helpers.models.image`, a model is an encoder, which never sees z, and a decoder, which does: x -> h and
+(h, z) -> x. What is described here is a vector x (B, D), such as whitened pixels or features (models of whole images
+are in :mod:`hundred_images`). Losses are nats of a Gaussian of standard deviation 1 in each direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gbi_helpers.models.image import Conditioning, Join, squared_error
+
+CLASSES = 100
+
+
+def gaussian_nll(output: Tensor, x: Tensor) -> Tensor:
+    """-log p(x) in nats (B,), up to a constant, for Gaussian noise of standard deviation 1 in each direction."""
+    return squared_error(output, x) / 2
+
+
+class Columns(nn.Module):
+    """A decoder of z alone, and linear in it: z @ patterns, where patterns (K, D) are what each class predicts."""
+
+    def __init__(self, n_tasks: int, size: int):
+        super().__init__()
+        self.patterns = nn.Parameter(torch.zeros(n_tasks, size))
+
+    def forward(self, h: Tensor, z: Tensor) -> Tensor:
+        """The vector (B, D) that z (B, K) predicts; h is not used."""
+        return z @ self.patterns
+
+
+class ZOnly(nn.Module):
+    """The pure generative model, x = z @ patterns + noise: least squares makes every pattern the mean of its class.
+
+    ``fit`` finds it in closed form. ``equidistant=True`` holds the patterns at one distance from each other, so all are
+    equally far from their centroid: then one step misses nothing (:mod:`gbi_helpers.theory`, 1).
+    """
+
+    nll = staticmethod(gaussian_nll)
+    latent = 0
+
+    def __init__(self, size: int, n_tasks: int = CLASSES, equidistant: bool = False):
+        super().__init__()
+        self.n_tasks, self.equidistant = n_tasks, equidistant
+        self.decoder = Columns(n_tasks, size)
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, y: Tensor) -> ZOnly:
+        """Minimise the squared error over vectors x (N, D) with classes y (N,), in closed form."""
+        means = class_means(x, y, self.n_tasks)
+        self.decoder.patterns.copy_(nearest_equidistant(means) if self.equidistant else means)
+        return self
+
+    def encode(self, x: Tensor) -> Tensor:
+        """No code: (B, 0)."""
+        return x.new_zeros(len(x), 0)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """What z (B, K) predicts, (B, D)."""
+        return self.decoder(self.encode(x), z)
+
+
+def class_means(x: Tensor, y: Tensor, n_tasks: int = CLASSES) -> Tensor:
+    """Mean (K, D) of the vectors x (N, D) of each class y (N,). Raises ``ValueError`` for a class without any."""
+    counts = torch.bincount(y, minlength=n_tasks)
+    if len(counts) > n_tasks or (counts == 0).any():
+        raise ValueError(f"Each of the classes 0 .. {n_tasks - 1} needs an example, and none may be above them.")
+    total = torch.zeros(n_tasks, x.shape[1], dtype=torch.float64, device=x.device)
+    for part, labels in zip(x.split(5000), y.split(5000), strict=True):
+        total.index_add_(0, labels, part.double())
+    return (total / counts[:, None]).to(x if x.is_floating_point() and x.dtype != torch.float16 else torch.float32)
+
+
+def nearest_equidistant(means: Tensor) -> Tensor:
+    """The K points (K, D), all at one distance from each other, that come nearest to ``means``.
+
+    A regular simplex around the same centroid, by orthogonal Procrustes: with the singular values of the centred means
+    = U S V', the K - 1 of them that are not zero, it is mean(S) U V'. Needs D >= K - 1; ``ValueError`` otherwise.
+    """
+    n_tasks, size = means.shape
+    if size < n_tasks - 1:
+        raise ValueError(f"{n_tasks} equidistant points need {n_tasks - 1} dimensions or more, but there are {size}.")
+    centre = means.double().mean(0)
+    left, values, right = torch.linalg.svd(means.double() - centre, full_matrices=False)
+    left, values, right = left[:, : n_tasks - 1], values[: n_tasks - 1], right[: n_tasks - 1]
+    return (centre + values.mean() * left @ right).to(means)
+
+
+class Grouped(nn.Module):
+    """A two-level z: that of the class (B, K), and beside it that of its group, (B, K + G).
+
+    The group's share of z is the sum over its classes, so one gradient to z adds up what both levels say.
+    """
+
+    membership: Tensor
+
+    def __init__(self, group_of: Sequence[int]):
+        super().__init__()
+        self.register_buffer("membership", functional.one_hot(torch.tensor(group_of)).float())
+
+    @property
+    def size(self) -> int:
+        """Length of the two-level z, K + G."""
+        return sum(self.membership.shape)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Two-level z (B, K + G)."""
+        return torch.cat([z, z @ self.membership], dim=1)
+
+
+class Embedded(nn.Module):
+    """A z of K classes as a mixture of K learned embeddings, (B, size)."""
+
+    def __init__(self, n_tasks: int, size: int):
+        super().__init__()
+        self.size = size
+        self.embedding = nn.Linear(n_tasks, size, bias=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The mixture (B, size)."""
+        return self.embedding(z)
+
+
+class TaskDecoder(nn.Module):
+    """Vector (B, D) from a code and a task, which may first be mapped (:class:`Grouped`, :class:`Embedded`)."""
+
+    def __init__(self, join: Join, size: int, task_map: nn.Module, drop: float):
+        super().__init__()
+        self.task_map, self.join = task_map, join
+        self.body = nn.Sequential(nn.Dropout(drop), nn.Linear(join.code.out_features, size))
+
+    def forward(self, h: Tensor, z: Tensor) -> Tensor:
+        """What the code h (B, latent) and z (B, K) predict, (B, D)."""
+        return self.body(self.join(h, self.task_map(z)))
+
+
+class CodeModel(nn.Module):
+    """An autoencoder of vectors x (B, D) with a code of ``latent`` numbers, and z in its decoder.
+
+    ``conditioning`` "mul" lets z choose which hidden units take part, "concat" is the paper's. ``task_map``: what z
+    goes through first. ``drop``: share of inputs and hidden units left out at each step of training.
+    """
+
+    nll = staticmethod(gaussian_nll)
+
+    def __init__(
+        self,
+        size: int,
+        latent: int = 64,
+        n_tasks: int = CLASSES,
+        conditioning: Conditioning = "mul",
+        width: int = 512,
+        drop: float = 0.0,
+        task_map: Grouped | Embedded | None = None,
+    ):
+        super().__init__()
+        self.latent, self.n_tasks = latent, n_tasks
+        self.encoder = encoder(size, width, latent, drop)
+        join = Join(latent, task_map.size if task_map else n_tasks, width, conditioning)
+        self.decoder = TaskDecoder(join, size, task_map or nn.Identity(), drop)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code h (B, latent) of vectors x (B, D)."""
+        return self.encoder(x)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """What the code of x and z (B, K) predict, (B, D)."""
+        return self.decoder(self.encode(x), z)
+
+
+class EquidistantModel(nn.Module):
+    """A model of its own learned description of x: class k is described by the k-th of K orthogonal columns.
+
+    As in Pang et al. (2018) and Yang et al. (2021, arXiv 2101.00122), the classes' means are held equidistant and the
+    network that describes x learns to come near them. One step equals the enumeration of all classes, by construction.
+    """
+
+    latent = 0
+
+    def __init__(self, size: int, n_tasks: int = CLASSES, width: int = 512, drop: float = 0.0, radius: float = 3.0):
+        super().__init__()
+        self.n_tasks = n_tasks
+        self.describe = encoder(size, width, n_tasks, drop)
+        self.decoder = Columns(n_tasks, n_tasks)
+        self.decoder.patterns.requires_grad_(False).copy_(radius * torch.eye(n_tasks))
+
+    def nll(self, output: Tensor, x: Tensor) -> Tensor:
+        """Nats (B,) of the description of x around what z predicts."""
+        return gaussian_nll(output, self.describe(x))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """No code: (B, 0)."""
+        return x.new_zeros(len(x), 0)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """What z (B, K) predicts of the description, (B, K)."""
+        return self.decoder(self.encode(x), z)
+
+
+class VectorClassifier(nn.Module):
+    """The plain classifier of vectors (B, D) with the same hidden layer: class logits (B, K). ``width=0``: linear."""
+
+    def __init__(self, size: int, n_tasks: int = CLASSES, width: int = 512, drop: float = 0.0):
+        super().__init__()
+        self.layers = encoder(size, width, n_tasks, drop) if width else nn.Linear(size, n_tasks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class logits (B, K)."""
+        return self.layers(x)
+
+
+def encoder(size: int, width: int, out: int, drop: float = 0.0) -> nn.Sequential:
+    """One hidden layer from vectors (B, size) to (B, out)."""
+    return nn.Sequential(nn.Dropout(drop), nn.Linear(size, width), nn.ReLU(), nn.Dropout(drop), nn.Linear(width, out))
