@@ -28,8 +28,9 @@ import nbformat
 import numpy as np
 from tqdm.auto import tqdm
 
-from gbi_helpers.widgets.scrubber import scrub
-from gbi_helpers.widgets.toy import toy_path
+from gbi_helpers.widgets.scrubber import Scrubber, scrub
+from gbi_helpers.widgets.toy import toy_path, toy_words
+from gbi_helpers.widgets.words_view import ReadAlong, read_along
 
 # In a microtask after the key's handlers the drawing is done; a message sent from the next frame arrives after its
 # paint.
@@ -151,13 +152,13 @@ def press_keys(page: Any, count: int) -> np.ndarray:
     return np.array(page.evaluate("window.gbiTimes"))
 
 
-def measure(count: int, n_tasks: int) -> np.ndarray:
-    """Open a stored, trusted notebook with one scrubber of 50 steps in JupyterLab, and press ``count`` keys."""
+def measure(shown: Scrubber | ReadAlong, count: int) -> np.ndarray:
+    """Open a stored, trusted notebook with one view in JupyterLab, and press ``count`` keys."""
     from playwright.sync_api import sync_playwright
 
-    bundle = scrub(toy_path(n_tasks, steps=50), labels="digit")._repr_mimebundle_()
+    bundle = shown._repr_mimebundle_()
     output = nbformat.v4.new_output("execute_result", data=bundle, execution_count=1)
-    cell = nbformat.v4.new_code_cell("scrub(record)", outputs=[output], execution_count=1)
+    cell = nbformat.v4.new_code_cell("shown", outputs=[output], execution_count=1)
     with tempfile.TemporaryDirectory() as name, jupyterlab(Path(name)) as lab, sync_playwright() as playwright:
         nbformat.write(nbformat.v4.new_notebook(cells=[cell]), lab.folder / "scrub.ipynb")
         lab.trust("scrub.ipynb")
@@ -178,9 +179,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--keys", type=int, default=300, help="how many key presses (default 300)")
     parser.add_argument("--tasks", type=int, default=10, help="how many bars (default 10)")
+    parser.add_argument("--words", type=int, default=0, help="read along a text of so many words instead")
     options = parser.parse_args(arguments)
-    times = measure(options.keys, options.tasks)
-    print(f"JupyterLab, {options.tasks} tasks, 50 steps with 28 x 28 images, {len(times)} of {options.keys} keys seen")
+    shown: Scrubber | ReadAlong = scrub(toy_path(options.tasks, steps=50), labels="digit")
+    what = f"{options.tasks} tasks, 50 steps with 28 x 28 images"
+    if options.words:
+        what, shown = f"a text of {options.words} words", read_along(toy_words(options.words))
+    times = measure(shown, options.keys)
+    print(f"JupyterLab, {what}, {len(times)} of {options.keys} keys seen")
     for column, name in enumerate(("key to drawn", "key to next frame")):
         median, high = np.percentile(times[:, column], [50, 95])
         print(f"{name}: median {median:.1f} ms, 95th percentile {high:.1f} ms")

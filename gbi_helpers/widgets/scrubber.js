@@ -232,7 +232,7 @@ function bars(parent, record) {
       if (k % every) return null;
       const middle = x(from + (size - 1) / 2);
       const at = tilt ? { transform: `translate(${middle + 4} ${bottom + (steep ? 8 : 13)}) rotate(-${tilt})`,
-        "text-anchor": "end" } : { x: middle, y: bottom + 15, "text-anchor": "middle" };
+        "text-anchor": "end" } : { x: Math.max(middle, name.length * 3.2), y: bottom + 15, "text-anchor": "middle" };
       const most = tilt === 40 ? Math.min(14, Math.floor((middle + 4) / 5)) : 12;
       return make("text", at, svg, tilt && name.length > most ? `${name.slice(0, most - 1)}\u2026` : name);
     });
@@ -410,7 +410,7 @@ export function view(host, record) {
   const slider = make("input", { type: "range", min: 0, step: 1 }, row);
   const readout = make("p", { class: "gbi-readout", role: "status", "aria-live": "polite" }, root);
   const note = make("p", { class: "gbi-say", role: "alert", hidden: "" }, root);
-  const written = make("p", { class: "gbi-written", "aria-live": "polite" }, root); // what a model wrote, of a live view
+  const written = make("p", { class: "gbi-written", "aria-live": "polite" }, root); // by a model, in a live view
   let panels = [];
   let now = 0;
   let timer = 0;

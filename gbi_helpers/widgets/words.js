@@ -20,6 +20,7 @@ const WORDS_CSS = `
 .gbi .gbi-word.gbi-now { outline: 2px solid currentColor; outline-offset: 1px; border-radius: 3px; }
 .gbi .gbi-source { font-size: 11px; font-weight: 700; padding: 1px 7px; margin: 0 4px 0 2px; white-space: nowrap;
   border: 1px solid currentColor; border-radius: 9px; cursor: default; }
+.gbi .gbi-readout { overflow-wrap: anywhere; }
 .gbi .gbi-ridges { flex: 1.7 1 260px; }
 .gbi svg .gbi-ridge { fill: color-mix(in srgb, var(--blue) 45%, transparent); stroke: var(--blue); stroke-width: 1.5;
   stroke-linejoin: round; }
@@ -49,8 +50,9 @@ function sayWord(record, step) {
   const task = record.chosen(step);
   const belief = best < 0 ? `all ${record.dim} equal at ${number(value)}` : `${labels[best]} at ${number(value)}`;
   const truly = truth ? ` (true: ${labels[truth[step]]})` : "";
-  return `word ${step + 1} of ${entries}, \u201c${text[step]}\u201d: ${signed(evidenceOf(record, step, task))} nats for `
-    + `${labels[task]}; belief ${belief}${truly}; loss ${number(loss[step])} nats, ${number(mean[step])} a word so far`;
+  const evidence = `${signed(evidenceOf(record, step, task))} nats for ${labels[task]}`;
+  return `word ${step + 1} of ${entries}, \u201c${text[step]}\u201d: ${evidence}; belief ${belief}${truly}; `
+    + `loss ${number(loss[step])} nats, ${number(mean[step])} a word so far`;
 }
 
 const evidenceOf = ({ evidence, dim }, word, task) => evidence[word * dim + task];
@@ -70,15 +72,16 @@ function ink(size) {
 // Which task the words' colours speak of. The choice outlives a repaint, for a text that is being typed.
 function choose(parent, record, refresh) {
   const row = make("div", { class: "gbi-choose" }, parent);
-  const select = make("select", { "data-lm-suppress-shortcuts": "true" }, make("label", {}, row, "colours: evidence for"));
+  const label = make("label", {}, row, "colours: evidence for");
+  const select = make("select", { "data-lm-suppress-shortcuts": "true" }, label);
   if (record.truth) make("option", { value: "true" }, select, "the true task");
   make("option", { value: "top" }, select, "the task on top at the cursor");
   for (const [k, name] of record.labels.entries()) make("option", { value: k }, select, name);
   const kept = parent.parentElement.dataset.choice;
   if (kept !== undefined && select.querySelector(`[value="${kept}"]`)) select.value = kept;
   select.addEventListener("change", () => { parent.parentElement.dataset.choice = select.value; refresh(); });
-  const scale = make("span", { class: "gbi-scale", role: "img", "aria-label": `Scale: dotted below is evidence against, `
-    + `a line below is evidence for, up to ${record.scale} nats` }, row, `\u2212${record.scale}`);
+  const scale = make("span", { class: "gbi-scale", role: "img", "aria-label": "Scale: dotted below is "
+    + `evidence against, a line below is evidence for, up to ${record.scale} nats` }, row, `\u2212${record.scale}`);
   for (let n = -LEVELS; n <= LEVELS; n++) make("i", { class: `gbi-word ${ink(n)}` }, scale);
   scale.append(`+${record.scale} nats`);
   return (word, top) => (select.value === "true" ? record.truth[word] : select.value === "top" ? top : +select.value);
@@ -147,7 +150,8 @@ function ridges(parent, record, go) {
   const { z, dim, entries, labels, truth } = record;
   const rows = rowsOf(record);
   const some = rows.length < dim ? `, ${rows.length} of ${dim} tasks` : "";
-  const box = panel(parent, `belief after each word${some}${truth ? " (box: true task)" : ""}`, "gbi-curve-box gbi-ridges");
+  const heading = `belief after each word${some}${truth ? " (box: true task)" : ""}`;
+  const box = panel(parent, heading, "gbi-curve-box gbi-ridges");
   const svg = make("svg", { role: "img" }, box);
   const tall = Math.max(14, Math.min(44, (HEIGHT - TOP - 24) / rows.length));
   const bottom = TOP - 8 + rows.length * tall;
@@ -187,7 +191,8 @@ function ridges(parent, record, go) {
     for (let t = 0, from = 0; truth && t < entries; t++) {
       if (truth[t] !== k) from = t + 1;
       else if (t === entries - 1 || truth[t + 1] !== k) {
-        make("rect", { class: "gbi-true", x: x(from), width: x(t + 1) - x(from), y: base - tall + 2, height: tall - 2 }, svg);
+        const wide = x(t + 1) - x(from);
+        make("rect", { class: "gbi-true", x: x(from), width: wide, y: base - tall + 2, height: tall - 2 }, svg);
       }
     }
   }
@@ -222,4 +227,5 @@ KINDS.words = { unpack: unpackWords, panels: wordPanels, words: sayWord, name: "
   slider: "Word of the text" };
 
 // A text box in which nothing has been typed yet.
-KINDS.blank = { unpack: () => ({}), panels: () => [], words: () => "", name: "No text yet", slider: "Word of the text" };
+KINDS.blank = { unpack: () => ({}), panels: () => [], words: () => "", name: "No text yet",
+  slider: "Word of the text" };

@@ -141,12 +141,13 @@ def _still(reading: Reading) -> str:
     )
     shown = np.unique(np.linspace(0, last, 8).round().astype(int))
     rows = [
-        (str(t + 1), reading.words[t], reading.spoken_for(t), reading.top(t), number(reading.loss[t])) for t in shown
+        (str(t + 1), page.shorten(reading.words[t]), reading.spoken_for(t), reading.top(t), number(reading.loss[t]))
+        for t in shown
     ]
     head = ("word", "text", "evidence (nats)", "most believed", "loss (nats)")
     text = " ".join(reading.words[:60]) + (" \N{HORIZONTAL ELLIPSIS}" if count > 60 else "")
     still = page.still(reading.title, alt, _picture(reading), head, rows, through="words")
-    return f"{still}<p>{escaping.escape(text)}</p>"
+    return f'{still}<p style="overflow-wrap:anywhere">{escaping.escape(text)}</p>'
 
 
 def _picture(reading: Reading) -> Figure:

@@ -2,10 +2,12 @@
 
 import re
 
+import nbformat
 import numpy as np
 import pytest
 
 from gbi_helpers import read_along
+from gbi_helpers.export import to_html
 from gbi_helpers.widgets.benchmark import press_keys
 from gbi_helpers.widgets.toy import toy_read, toy_words
 
@@ -158,9 +160,7 @@ def test_axe_finds_no_serious_violation_and_a_phone_needs_no_sideways_scrolling(
         page.evaluate("""() => { const { style, dataset } = document.body; dataset.jpThemeLight = 'false';
             style.background = '#111'; style.color = '#eee'; }""")
     word(page, 50).click()
-    page.evaluate(axe)
-    found = page.evaluate("axe.run()")["violations"]
-    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")] == []
+    assert violations(page, axe) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -170,6 +170,28 @@ def test_a_print_shows_the_whole_text(opened, long):
     text = page.locator(".gbi-text").first
     assert text.evaluate("node => node.scrollHeight - node.clientHeight") <= 1
     assert not page.locator(".gbi-play").first.is_visible()
+
+
+def test_it_reads_along_on_an_exported_page(opened, axe, tmp_path):
+    bundle = read_along(toy_words(120))._repr_mimebundle_()
+    output = nbformat.v4.new_output("execute_result", data=bundle, execution_count=1)
+    cells = [nbformat.v4.new_markdown_cell("# A chapter")]
+    cells.append(nbformat.v4.new_code_cell("read_along(record)", outputs=[output], execution_count=1))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "chapter.ipynb")
+    page = opened(
+        to_html(tmp_path / "chapter.ipynb", tmp_path / "chapter.html"), viewport={"width": 360, "height": 800}
+    )
+    word(page, 50).click()
+    assert readout(page).startswith("word 50 of 120, “with”")
+    assert violations(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def violations(page, axe):
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    return [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
 
 
 def test_without_javascript_picture_table_and_text_stand_there(opened):
