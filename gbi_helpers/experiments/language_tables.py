@@ -1,0 +1,174 @@
+"""The language study's records as tables for a reader: headers and rows of text, ready for ``plots.table(*...)``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gbi_helpers.experiments.language_results import LanguageResults
+from gbi_helpers.metrics import Summary, summarise
+
+Table = tuple[list[str], list[list[str]]]
+Results = Mapping[str, LanguageResults]
+
+WAYS = {
+    "one_step": "one step",
+    "corrected": "one step + gap",
+    "exact": "K passes",
+    "unigram": "naive Bayes",
+    "bigram": "naive Bayes, pairs",
+}
+GIVEN = {"lstm": "LSTM", "uniform": "GBI, uniform Z", "wrong": "GBI, a wrong source", "true": "GBI, told the source"}
+INFERRED = {
+    "hard": "bet on the best source",
+    "one_step": "one step",
+    "corrected": "one step + gap",
+    "iterative": "20 gradient steps",
+    "exact": "K passes",
+}
+READERS = {
+    "lstm": "LSTM",
+    "uniform": "GBI, uniform Z",
+    "true": "GBI, told each switch",
+    "filter_plain": "filter, one step",
+    "filter": "filter, one step + gap",
+    "filter_exact": "filter, K passes",
+    "filter_five": "filter, every five words",
+}
+VARIANTS = {
+    "gate": "gate only",
+    "concat": "beside the words only",
+    "gatein": "gate inside the recurrence",
+    "udrop": "both, Z hidden one time in five",
+    "transformer": "a small Transformer",
+}
+
+
+def learning(results: Results) -> Table:
+    """Test losses of both networks, their paired gap, and the share of the tokens that GBI needs, over seeds."""
+    rows = []
+    for name, found in results.items():
+        lstm, gbi = (summarise(found.values("learning", f"{net}_test").mean(1)) for net in ("lstm", "gbi"))
+        gap, share = (found.summary("learning", key) for key in ("gap", "tokens_to_lstm"))
+        title = f"{name}, {len(found.tasks)} sources, {gap.n} seeds"
+        rows.append([title, *(_spread(each, 3) for each in (lstm, gbi, gap)), _spread(share, 2)])
+    return ["data", "LSTM", "GBI", "LSTM − GBI, paired", "share of tokens"], rows
+
+
+def naming(found: LanguageResults, score: str = "accuracy") -> Table:
+    """A score of each way to name the source, by the number of words read: means over seeds."""
+    lengths = found.first("naming", "lengths")
+    rows = [[label, *_means(found, "naming", f"{way}_{score}", ".1f")] for way, label in WAYS.items()]
+    return ["words read", *map(str, lengths)], rows
+
+
+def calibration(found: LanguageResults) -> Table:
+    """How sure one step with the gap may be: ECE at step size 1, the step size fitted, ECE with it, by words read."""
+    keys = {"ece": "ECE, step size 1", "step_size": "step size, fitted", "fitted_ece": "ECE, fitted"}
+    lengths = found.first("naming", "lengths")
+    return ["words read", *map(str, lengths)], [
+        [label, *_means(found, "naming", f"corrected_{key}", ".2g")] for key, label in keys.items()
+    ]
+
+
+def rest(found: LanguageResults) -> Table:
+    """Loss on words 65 to 128 by what Z is, and where it was inferred, by from how many words."""
+    lengths = found.first("rest", "lengths")
+    given = [[label, *[f"{found.summary('rest', key).mean:.3f}"] * len(lengths)] for key, label in GIVEN.items()]
+    inferred = [[label, *_means(found, "rest", key, ".3f")] for key, label in INFERRED.items()]
+    return ["Z from the first ... words", *map(str, lengths)], [*given, *inferred]
+
+
+def streams(found: LanguageResults) -> Table:
+    """Readers of streams that switch: loss, percent of the way from the LSTM to one who is told, sources right."""
+    rows = []
+    for reader, label in READERS.items():
+        filters = reader.startswith("filter")
+        scores = [f"{found.summary('stream', reader, key).mean:.0f}" for key in ("recovered", "accuracy") if filters]
+        rows.append([label, f"{found.summary('stream', reader, 'loss').mean:.3f}", *(scores or ["–", "–"])])
+    return ["reader", "nats a word", "way to being told, %", "right source, %"], rows
+
+
+def held_out_losses(results: Results, words: int) -> dict[str, Tensor]:
+    """Losses (sources,) of all held-out sources, nats a word, by what was done with so many words of each.
+
+    The sources of all sets one after the other, in the order of :func:`held_out_names`.
+    """
+    by_source = [_held_out(found, source, str(words)) for found in results.values() for source in found.held_out()]
+    return {what: torch.tensor([losses[what] for losses in by_source]) for what in by_source[0]}
+
+
+def held_out_names(results: Results) -> list[str]:
+    """The sources that were held out, of all sets."""
+    return [source for found in results.values() for source in found.held_out()]
+
+
+def held_out(results: Results, words: int) -> Table:
+    """:func:`held_out_losses` for reading, a column a source."""
+    rows = [[what, *(f"{v:.3f}" for v in loss.tolist())] for what, loss in held_out_losses(results, words).items()]
+    return ["held out", *held_out_names(results)], rows
+
+
+def _held_out(found: LanguageResults, source: str, words: str) -> dict[str, float]:
+    def at(*path: str) -> Any:
+        return found.first(f"held_out/{source}", *path)
+
+    return {
+        "LSTM": at("lstm", "uniform"),
+        "LSTM, input optimised": at("lstm", words, "free")[-1],
+        "GBI, uniform Z": at("gbi", "uniform"),
+        "GBI, best single source": at("gbi", words, "single"),
+        "GBI, Z on the simplex": at("gbi", words, "logits")[-1],
+        "GBI, Z free": at("gbi", words, "free")[-1],
+        "LSTM, fine-tuned": at("lstm", f"tuned_{words}", "early"),
+        "GBI, fine-tuned": at("gbi", f"tuned_{words}", "early"),
+    }
+
+
+def held_out_curves(results: Results, *path: str) -> Tensor:
+    """A curve of every held-out source, (sources, steps): say, "gbi", "tuned_256", "test"."""
+    curves = [found.first(f"held_out/{source}", *path) for found in results.values() for source in found.held_out()]
+    return torch.tensor(curves)
+
+
+def variants(found: LanguageResults) -> Table:
+    """Other places where Z enters, and another architecture: one seed."""
+    keys = {"gap": "gap, nats", "one_step": "one step, %", "corrected": "+ gap, %", "exact": "K passes, %"}
+    rows = [[label, *(f"{found.first(job, key):.3g}" for key in keys)] for job, label in VARIANTS.items()]
+    return ["network", *keys.values()], rows
+
+
+def failures(results: Results) -> Table:
+    """What each mistake looks like, a column a set."""
+    columns = [_failures(found) for found in results.values()]
+    return ["mistake", *results], [[what, *(column[what] for column in columns)] for what in columns[0]]
+
+
+def _failures(found: LanguageResults) -> dict[str, str]:
+    def later(way: str, n: int) -> float:
+        return found.at_length(way, "", n, job="rest").mean
+
+    sure = {kind: found.summary("naming", "confidence", kind).mean for kind in ("sum", "mean")}
+    after = {key: float(found.values("stream", key, "by_age").mean(0)[0]) for key in ("filter", "uniform")}
+    tuned = held_out_curves({"": found}, "gbi", "tuned_256", "test").mean(0)
+    rest = {key: found.summary("rest", key).mean for key in GIVEN}
+    return {
+        "loss averaged over words and batch: top q": f"{sure['mean']:.2f} (summed: {sure['sum']:.2f})",
+        "uniform Z taken for 'no Z'": f"{rest['uniform'] - rest['lstm']:+.2f} against the LSTM",
+        "a wrong source": f"{rest['wrong'] - rest['true']:+.2f} against the true one",
+        "a bet on the best source after 1 word": f"{later('hard', 1) - later('corrected', 1):+.2f} against the belief",
+        "20 gradient steps on 5 words": f"{later('iterative', 5) - later('corrected', 5):+.2f} against one step",
+        "the old belief, right after a switch": f"{after['filter'] - after['uniform']:+.2f} against uniform Z",
+        "50 steps of fine-tuning on 256 words": f"{float(tuned[-1] - tuned.min()):+.2f} against its best step",
+    }
+
+
+def _means(found: LanguageResults, job: str, key: str, form: str) -> list[str]:
+    return [f"{value:{form}}" for value in found.values(job, key).mean(0).tolist()]
+
+
+def _spread(value: Summary, digits: int) -> str:
+    return f"{value.mean:.{digits}f} ± {value.sd:.{digits}f}"
