@@ -167,7 +167,7 @@ def _failures(found: LanguageResults) -> dict[str, str]:
 
 
 def _means(found: LanguageResults, job: str, key: str, form: str) -> list[str]:
-    return [f"{value:{form}}" for value in found.values(job, key).mean(0).tolist()]
+    return [f"{value:{form}}" for value in found.values(job, key).double().mean(0).tolist()]
 
 
 def _spread(value: Summary, digits: int) -> str:

@@ -1,0 +1,99 @@
+"""Tables of the language study say what its records hold: the right number in the right place, means over seeds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gbi_helpers.experiments import language_tables as tables
+from gbi_helpers.experiments.language_results import LanguageResults
+
+
+def naming(seed):
+    found = {"lengths": [1, 20], "confidence": {"sum": 0.8, "mean": 0.13}}
+    for way, base in zip(tables.WAYS, (20, 21, 22, 23, 24), strict=True):
+        found[f"{way}_accuracy"] = [base + seed, 3 * base + seed]
+        found |= {f"{way}_{key}": [0.5, 0.25] for key in ("ece", "step_size", "fitted_ece")}
+    return found
+
+
+def rest(seed):
+    found = {"lengths": [1, 5], "lstm": 4.0, "uniform": 4.2, "wrong": 4.9, "true": 3.9 + seed / 10}
+    return found | {way: [4.1, 4.05 + seed / 10] for way in tables.INFERRED}
+
+
+def stream(seed):
+    found = {reader: {"loss": 4 + seed, "by_age": [5.0, 4.0]} for reader in tables.READERS}
+    for reader in found:
+        found[reader] |= {"recovered": 50 + seed, "accuracy": 70.0} if reader.startswith("filter") else {}
+    return found
+
+
+def held_out(shift):
+    one = {"uniform": 4.0 + shift, "tuned_256": {"test": [4.0, 3.9, 4.3], "early": 3.95}, "tuned_2048": {"early": 3.5}}
+    one |= {words: {"free": [4.0, 3.8], "logits": [4.0, 3.85], "single": 3.9} for words in ("256", "2048")}
+    return {"gbi": one, "lstm": {**one, "uniform": 3.95}}
+
+
+@pytest.fixture
+def found():
+    learning = {"gbi_test": [4.0, 4.2], "lstm_test": [4.1, 4.4]}
+    rows = {
+        "learning": {str(s): learning | {"gap": 0.15 + s / 100, "tokens_to_lstm": 0.6} for s in (0, 1)},
+        "naming": {str(s): naming(s) for s in (0, 1)},
+        "rest": {str(s): rest(s) for s in (0, 1)},
+        "stream": {str(s): stream(s) for s in (0, 1)},
+        "held_out/sea": {"0": held_out(0.0)},
+        "held_out/bank": {"0": held_out(0.1)},
+    }
+    rows |= {job: {"0": dict.fromkeys(("gap", "one_step", "corrected", "exact"), 0.125)} for job in tables.VARIANTS}
+    return LanguageResults("packages", ("sea", "bank"), rows, {}, {})
+
+
+def test_learning_gives_losses_and_the_paired_gap_with_its_spread(found):
+    head, rows = tables.learning({"packages": found})
+    assert rows == [["packages, 2 sources, 2 seeds", "4.250 ± 0.000", "4.100 ± 0.000", "0.155 ± 0.007", "0.60 ± 0.00"]]
+    assert len(head) == len(rows[0])
+
+
+def test_scores_by_words_read_are_means_over_seeds(found):
+    head, rows = tables.naming(found)
+    assert head == ["words read", "1", "20"]
+    assert rows[0] == ["one step", "20.5", "60.5"]
+    assert rows[-1] == ["naive Bayes, pairs", "24.5", "72.5"]
+    head, rows = tables.calibration(found)
+    assert [len(row) for row in rows] == [len(head)] * 3
+
+
+def test_the_rest_repeats_what_does_not_depend_on_the_words_read(found):
+    head, rows = tables.rest(found)
+    assert rows[0] == ["LSTM", "4.000", "4.000"]
+    assert rows[3] == ["GBI, told the source", "3.950", "3.950"]
+    assert rows[4] == ["bet on the best source", "4.100", "4.100"]
+    assert {len(row) for row in rows} == {len(head)}
+
+
+def test_streams_score_only_filters_by_the_way_they_came(found):
+    _, rows = tables.streams(found)
+    assert rows[0] == ["LSTM", "4.500", "–", "–"]
+    assert rows[4] == ["filter, one step + gap", "4.500", "50", "70"]
+
+
+def test_held_out_sources_stand_side_by_side(found):
+    results = {"a": found, "b": found}
+    head, rows = tables.held_out(results, 2048)
+    assert head == ["held out", "sea", "bank", "sea", "bank"]
+    assert rows[2] == ["GBI, uniform Z", "4.000", "4.100", "4.000", "4.100"]
+    losses = tables.held_out_losses(results, 2048)
+    assert torch.equal(losses["GBI, Z free"], torch.full((4,), 3.8))
+    assert tables.held_out_curves(results, "gbi", "tuned_256", "test").shape == (4, 3)
+
+
+def test_failures_are_told_as_differences(found):
+    head, rows = tables.failures({"packages": found})
+    told = dict(rows)
+    assert head == ["mistake", "packages"]
+    assert told["uniform Z taken for 'no Z'"] == "+0.20 against the LSTM"
+    assert told["a wrong source"] == "+0.95 against the true one"
+    assert told["50 steps of fine-tuning on 256 words"] == "+0.40 against its best step"
+    assert len(tables.variants(found)[1]) == len(tables.VARIANTS)
