@@ -453,7 +453,7 @@ def test_without_a_network_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("GBI_OFFLINE", "1")
     with pytest.raises(DataError) as error:
         fetch("babylm")
-    assert "unset GBI_OFFLINE" in sentence(error)
+    assert "unset it, or put the texts into" in sentence(error)
 
 
 def test_gbi_data_dir_comes_first(folder, tmp_path, monkeypatch):

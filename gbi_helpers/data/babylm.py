@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from gbi_helpers.data.image_files import data_dir
-from gbi_helpers.data.store import DataError, cache_dir, download, writable_cache
+from gbi_helpers.data.store import DataError, cache_dir, download, offline, writable_cache
 
 # The 10-million-word training set with its development and test sets, of the second BabyLM Challenge.
 PARTS = {
@@ -41,6 +41,11 @@ def fetch_babylm() -> Path:
     folder = cache_dir() / "babylm"
     if folder.is_dir():
         return folder
+    if offline():
+        raise DataError(
+            "GBI_OFFLINE is set, so BabyLM is not downloaded: unset it, or put the texts into the folder text of "
+            "GBI_DATA_DIR."
+        )
     cache = writable_cache()
     with tempfile.TemporaryDirectory(prefix=".babylm.", suffix=".part", dir=cache, ignore_cleanup_errors=True) as part:
         whole = Path(part) / "texts"
