@@ -97,6 +97,11 @@ class OodResults:
         found = [_at(row["sweeps"], name) for row in _at(self.rows, job).values()]
         return {float(key): summarise([one[key] for one in found]) for key in found[0]}
 
+    def curve(self, job: str, name: str) -> tuple[list[float], list[float], list[float]]:
+        """A sweep as three lists, as ``ax.errorbar`` wants them: where, mean AUROC, half-width of its interval."""
+        sweep = self.sweep(job, name)
+        return list(sweep), [one.mean for one in sweep.values()], [one.half_width for one in sweep.values()]
+
     def calibration(self, job: str, answer: str, state: str = "fitted", measure: str = "ece") -> Summary:
         """Calibration error in percent, or "log_score" in nats, of an answer "raw" or "fitted"."""
         found = [_at(row["calibration"], answer, state, measure) for row in _at(self.rows, job).values()]
@@ -107,6 +112,11 @@ class OodResults:
         found = [_at(row["calibration"], answer, state, "bins") for row in _at(self.rows, job).values()]
         n, confidence, right = torch.tensor(found, dtype=torch.float64).sum(0)
         return n / n.sum(), confidence / n, right / n
+
+    def bias(self, job: str, answer: str, state: str = "fitted") -> float:
+        """Mean confidence minus accuracy, all seeds together: above 0 the answer is too sure, below 0 too timid."""
+        share, confidence, right = self.reliability(job, answer, state)
+        return float((share * (confidence - right)).nansum())
 
     def table(self) -> list[Row]:
         """The rows of the paper's Table 3."""
