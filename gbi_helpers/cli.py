@@ -66,15 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     data.set_defaults(usage=data.error)
 
     reproduce = add("reproduce", _reproduce, "train and measure again what the course's records hold")
-    reproduce.add_argument("what", choices=["mnist"])
-    reproduce.add_argument("--seeds", type=_positive, default=5, metavar="N", help="how many (default: %(default)s)")
-    reproduce.add_argument("--size", choices=["slice", "full"], default="slice", help="default: %(default)s")
+    reproduce.add_argument("what", choices=list(STUDIES), help="; ".join(f"{k}: {v}" for k, v in STUDIES.items()))
+    reproduce.add_argument("--seeds", type=_positive, metavar="N", help="how many (default: 5; language: 3)")
+    reproduce.add_argument("--size", choices=["slice", "full"], help="of mnist (default: slice)")
+    reproduce.add_argument("--data", choices=["packages", "babylm"], help="of language (default: both, as far as here)")
+    reproduce.set_defaults(usage=reproduce.error)
 
     links = add("links", _links, "write the repository's address into pyproject.toml, README.md and the notebooks")
     links.add_argument("repository", metavar="OWNER/NAME", type=_repository)
     return parser
 
 
+STUDIES = {"mnist": "chapter 05", "image": "chapters 06 and 07", "language": "chapter 08"}
 WHICH = "a path, a name or a number, such as 05 (default: all, or the start page)"
 
 
@@ -175,10 +178,27 @@ def _data(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    from gbi_helpers.experiments import mnist
-
-    print(f"The record is in {mnist.reproduce(seeds=arguments.seeds, size=arguments.size)}.")
+    what, size, data = arguments.what, arguments.size, arguments.data
+    if (size and what != "mnist") or (data and what != "language"):
+        arguments.usage("--size goes with mnist, and --data with language")
+    for path in _study(what, arguments.seeds, size, data):
+        print(f"The record is in {path}.")
     return 0
+
+
+def _study(what: str, seeds: int | None, size: str | None, data: str | None) -> Sequence[Path]:
+    """Run one of STUDIES; the records it wrote."""
+    if what == "mnist":
+        from gbi_helpers.experiments import mnist
+
+        return [mnist.reproduce(seeds or 5, size or "slice")]
+    if what == "image":
+        from gbi_helpers.experiments import image
+
+        return image.reproduce(seeds or 5)
+    from gbi_helpers.experiments import language
+
+    return language.reproduce(seeds or 3, data)
 
 
 def _links(arguments: argparse.Namespace) -> int:

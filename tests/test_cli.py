@@ -1,3 +1,4 @@
+import importlib
 import os
 import re
 import subprocess
@@ -45,6 +46,8 @@ def test_help_names_every_command(capsys):
         ["links", "no-slash"],
         ["links", "a/../b"],
         ["reproduce", "mnist", "--seeds", "0"],
+        ["reproduce", "image", "--size", "full"],
+        ["reproduce", "mnist", "--data", "packages"],
     ],
 )
 def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
@@ -52,6 +55,40 @@ def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
         cli.main(arguments)
     assert end.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "called_with"),
+    [
+        (["mnist"], "mnist", (5, "slice")),
+        (["mnist", "--seeds", "2", "--size", "full"], "mnist", (2, "full")),
+        (["image", "--seeds", "3"], "image", (3,)),
+        (["language"], "language", (3, None)),
+        (["language", "--seeds", "1", "--data", "packages"], "language", (1, "packages")),
+    ],
+    ids=lambda given: " ".join(map(str, given)) if isinstance(given, list) else "",
+)
+def test_reproduce_starts_the_study_asked_for(arguments, module, called_with, monkeypatch, capsys):
+    def reproduce(*given):
+        assert given == called_with
+        return Path("a.json") if module == "mnist" else [Path("a.json"), Path("b.json")]
+
+    monkeypatch.setattr(importlib.import_module(f"gbi_helpers.experiments.{module}"), "reproduce", reproduce)
+    assert cli.main(["reproduce", *arguments]) == 0
+    assert capsys.readouterr().out.count("The record is in ") == (1 if module == "mnist" else 2)
+
+
+def test_reproducing_the_images_without_cifar_says_so_and_goes_on(monkeypatch, capsys):
+    from gbi_helpers.data import DataError
+    from gbi_helpers.experiments import cifar, image, ood
+
+    def missing(seeds):
+        raise DataError("CIFAR-100 is not here: get it.")
+
+    monkeypatch.setattr(ood, "reproduce", lambda seeds: Path("ood.json"))
+    monkeypatch.setattr(cifar, "reproduce", missing)
+    assert image.reproduce(2) == [Path("ood.json")]
+    assert "Chapter 07 was left out: CIFAR-100 is not here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["run", "99_nothing"], ["store", "99_nothing"], ["data", "get", "nothing"]])
