@@ -17,6 +17,7 @@ Results = Mapping[str, LanguageResults]
 WAYS = {
     "one_step": "one step",
     "corrected": "one step + gap",
+    "matched": "one step + matched vector",
     "exact": "K passes",
     "unigram": "naive Bayes",
     "bigram": "naive Bayes, pairs",
@@ -26,6 +27,7 @@ INFERRED = {
     "hard": "bet on the best source",
     "one_step": "one step",
     "corrected": "one step + gap",
+    "matched": "one step + matched vector",
     "iterative": "20 gradient steps",
     "exact": "K passes",
 }
