@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from gbi_helpers import runtime
@@ -24,7 +23,7 @@ from gbi_helpers.data.store import ASSETS, DataError, add_asset, writable_cache
 from gbi_helpers.data.text import TextData, load_text
 from gbi_helpers.experiments import language_jobs as jobs_of
 from gbi_helpers.experiments import language_stream as stream
-from gbi_helpers.experiments.language_inference import fit_deltas
+from gbi_helpers.experiments.language_inference import fit_gaps
 from gbi_helpers.experiments.language_jobs import EVERY_SEED, FILTERS, HELD_OUT, ONE_SEED, SHORT, Job, Scores
 from gbi_helpers.experiments.language_map import source_map, texts_on
 from gbi_helpers.experiments.language_nets import Nets
@@ -214,13 +213,11 @@ def _ship_stream(job: Job, text: TextData, facts: Mapping[str, Any]) -> Path:
 def _ship_model(job: Job, text: TextData, network: str, facts: Mapping[str, Any]) -> Path:
     """A checkpoint of seed 0 with its vocabulary and the gap of one step."""
     model, record = job.nets.get(network, job.seed)
-    deltas: dict[int, Tensor] = fit_deltas(model, job.nets.corpus)
+    gaps = fit_gaps(model, job.nets.corpus)
+    deltas, near = ({n: _plain(pair[which].tolist()) for n, pair in gaps.items()} for which in (0, 1))
     told = {**facts, "seed": job.seed, "tasks": list(text.tasks), "sizes": {"plane": model.plane}, "network": network}
     told["training"] = {key: record.facts[key] for key in ("steps", "tokens", "cpu_seconds")}
-    inside = told | {
-        "vocabulary": text.vocabulary.to_json(),
-        "deltas": {n: _plain(d.tolist()) for n, d in deltas.items()},
-    }
+    inside = told | {"vocabulary": text.vocabulary.to_json(), "deltas": deltas, "matched": near}
     name = "packages" if network == "gbi" else network
     path = save_checkpoint(ASSETS / "checkpoints" / f"language_{name}.safetensors", model, inside)
     add_asset(path, **told)

@@ -54,9 +54,9 @@ class Job:
         corpus = self.nets.corpus
         return even_windows(corpus.test, corpus.start, self.per_source, length)
 
-    def deltas(self, model: Any) -> dict[int, Tensor]:
-        """The gap of one step for each length."""
-        return inference.fit_deltas(model, self.nets.corpus)
+    def gaps(self, model: Any) -> inference.Gaps:
+        """What one step misses, for each length."""
+        return inference.fit_gaps(model, self.nets.corpus)
 
 
 def learning(job: Job) -> Scores:
@@ -135,20 +135,20 @@ def transformer(job: Job) -> Scores:
 def naming(job: Job) -> Scores:
     """Naming the source of the first n words, and what goes wrong when the loss is a mean instead of a sum."""
     gbi, _ = job.pair()
-    deltas = job.deltas(gbi)
+    gaps = job.gaps(gbi)
     windows = job.windows(20)
     slope = inference.slopes(gbi, windows)
     confidence = {kind: float(torch.softmax(slope / by, 1).amax(1).mean())
                   for kind, by in {"sum": 1, "mean": windows.words.numel()}.items()}  # fmt: skip
-    found = inference.naming(gbi, job.nets.corpus, deltas, job.per_source)
-    return found | {"confidence": confidence, "deltas": {str(n): delta.tolist() for n, delta in deltas.items()}}
+    found = inference.naming(gbi, job.nets.corpus, gaps, job.per_source)
+    return found | {"confidence": confidence, "deltas": {str(n): mean.tolist() for n, (mean, _) in gaps.items()}}
 
 
 def rest(job: Job) -> Scores:
     """Loss of later words with z inferred from the first ones."""
     gbi, lstm = job.pair()
-    deltas = {n: delta for n, delta in job.deltas(gbi).items() if n in (1, 5, 20, 50)}
-    return inference.rest(gbi, lstm, job.nets.corpus, deltas, max(job.per_source // 4, 1))
+    gaps = {n: gap for n, gap in job.gaps(gbi).items() if n in (1, 5, 20, 50)}
+    return inference.rest(gbi, lstm, job.nets.corpus, gaps, max(job.per_source // 4, 1))
 
 
 def online(job: Job) -> Scores:
