@@ -7,6 +7,7 @@ validation images (the last 5,000 of the 50,000 for training); test images are u
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sys
@@ -23,7 +24,8 @@ from tqdm.auto import tqdm
 from gbi_helpers import metrics, runtime
 from gbi_helpers.data import DataError, ImageData, add_asset, load_cifar100
 from gbi_helpers.data.store import ASSETS, writable_cache
-from gbi_helpers.experiments.cifar_measure import Labels, confusions, measure, scores
+from gbi_helpers.experiments import cifar_cost, cifar_live
+from gbi_helpers.experiments.cifar_measure import Labels, confusions, gap, measure, scores
 from gbi_helpers.experiments.cifar_results import CifarResults, load_cifar_results
 from gbi_helpers.experiments.cifar_rows import ROWS, Row, settings
 from gbi_helpers.experiments.cifar_views import Study
@@ -31,7 +33,7 @@ from gbi_helpers.experiments.readouts import timed
 from gbi_helpers.experiments.recipes import size_of
 from gbi_helpers.training import run_facts
 
-__all__ = ["CifarResults", "load_cifar_results", "reproduce", "run"]
+__all__ = ["CifarResults", "gap", "load_cifar_results", "reproduce", "run", "scores"]
 
 Metrics = dict[str, float]
 RECORD, CONFUSIONS = "records/cifar100.json", "records/cifar100_confusions.npz"
@@ -49,13 +51,18 @@ class Job:
 
     def labels(self) -> Labels:
         """The classes of every split, and their groups."""
-        train, validation, test = self.study.labels()
+        train, validation, test = self.images.labels()
         return Labels(train, validation, test, torch.tensor(self.study.data.group_of, device=test.device))
+
+    @functools.cached_property
+    def images(self) -> Study:
+        """The study, or that with the validation images among those for training."""
+        return self.study.joined() if self.row.everything else self.study
 
     def done(self) -> tuple[Any, Metrics]:
         """The trained model and its numbers."""
         row, labels = self.row, self.labels()
-        view = self.study.view(row.view, row.n)
+        view = self.images.view(row.view, row.n)
         changes = {} if row.closed_form else self.changes
         options = row.options_for(self.study.data) | changes
         x, y = view.train[: row.n], labels.train[: row.n]
@@ -64,7 +71,10 @@ class Job:
         found |= {"train_seconds": record.facts["seconds"], "train_cpu_seconds": record.facts["cpu_seconds"]}
         if row.classifier:
             return model, found | _classified(model, view, labels)
-        return model, found | measure(model, view, labels, whole=row.closed_form, bias=row.bias)
+        found |= measure(model, view, labels, whole=row.closed_form, bias=row.bias)
+        if row.everything:
+            del found["validation"]  # it would be that of images trained on
+        return model, found
 
 
 def _classified(model: Any, view: Any, labels: Labels) -> Metrics:
@@ -135,29 +145,54 @@ def _finished(state: Path) -> dict[str, dict[str, Metrics]]:
     return json.loads(state.read_text(encoding="utf-8")) if state.exists() else {}
 
 
-def reproduce(seeds: int, *, data: ImageData | None = None, rows: Sequence[str] | None = None) -> Path:
+def reproduce(
+    seeds: int,
+    *,
+    data: ImageData | None = None,
+    rows: Sequence[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    views: Mapping[str, dict[str, Any]] | None = None,
+) -> Path:
     """Measure everything for seeds 0 .. ``seeds`` - 1 and write the record, and the best model's confusions, to assets.
 
+    Then train the two models that are shipped (not with ``data`` or ``rows`` given). Goes on where it was stopped.
     Raises :class:`DataError` where the real CIFAR-100 is not at hand, unless ``data`` are given.
     """
+    command, everything = f"gbi reproduce image --seeds {seeds}", data is None and rows is None
     data = data or real_data()
-    facts = run_facts(command=f"gbi reproduce image --seeds {seeds}", data=data.source, threads=torch.get_num_threads())
+    facts = run_facts(command=command, data=data.source, threads=torch.get_num_threads())
 
     def keep(name: str, seed: int, model: Any, study: Study) -> None:
         if name == "best" and seed == 0:
             _write_confusions(model, study, facts)
 
-    found = run(range(seeds), rows, data=data, keep=keep)
-    digest = Study(data, Path()).digest
-    minutes = round(sum(numbers["seconds"] for by_seed in found.values() for numbers in by_seed.values()) / 60, 1)
-    facts |= {"sha256_of_images": digest, "minutes": minutes, "splits": _sizes(data)}
-    content = {"facts": facts, "settings": {name: settings(name) for name in found}, "rows": found}
-    path = ASSETS / RECORD
-    with runtime.part_file(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    add_asset(path, **facts, seed=list(range(seeds)), metrics=load_cifar_results(path).headline())
+    found = run(range(seeds), rows, data=data, keep=keep, changes=changes, views=views)
+    path = _write_record(found, Study(data, Path()), views, facts | {"seed": list(range(seeds))})
+    if everything:
+        for images in (data, load_cifar100("standin")):
+            cifar_live.ship(Study(images, writable_cache() / "experiments"), command)
     print(f"Wrote {path}.", file=sys.stderr)
     return path
+
+
+def _write_record(found: dict[str, dict[str, Metrics]], study: Study, views: Any, facts: dict[str, Any]) -> Path:
+    minutes = round(sum(numbers["seconds"] for by_seed in found.values() for numbers in by_seed.values()) / 60, 1)
+    facts = facts | {"sha256_of_images": study.digest, "minutes": minutes, "splits": _sizes(study.data)}
+    content = {"facts": facts, "settings": {name: settings(name, views) for name in found}, "rows": found}
+    path = ASSETS / RECORD
+    with runtime.part_file(path) as part:
+        part.write_text(json.dumps(content | {"prices": _prices()}, indent=1) + "\n", encoding="utf-8")
+    add_asset(path, **facts, metrics=load_cifar_results(path).headline())
+    return path
+
+
+def _prices() -> list[cifar_cost.Price]:
+    """What one step costs, measured once and kept in the cache, since it takes a minute."""
+    path = writable_cache() / "experiments" / "cifar100-prices.json"
+    if not path.exists():
+        with runtime.part_file(path) as part:
+            part.write_text(json.dumps(cifar_cost.prices()), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def real_data() -> ImageData:

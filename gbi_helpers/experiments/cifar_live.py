@@ -8,38 +8,35 @@ import torch
 from torch import Tensor
 
 from gbi_helpers.data.store import ASSETS, add_asset
-from gbi_helpers.experiments.cifar_recipes import train_code
-from gbi_helpers.experiments.cifar_views import Study
-from gbi_helpers.experiments.readouts import decoder_loss
+from gbi_helpers.experiments.cifar_views import VIEWS, Study, View
+from gbi_helpers.experiments.readouts import decoder_loss, timed
 from gbi_helpers.inference import iterate, max_entropy, one_step
-from gbi_helpers.metrics import accuracy
+from gbi_helpers.metrics import accuracy, fitted_step_size
+from gbi_helpers.models.hundred import ZOnly
 from gbi_helpers.models.picture import PictureModel
 from gbi_helpers.records import Posterior, Trajectory
 from gbi_helpers.training import load_checkpoint, run_facts, save_checkpoint
 
-# By the name of the data: the sizes of its shipped model, and how it is trained (chosen on validation images).
-SIZES: dict[str, dict[str, int]] = {
-    "CIFAR-100": {"n_filters": 400, "components": 224},
-    "Glyphs-100": {"n_filters": 100, "components": 224},
-}
-TRAINING: dict[str, Any] = {"weight": 30.0, "drop": 0.3, "epochs": 12}
+# By the name of the data: how many filters its shipped model has, and the name of its file.
+FILTERS = {"CIFAR-100": VIEWS["features"]["n_filters"], "Glyphs-100": 100}
 FILES = {"CIFAR-100": "cifar100_picture", "Glyphs-100": "cifar100_standin_picture"}
 
 
 def load_picture_model(name: str = "Glyphs-100") -> tuple[PictureModel, dict[str, Any]]:
     """The shipped model for "CIFAR-100", or for its stand-in "Glyphs-100" (``data.name``), and facts about it.
 
-    Its SHA-256 is checked. Raises ``ValueError`` for another name.
+    ``facts["metrics"]["step_size"]`` is the step size at which its confidence fits validation images. The file's
+    SHA-256 is checked. Raises ``ValueError`` for another name.
     """
     if name not in FILES:
         raise ValueError(f"There is no shipped model for '{name}': choose one of {list(FILES)}.")
-    return load_checkpoint(f"checkpoints/{FILES[name]}.safetensors", PictureModel(**SIZES[name]))
+    return load_checkpoint(f"checkpoints/{FILES[name]}.safetensors", PictureModel(FILTERS[name]))
 
 
-def picture_one_step(picture: PictureModel, x: Tensor) -> Posterior:
+def picture_one_step(picture: PictureModel, x: Tensor, step_size: float = 1.0) -> Posterior:
     """The belief in each class (B, 100) of images x (B, 3, 32, 32), from one forward and one backward pass."""
     t = picture.see(x)
-    return one_step(decoder_loss(picture.model, t), _start(picture, t))
+    return one_step(decoder_loss(picture.model, t), _start(picture, t), step_size)
 
 
 def picture_trajectory(picture: PictureModel, x: Tensor, steps: int = 30, lr: float = 0.2) -> Trajectory:
@@ -59,26 +56,33 @@ def _start(picture: PictureModel, t: Tensor) -> Tensor:
     return max_entropy(len(t), picture.model.n_tasks, t.dtype, t.device)
 
 
-def train_picture_model(study: Study, seed: int = 0, **changes: Any) -> tuple[PictureModel, dict[str, Any]]:
-    """A model to ship, from the images of ``study``, and its numbers: accuracies in percent, seconds."""
-    sizes = SIZES[study.data.name]
-    study = study.with_settings(
-        features={"n_filters": sizes["n_filters"], "pool": 3}, feature_pca={"out": sizes["components"]}
-    )
-    view, (y, y_validation, y_test) = study.view("feature_pca"), study.labels()
-    model, record = train_code(view.train, y, seed, **(TRAINING | changes))
-    picture = PictureModel(**sizes).put(study.filters(), study.projection("feature_pca"), model)
+def fit_picture_model(study: Study) -> tuple[PictureModel, dict[str, float]]:
+    """A model to ship, in closed form, from the images of ``study``; its accuracies in percent, and its step size."""
+    n_filters = FILTERS[study.data.name]
+    study = study.with_settings(features=VIEWS["features"] | {"n_filters": n_filters})
+    view, (y, y_validation, y_test) = study.view("discriminants"), study.labels()
+    model = ZOnly(view.train.shape[1], equidistant=True).fit(view.train, y)
+    picture = PictureModel(n_filters).to(y.device).put(study.filters(), study.projection("discriminants"), model)
     picture.fit_sketch(view.train[:10_000], study.data.train[:10_000].pixels().to(y.device)).eval()
-    found = {"train_cpu_seconds": record.facts["cpu_seconds"], "train_seconds": record.facts["seconds"]}
-    for name, t, labels in (("validation", view.validation, y_validation), ("one_step", view.test, y_test)):
-        found[name] = accuracy(one_step(decoder_loss(model, t), _start(picture, t)).task, labels)
-    return picture, found
+    score = {name: _scores(picture, view, name) for name in ("validation", "test")}
+    return picture, {
+        "validation": accuracy(score["validation"].argmax(1), y_validation),
+        "one_step": accuracy(score["test"].argmax(1), y_test),
+        "step_size": fitted_step_size(score["validation"], y_validation),
+    }
+
+
+def _scores(picture: PictureModel, view: View, split: str) -> Tensor:
+    t = getattr(view, split)
+    grad = one_step(decoder_loss(picture.model, t), _start(picture, t)).grad
+    assert grad is not None  # one step always has its gradient
+    return -grad
 
 
 def ship(study: Study, command: str) -> dict[str, Any]:
-    """Train the model for the images of ``study``, write it to assets, and return what the manifest says of it."""
-    picture, found = train_picture_model(study)
-    minutes = round(found["train_seconds"] / 60, 2)
+    """Fit the model for the images of ``study``, write it to assets, and return what the manifest says of it."""
+    seconds, (picture, found) = timed(fit_picture_model, study)
+    minutes = round(seconds / 60, 2)
     facts = run_facts(command=command, data=study.data.source, seed=0, minutes=minutes, metrics=found)
     path = ASSETS / "checkpoints" / f"{FILES[study.data.name]}.safetensors"
     return add_asset(save_checkpoint(path, picture.cpu(), facts), **facts)

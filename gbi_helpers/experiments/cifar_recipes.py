@@ -23,11 +23,11 @@ from gbi_helpers.training import fit
 Trained = tuple[Any, TrainingRecord]
 # "weight": of the gradient's log score, in the sum with the description's nats; "describe": of the latter.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "classifier": {"epochs": 8, "batch_size": 128, "lr": 2e-3},
-    "linear": {"epochs": 8, "batch_size": 128, "lr": 2e-3, "weight": 30.0},
-    "code": {"epochs": 8, "batch_size": 128, "lr": 2e-3},
-    "equidistant": {"epochs": 8, "batch_size": 128, "lr": 2e-3},
-    "images": {"epochs": 6, "batch_size": 64, "lr": 2e-3},
+    "classifier": {"epochs": 6, "batch_size": 128, "lr": 2e-3},
+    "linear": {"epochs": 4, "batch_size": 128, "lr": 2e-3},
+    "code": {"epochs": 6, "batch_size": 128, "lr": 2e-3},
+    "equidistant": {"epochs": 6, "batch_size": 128, "lr": 2e-3},
+    "images": {"epochs": 4, "batch_size": 64, "lr": 2e-3},
 }
 
 

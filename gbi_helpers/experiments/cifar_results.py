@@ -72,11 +72,15 @@ def sampling_error(percent: float, n: int) -> float:
 
 @dataclass(frozen=True)
 class CifarResults:
-    """What ``gbi reproduce image`` left of CIFAR-100: ``rows[name][seed][metric]``, settings, facts, and prices."""
+    """What ``gbi reproduce image`` left of CIFAR-100: ``rows[name][seed][metric]``, settings, and facts about the run.
+
+    ``prices``: one row for each number of classes, see :func:`gbi_helpers.experiments.cifar_cost.prices`.
+    """
 
     rows: dict[str, dict[str, dict[str, float]]]
     settings: dict[str, dict[str, Any]]
     facts: dict[str, Any]
+    prices: list[dict[str, float]]
 
     def values(self, name: str, metric: str) -> list[float]:
         """One number a seed. Raises ``KeyError`` naming the choices for an unknown row or metric."""
@@ -138,7 +142,7 @@ class Confusions:
 def load_cifar_results(path: Path | None = None) -> CifarResults:
     """The shipped record of chapter 07 (its SHA-256 is checked), or the one at ``path``."""
     stored = json.loads((path or load_asset(RECORD)).read_text(encoding="utf-8"))
-    return CifarResults(stored["rows"], stored["settings"], stored["facts"])
+    return CifarResults(stored["rows"], stored["settings"], stored["facts"], stored["prices"])
 
 
 def load_confusions(path: Path | None = None) -> Confusions:

@@ -24,6 +24,7 @@ class Row:
     """One row: its ``view`` (see :class:`Study`), recipe and options, labelled images ``n`` (None: all).
 
     ``closed_form``: no randomness, so one seed is all there is. ``bias``: fit a bias for each class as well.
+    ``everything``: nothing is chosen for this row, so the validation images are trained on too.
     ``task_map``: makes what z goes through first, from the data. ``words``: the row's name in tables.
     """
 
@@ -36,6 +37,7 @@ class Row:
     closed_form: bool = False
     bias: bool = False
     task_map: Callable[[ImageData], Grouped | Embedded] | None = None
+    everything: bool = False
 
     def options_for(self, data: ImageData) -> dict[str, Any]:
         """The options of the recipe; the mapping of z may need the groups of the data."""
@@ -50,8 +52,8 @@ def means_of(x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, eq
     return model.eval(), TrainingRecord(torch.zeros(0), facts=facts)
 
 
-def _closed(words: str, view: str, n: int | None = None, **options: Any) -> Row:
-    return Row(words, view, means_of, options, n, closed_form=True, bias=True)
+def _closed(words: str, view: str, n: int | None = None, everything: bool = False, **options: Any) -> Row:
+    return Row(words, view, means_of, options, n, closed_form=True, bias=True, everything=everything)
 
 
 def _grouped(data: ImageData) -> Grouped:
@@ -71,13 +73,13 @@ BEST = {"latent": 64, "width": 512, "weight": 30.0, "drop": 0.3}
 code, concat = recipes.train_code, {"conditioning": "concat"}
 ROWS: dict[str, Row] = {
     # where the paper's numbers sit
-    "class_mean": _closed("class means of pixels", "pixels32"),
-    "lda_pixels": _closed("discriminant analysis of 4x4 pixels", "pixel_discriminants"),
+    "class_mean": _closed("class means of pixels", "pixels32", everything=True),
+    "lda_pixels": _closed("discriminant analysis of 8x8 pixels", "pixel_discriminants"),
     "softmax_pixels": Row(
         "softmax regression on pixels", "pixels", recipes.train_classifier, {"width": 0, "lr": 1e-3}, classifier=True
     ),
     "faithful": Row("faithful autoencoder, code of 4", "pixels", code, FAITHFUL, bias=True),
-    "unet": Row("U-Net whose skips pass by z", "images", recipes.train_images, {"kind": "unet", "epochs": 3}, 10_000),
+    "unet": Row("U-Net whose skips pass by z", "images", recipes.train_images, {"kind": "unet", "epochs": 2}, 10_000),
     # what lifts one step
     "whitened": _closed("whitened pixels, z alone", "pixel_pca"),
     "whitened_20k": _closed("whitened pixels, z alone, 20,000 labels", "pixel_pca", 20_000),
@@ -89,9 +91,11 @@ ROWS: dict[str, Row] = {
     "features_concat": Row("patch features, code, z concatenated", "feature_pca", code, PLAIN | concat, bias=True),
     "features_mul": Row("patch features, code, z multiplied", "feature_pca", code, PLAIN, bias=True),
     "pixels_ga": Row("pixels, gradient-aware", "pixels", code, PIXELS_GA),
-    "conv_ga": Row("convolutions, gradient-aware", "images", recipes.train_images, {"weight": 50.0}),
-    "conv_classifier": Row("convolutions, classifier", "images", recipes.train_classifier, classifier=True),
-    "features_linear_ga": Row("patch features, z alone, gradient-aware", "feature_pca", recipes.train_linear),
+    "conv_ga": Row("convolutions, gradient-aware", "images", recipes.train_images, {"weight": 50.0}, 20_000),
+    "conv_classifier": Row("convolutions, classifier", "images", recipes.train_classifier, {}, 20_000, classifier=True),
+    "features_linear_ga": Row(
+        "patch features, z alone, gradient-aware", "feature_pca", recipes.train_linear, {"weight": 30.0}
+    ),
     "features_concat_ga": Row("patch features, z concatenated, GA", "feature_pca", code, AWARE | concat),
     "features_mul_ga": Row("patch features, z multiplied, GA", "feature_pca", code, AWARE),
     "features_mul_ga_20k": Row("the same, 20,000 labels", "feature_pca", code, AWARE, 20_000),
@@ -101,9 +105,9 @@ ROWS: dict[str, Row] = {
         "description learned, classes held equidistant", "feature_pca", recipes.train_equidistant, {"drop": 0.3}
     ),
     # as far as it goes
-    "best": Row("the best, gradient-aware", "feature_pca", code, BEST),
+    "best": Row("the best, gradient-aware", "feature_pca_wide", code, BEST),
     "best_classifier": Row(
-        "the same network as a classifier", "feature_pca", recipes.train_classifier, {"drop": 0.3}, classifier=True
+        "the same network as a classifier", "feature_pca_wide", recipes.train_classifier, {"drop": 0.3}, classifier=True
     ),
 }
 LADDER = ("class_mean", "lda_pixels", "softmax_pixels", "faithful", "unet")
@@ -120,10 +124,11 @@ def settings(name: str, views: Mapping[str, dict[str, Any]] | None = None) -> di
     chain = [key for key in VIEWS if key == row.view or (key == "features" and row.view in FROM_FEATURES)]
     seen = {key: VIEWS[key] | (views or {}).get(key, {}) for key in chain}
     training = {} if row.closed_form else SETTINGS[kind]
-    return {"view": row.view, "n": row.n, "views": seen, **training, **row.options, "words": row.words}
+    more = {"everything": True} if row.everything else {}
+    return {"view": row.view, "n": row.n, "views": seen, **training, **row.options, **more}
 
 
-FROM_FEATURES = ("feature_pca", "discriminants")
+FROM_FEATURES = ("feature_pca", "feature_pca_wide", "discriminants")
 _KINDS: dict[str, Callable[..., Any]] = {
     "classifier": recipes.train_classifier,
     "linear": recipes.train_linear,

@@ -6,6 +6,7 @@ kept in parts in the work folder, so an interrupted run goes on.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -29,8 +30,9 @@ PART = 2_500  # images whose features are kept in one file
 # Chosen on validation images.
 VIEWS: dict[str, dict[str, Any]] = {
     "features": {"n_filters": 400, "pool": 3, "patch": 6, "stride": 1, "threshold": 0.25},
-    "feature_pca": {"out": 512, "floor": 1e-3},
-    "discriminants": {"shrink": 0.1},
+    "feature_pca": {"out": 256, "floor": 1e-3},
+    "feature_pca_wide": {"out": 768, "floor": 1e-3},
+    "discriminants": {"shrink": 0.003},
     "pixel_pca": {"out": 192, "floor": 1e-3},
     "pixel_discriminants": {"shrink": 0.1},
 }
@@ -38,6 +40,7 @@ _SOURCES = {
     "pixel_pca": "pixels",
     "pixel_discriminants": "pooled",
     "feature_pca": "features",
+    "feature_pca_wide": "features",
     "discriminants": "features",
 }
 
@@ -88,6 +91,12 @@ class Study:
         """A study of the same images with other settings of views."""
         return Study(self.data, self.work, {**self.settings, **settings})
 
+    def joined(self) -> Study:
+        """A study that trains on the validation images too."""
+        data, both = self.data, (self.data.train, self.data.validation)
+        train = Images(torch.cat([part.x for part in both]), torch.cat([part.y for part in both]))
+        return Study(dataclasses.replace(data, train=train), self.work, self.settings)
+
     def options(self, name: str) -> dict[str, Any]:
         """The settings of a view."""
         return VIEWS[name] | self.settings.get(name, {})
@@ -98,10 +107,11 @@ class Study:
         return train, validation, test
 
     def view(self, name: str, n: int | None = None) -> View:
-        """The view of this name: "images"; "pixels32", "pixels" (16x16) and "pooled" (4x4), standardised; "features".
+        """The view of this name: "images"; "pixels32", "pixels" (16x16) and "pooled" (8x8), standardised; "features".
 
-        And, fitted to training images alone: "pixel_pca" and "feature_pca", whitened principal components, without
-        labels; "pixel_discriminants" and "discriminants", of 4x4 pixels and features, with the first ``n`` labels.
+        And, fitted to training images alone: whitened principal components without labels ("pixel_pca", "feature_pca",
+        "feature_pca_wide"), and discriminants of 8x8 pixels or of features, with the first ``n`` labels
+        ("pixel_discriminants", "discriminants").
         """
         if (name, n) not in self.made:
             self.made[name, n] = self._make(name, n)
@@ -111,7 +121,7 @@ class Study:
         if name == "images":
             return View(*(part.x.permute(0, 3, 1, 2) for part in self._parts())).to(runtime.device())
         if name in ("pixels", "pooled", "pixels32"):
-            side = {"pixels": 16, "pooled": 4, "pixels32": 32}[name]
+            side = {"pixels": 16, "pooled": 8, "pixels32": 32}[name]
             return self.view("images").through(lambda x: standardised(x / 255, side).flatten(1))
         if name == "features":
             return self.patch_features().to(runtime.device())
