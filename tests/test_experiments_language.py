@@ -7,13 +7,13 @@ import torch
 
 from gbi_helpers import max_entropy
 from gbi_helpers.data.vocabulary import Vocabulary
-from gbi_helpers.experiments import language, language_jobs, language_map, language_novel
+from gbi_helpers.experiments import benchmark_language, language, language_jobs, language_map, language_novel
 from gbi_helpers.experiments import language_inference as inference
 from gbi_helpers.experiments import language_stream as stream
 from gbi_helpers.experiments.language_nets import Nets
 from gbi_helpers.experiments.language_reading import continue_text, delta_of, read_words, word_slopes
 from gbi_helpers.experiments.language_recipes import told_z, train
-from gbi_helpers.experiments.language_results import LanguageResults, load_results
+from gbi_helpers.experiments.language_results import LanguageResults, load_results, load_stream
 from gbi_helpers.experiments.language_windows import Corpus, Windows, by_source, corpus_of, even_windows, random_windows
 from gbi_helpers.models.language import WordLSTM
 
@@ -338,6 +338,61 @@ def test_a_vector_is_found_that_matches_posteriors_shifted_by_it():
     draw = torch.Generator().manual_seed(0)
     slope, shift = 2 * torch.randn(200, K, generator=draw), torch.tensor([2.0, -0.5, -1.5])
     torch.testing.assert_close(inference.matched(slope, slope + shift), shift, atol=1e-2, rtol=0)
+
+
+# What is shipped
+
+
+def test_the_shipped_model_reads_and_writes():
+    model, vocabulary, tasks, facts = language.load_language("packages")
+    assert len(tasks) == model.n_tasks == 8
+    text = "chop the onion and fry it in a little oil . add the eggs and some salt"
+    record = read_words(model, vocabulary, text, tasks=tasks, facts=facts)
+    assert tasks[int(record.belief[-1].argmax())] == "recipe"
+    assert record.words == text.split()
+    said = {task: continue_text(model, vocabulary, torch.eye(8)[k], words=60) for k, task in enumerate(tasks)}
+    assert len(set(said.values())) == 8
+    for task in ("recipe", "chat", "speech"):  # what it says of itself it takes for its own
+        again = read_words(model, vocabulary, said[task], tasks=tasks, facts=facts)
+        assert int(again.belief[-1].argmax()) == tasks.index(task)
+
+
+def test_the_shipped_plane_has_a_place_for_each_source():
+    model, vocabulary, tasks, _ = language.load_language("plane")
+    assert model.place(torch.eye(len(tasks))).shape == (8, 2)
+    said = continue_text(model, vocabulary, model.place(torch.eye(8))[0].detach(), words=5)
+    assert said == continue_text(model, vocabulary, torch.eye(8)[0], words=5)
+
+
+@pytest.mark.parametrize("data", ["packages", "babylm"])
+def test_the_shipped_records_are_whole(data):
+    results = load_results(data)
+    seeds = results.facts["seed"]
+    for job in language_jobs.EVERY_SEED:
+        assert sorted(map(int, results.rows[job])) == seeds
+    assert set(results.rows) == set(language.job_names(data))
+    assert results.values("learning", "gbi_test").shape == (len(seeds), len(results.tasks))
+    assert results.at_length("corrected", "accuracy", 20).mean > 70
+    assert set(results.held_out()) == set(language_jobs.HELD_OUT[data])
+    read = load_stream(data)
+    assert set(read.true.tolist()) <= set(range(len(read.tasks)))
+    torch.testing.assert_close(read.belief.sum(1), torch.ones(len(read.words)))
+
+
+def test_streams_quote_only_what_may_be_passed_on():
+    read = load_stream("babylm")
+    quoted = {read.tasks[k] for k in read.true.tolist()}
+    assert quoted <= {
+        "children_stories", "gutenberg", "online_chat", "scripture", "speeches", "techdoc", "wikipedia",
+    }  # fmt: skip
+
+
+def test_benchmark_times_every_kind():
+    found = benchmark_language.rates(rounds=1, steps=1, batch=2, window=4)
+    over = benchmark_language.ratios(found)
+    assert set(over) == set(benchmark_language.KINDS)
+    assert over["plain"] == 1
+    assert all(rate > 0 for rate in found[0].values())
 
 
 # The packages' own text, trained from scratch
