@@ -74,7 +74,7 @@ code, concat = recipes.train_code, {"conditioning": "concat"}
 ROWS: dict[str, Row] = {
     # where the paper's numbers sit
     "class_mean": _closed("class means of pixels", "pixels32", everything=True),
-    "lda_pixels": _closed("discriminant analysis of 8x8 pixels", "pixel_discriminants"),
+    "lda_pixels": _closed("discriminant analysis of 8x8 pixels", "pixel_discriminants", everything=True),
     "softmax_pixels": Row(
         "softmax regression on pixels", "pixels", recipes.train_classifier, {"width": 0, "lr": 1e-3}, classifier=True
     ),
