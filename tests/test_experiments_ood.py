@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gbi_helpers import max_entropy, metrics, one_step
@@ -49,6 +49,7 @@ def images():
 # The scores
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1e3), st.integers(0, 1000))
 def test_relative_gradient_does_not_see_the_scale_of_the_loss(factor, seed):
     draw = torch.Generator().manual_seed(seed)
@@ -72,6 +73,7 @@ def test_relative_gradient_names_what_it_cannot_divide_by():
         scores.relative_gradient(torch.ones(3), torch.ones(2, 3))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0.1, 20))
 def test_log_odds_are_those_of_the_largest_probability(seed, scale):
     score = scale * torch.randn(7, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -268,5 +270,7 @@ def test_relative_gradient_tells_clothes_from_digits_from_scratch(data):
         name: scores.log_odds(-scores.relative_gradient(s.loss, s.grad))
         for name, s in {"in": known, "out": foreign}.items()
     }
-    assert metrics.detection(score["in"], score["out"]).auroc >= 0.95
-    assert metrics.accuracy(one_step(decoder_loss(model, sets.test[0]), max_entropy(500, 10)).task, sets.test[1]) >= 75
+    assert metrics.detection(score["in"], score["out"]).auroc >= 0.93  # five seeds: .969 to .986
+    assert (
+        metrics.accuracy(one_step(decoder_loss(model, sets.test[0]), max_entropy(500, 10)).task, sets.test[1]) >= 78
+    )  # 86 to 88
