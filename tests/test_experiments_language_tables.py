@@ -50,6 +50,11 @@ def found():
     return LanguageResults("packages", ("sea", "bank"), rows, {}, {})
 
 
+def test_captions_count_the_seeds(found):
+    assert tables.seeds(found, "learning") == "mean of 2 seeds"
+    assert tables.seeds(found, "gate") == "one seed"
+
+
 def test_learning_gives_losses_and_the_paired_gap_with_its_spread(found):
     head, rows = tables.learning({"packages": found})
     assert rows == [["packages, 2 sources, 2 seeds", "4.250 ± 0.000", "4.100 ± 0.000", "0.155 ± 0.007", "0.60 ± 0.00"]]

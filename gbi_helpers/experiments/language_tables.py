@@ -49,6 +49,12 @@ VARIANTS = {
 }
 
 
+def seeds(found: LanguageResults, job: str) -> str:
+    """How many seeds a measurement has, for a caption: "3 seeds", "one seed"."""
+    n = len(found.rows[job])
+    return "one seed" if n == 1 else f"mean of {n} seeds"
+
+
 def learning(results: Results) -> Table:
     """Test losses of both networks, their paired gap, and the share of the tokens that GBI needs, over seeds."""
     rows = []
