@@ -116,9 +116,12 @@ def test_play_runs_to_the_end_and_stops(opened):
 
 def test_reduced_motion_plays_in_few_slow_steps(opened):
     page = opened(reduced_motion="reduce")
-    page.locator(".gbi-play").first.click()
-    page.wait_for_timeout(500)
-    assert readout(page).startswith("step 0 of 20")  # the default pace would be at step 5
+    wait = """() => new Promise((done) => {
+        const start = performance.now();
+        new MutationObserver(() => done(performance.now() - start))
+            .observe(document.querySelector('.gbi-readout'), { childList: true, subtree: true, characterData: true });
+        document.querySelector('.gbi-play').click(); })"""
+    assert page.evaluate(wait) >= 600  # the default pace shows the next step after 90 ms
     moving = "[...document.querySelectorAll('.gbi *')].some(e => getComputedStyle(e).transitionDuration !== '0s')"
     assert not page.evaluate(moving)
 
