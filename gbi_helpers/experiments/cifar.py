@@ -27,7 +27,7 @@ from gbi_helpers.data.store import ASSETS, writable_cache
 from gbi_helpers.experiments import cifar_cost, cifar_live
 from gbi_helpers.experiments.cifar_measure import Labels, confusions, gap, measure, scores
 from gbi_helpers.experiments.cifar_results import CifarResults, load_cifar_results
-from gbi_helpers.experiments.cifar_rows import ROWS, Row, settings
+from gbi_helpers.experiments.cifar_rows import REPEATED, ROWS, Row, settings
 from gbi_helpers.experiments.cifar_views import Study
 from gbi_helpers.experiments.readouts import timed
 from gbi_helpers.experiments.recipes import size_of
@@ -63,11 +63,11 @@ class Job:
         """The trained model and its numbers."""
         row, labels = self.row, self.labels()
         view = self.images.view(row.view, row.n)
-        changes = {} if row.closed_form else self.changes
+        changes = {} if row.closed_form else dict(self.changes)
         options = row.options_for(self.study.data) | changes
         x, y = view.train[: row.n], labels.train[: row.n]
         model, record = row.recipe(x, y, seed=self.seed, resume=self.resume, **options)
-        found = {"parameters": size_of(model), "train_n": len(x)}
+        found: Metrics = {"parameters": size_of(model), "train_n": len(x)}
         found |= {"train_seconds": record.facts["seconds"], "train_cpu_seconds": record.facts["cpu_seconds"]}
         if row.classifier:
             return model, found | _classified(model, view, labels)
@@ -108,9 +108,9 @@ def run(
 ) -> dict[str, dict[str, Metrics]]:
     """Train and measure the named rows (all if None) for each seed: {row: {seed: {metric: value}}}.
 
-    Rows in closed form run for the first seed only. Every finished one is in ``work`` at once, and is not run again.
-    ``changes`` replace options of every training, ``views`` settings of views; ``keep(row, seed, model, study)`` is
-    called with each new model.
+    Rows that are not ``REPEATED`` run for the first seed only. Every finished one is in ``work`` at once, and is not
+    run again. ``changes`` replace options of every training, ``views`` settings of views;
+    ``keep(row, seed, model, study)`` is called with each new model.
     """
     work = work or writable_cache() / "experiments"
     study = Study(data, work, dict(views or {}))
@@ -118,7 +118,7 @@ def run(
     found = _finished(state)
     names = list(rows or ROWS)
     keys = {name: _key(name, changes, views) for name in names}
-    todo = [(name, seed) for seed in seeds for name in names if seed == seeds[0] or not ROWS[name].closed_form]
+    todo = [(name, seed) for seed in seeds for name in names if seed == seeds[0] or name in REPEATED]
     todo = [(name, seed) for name, seed in todo if str(seed) not in found.get(keys[name], {})]
     for name, seed in tqdm(todo, desc=f"{data.name} rows", delay=2):
         key = keys[name]
@@ -217,7 +217,8 @@ def _write_confusions(model: Any, study: Study, facts: dict[str, Any]) -> None:
     choice = scores(model, study.view(ROWS["best"].view).test).argmax(1)
     counts = confusions(choice, data.test.y, order).numpy().astype(np.uint16)
     path = ASSETS / CONFUSIONS
-    names = {"classes": [data.classes[k] for k in order], "groups": [data.groups[data.group_of[k]] for k in order]}
+    classes = np.array([data.classes[k] for k in order])
+    groups = np.array([data.groups[data.group_of[k]] for k in order])
     with runtime.part_file(path) as part, part.open("wb") as stream:
-        np.savez_compressed(stream, counts=counts, order=np.array(order), **{k: np.array(v) for k, v in names.items()})
+        np.savez_compressed(stream, counts=counts, order=np.array(order), classes=classes, groups=groups)
     add_asset(path, **facts, seed=0)

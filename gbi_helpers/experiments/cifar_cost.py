@@ -47,7 +47,9 @@ def price(n_tasks: int, batch: int = 16, repetitions: int = 30) -> Price:
             step.append(more)
         if 0 <= repetition < dear:
             every.append(timed(enumerate_tasks, loss_fn, z0)[0])
-    found = {"classes": n_tasks, "batch": batch, "z_parameters": model.decoder.join.task.weight.numel()}
+    z_layer = model.decoder.join.task
+    assert z_layer is not None  # z is multiplied in, so it has a layer of its own
+    found: Price = {"classes": n_tasks, "batch": batch, "z_parameters": z_layer.weight.numel()}
     times = {name: median(values) for name, values in (("forward", forward), ("step", step), ("all", every))}
     found |= {f"{name}_ms": round(1000 * seconds, 4) for name, seconds in times.items()}
     ratios = {"step_over_forward": times["step"] / times["forward"], "all_over_step": times["all"] / times["step"]}

@@ -39,7 +39,7 @@ def picture_one_step(picture: PictureModel, x: Tensor, step_size: float = 1.0) -
     return one_step(decoder_loss(picture.model, t), _start(picture, t), step_size)
 
 
-def picture_trajectory(picture: PictureModel, x: Tensor, steps: int = 30, lr: float = 0.2) -> Trajectory:
+def picture_trajectory(picture: PictureModel, x: Tensor, steps: int = 30, lr: float = 0.5) -> Trajectory:
     """Iterative inference on images x (B, 3, 32, 32), with what the decoder draws at each step as frames.
 
     ``frames`` (steps + 1, B, 3, 32, 32) and ``target`` (B, 3, 32, 32), the image itself, have values in [0, 1].

@@ -110,7 +110,7 @@ def _fitted_bias(model: Any, view: View, labels: Labels, n: int = 5_000) -> Tens
         loss.backward()
         return loss
 
-    descent.step(closure)  # type: ignore[no-untyped-call]
+    descent.step(closure)
     return (bias * scale / size).detach()
 
 

@@ -29,12 +29,10 @@ class PatchFeatures(nn.Module):
     filters: Tensor
     offset: Tensor
 
-    def __init__(
-        self, n_filters: int = 400, pool: int = 3, patch: int = 6, stride: int = 1, threshold: float = 0.25, channels=3
-    ):
+    def __init__(self, n_filters: int = 400, pool: int = 3, patch: int = 6, stride: int = 1, threshold: float = 0.25):
         super().__init__()
         self.pool, self.stride, self.threshold = pool, stride, threshold
-        self.register_buffer("filters", torch.zeros(2 * n_filters, channels, patch, patch))
+        self.register_buffer("filters", torch.zeros(2 * n_filters, 3, patch, patch))
         self.register_buffer("offset", torch.zeros(2 * n_filters))
 
     @property
