@@ -126,13 +126,15 @@ def _held_out(found: LanguageResults, source: str, words: str) -> dict[str, floa
 
     return {
         "LSTM": at("lstm", "uniform"),
-        "LSTM, input optimised": at("lstm", words, "free")[-1],
+        "LSTM, input on the simplex": at("lstm", words, "logits")[-1],
+        "LSTM, input free": at("lstm", words, "free")[-1],
         "GBI, uniform Z": at("gbi", "uniform"),
         "GBI, best single source": at("gbi", words, "single"),
         "GBI, Z on the simplex": at("gbi", words, "logits")[-1],
         "GBI, Z free": at("gbi", words, "free")[-1],
-        "LSTM, fine-tuned": at("lstm", f"tuned_{words}", "early"),
-        "GBI, fine-tuned": at("gbi", f"tuned_{words}", "early"),
+        "LSTM, fine-tuned, stopped": at("lstm", f"tuned_{words}", "early"),
+        "GBI, fine-tuned, stopped": at("gbi", f"tuned_{words}", "early"),
+        "GBI, fine-tuned, 50 steps": at("gbi", f"tuned_{words}", "test")[-1],
     }
 
 
