@@ -8,6 +8,7 @@ from gbi_helpers.experiments.language_windows import Corpus, Windows, losses, ra
 from gbi_helpers.inference import loss_of
 from gbi_helpers.models.language import CONDITIONINGS, WordLSTM, window_nll, word_nll
 from gbi_helpers.models.transformer import WordTransformer
+from gbi_helpers.theory import fit_delta
 
 K, V, T = 3, 17, 9
 
@@ -114,6 +115,7 @@ def test_the_gap_makes_one_step_exact_on_average():
     corpus = Corpus(("a", "b", "c"), V, 1, (stream,) * K, (stream,) * K, (stream,) * K)
     delta = fit_deltas(model, corpus, [5], per_source=4)[5]
     windows = random_windows(corpus, 4, 5, seed=77)
+    torch.testing.assert_close(delta, fit_delta(evidence(model, windows), max_entropy(12, K)))
     exact, slope = log_likelihoods(model, windows, [5])[5], slopes(model, windows)
     off = (exact - exact.mean(1, keepdim=True)) - (slope - slope.mean(1, keepdim=True)) - delta
     torch.testing.assert_close(off.mean(0), torch.zeros(K), atol=1e-4, rtol=0)

@@ -177,9 +177,8 @@ def held_out(source: str) -> Callable[[Job], Scores]:
     def measure(job: Job) -> Scores:
         nets = job.nets.without(source)
         gbi, lstm = (nets.get(name, job.seed, steps=SHORT)[0] for name in ("gbi", "lstm"))
-        return novel.measure(gbi, lstm, nets.corpus, job.nets.corpus.only([source]), job.per_source) | {
-            "known": list(nets.corpus.tasks)
-        }
+        found = novel.measure(gbi, lstm, nets.corpus, job.nets.corpus.only([source]), job.per_source)
+        return found | {"known": list(nets.corpus.tasks)}
 
     return measure
 

@@ -38,9 +38,11 @@ def load_language(name: str = "packages") -> Loaded:
 
 
 def delta_of(facts: dict[str, Any], words: int) -> Tensor:
-    """The gap of one step after 1 .. ``words`` words, (words, K), from a checkpoint's facts, lines drawn in between.
+    """The mean gap of one step after 1 .. ``words`` words, (words, K), from a checkpoint's facts.
 
-    ``facts["deltas"]``: number of words -> gap (K,). Beyond the longest measured, the last line goes on.
+    ``facts["deltas"]``: number of words -> gap (K,), with lines drawn in between; beyond the longest the last goes on.
+    (``facts["matched"]`` holds those that bring the posterior nearest instead: see
+    :func:`~.language_inference.matched`.)
     """
     lengths = [0, *map(int, facts["deltas"])]
     table = [[0.0] * len(facts["tasks"]), *facts["deltas"].values()]
