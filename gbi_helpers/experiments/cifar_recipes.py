@@ -123,7 +123,8 @@ def train_classifier(x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = 
         return functional.cross_entropy(model(varied(batch[0]) if images else batch[0]), batch[1])
 
     options = SETTINGS["images" if images else "classifier"] | options
-    return model, fit(model, loss, (x, y), seed=seed, resume=resume, desc="classifier", **options)
+    record = fit(model, loss, (x, y), seed=seed, resume=resume, desc="classifier", **options)
+    return model.eval(), record  # or dropout would go on at test
 
 
 def _parted(options: dict[str, Any], *names: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -119,7 +119,7 @@ class CifarResults:
         return self._some(LIFTS)
 
     def best(self) -> list[CifarRow]:
-        """The best model, and the same network as a plain classifier."""
+        """The best model, and what it must be compared with: the same features, discriminative models."""
         return self._some(BEST_ROWS)
 
     def _some(self, names: Sequence[str]) -> list[CifarRow]:

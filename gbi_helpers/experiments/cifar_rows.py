@@ -69,6 +69,7 @@ PIXELS_GA = {"latent": 64, "conditioning": "concat", "width": 256, "weight": 150
 PLAIN = {"latent": 16, "width": 512}
 AWARE = {"latent": 64, "width": 512, "weight": 30.0, "drop": 0.3}
 BEST = {"latent": 64, "width": 512, "weight": 30.0, "drop": 0.4, "epochs": 8}
+LINEAR = {"width": 0, "lr": 5e-4, "epochs": 6}
 
 code, concat = recipes.train_code, {"conditioning": "concat"}
 ROWS: dict[str, Row] = {
@@ -113,10 +114,14 @@ ROWS: dict[str, Row] = {
         {"drop": 0.4, "epochs": 8},
         classifier=True,
     ),
+    "best_softmax": Row(
+        "softmax regression on the same features", "feature_pca_wide", recipes.train_classifier, LINEAR, classifier=True
+    ),
+    "best_label_loss": Row("the same model, label loss alone", "feature_pca_wide", code, BEST | {"describe": 0.0}),
 }
 LADDER = ("class_mean", "lda_pixels", "softmax_pixels", "faithful", "unet")
-BEST_ROWS = ("best", "best_classifier")
-REPEATED = ("faithful", "pixels_ga", "features_mul_ga", *BEST_ROWS)  # with every seed; the others with the first
+BEST_ROWS = ("best", "best_label_loss", "best_classifier", "best_softmax")
+REPEATED = ("best", "best_classifier", "best_softmax")  # with every seed; the others with the first
 LIFTS = tuple(name for name in ROWS if name not in LADDER + BEST_ROWS)
 
 
