@@ -407,7 +407,7 @@ def test_telling_the_source_lowers_the_loss_of_real_text():
         for name, told in (("gbi", "true"), ("lstm", "nothing"))
     }
     losses = {name: float(record.curves["validation"][-1].mean()) for name, (_, record) in nets.items()}
-    assert losses["gbi"] < losses["lstm"] - 0.05  # measured over three seeds: .16 to .20, see the record
+    assert losses["gbi"] < losses["lstm"] - 0.05  # three seeds: .20 to .21, see the record
     gbi = nets["gbi"][0]
     windows = even_windows(corpus.test, corpus.start, 40, 50)
     exact = inference.log_likelihoods(gbi, windows, [5, 50])
