@@ -220,7 +220,7 @@ def test_shipped_record_holds_every_row_and_its_facts():
     assert [row.name for row in results.ladder()] == list(LADDER)
     assert {"command", "commit", "versions", "device", "minutes", "data", "sha256_of_images"} <= results.facts.keys()
     assert results.facts["splits"] == {"train": 45_000, "validation": 5_000, "test": 8_000}
-    assert all(row.half_width > 0.4 for row in [*results.ladder(), *results.lifts(), *results.best()])
+    assert all(row.half_width > 0.3 for row in [*results.ladder(), *results.lifts(), *results.best()])
     with pytest.raises(KeyError, match="choose one of"):
         results.values("best", "accuracy of things")
 
