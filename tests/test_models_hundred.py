@@ -258,13 +258,12 @@ def test_features_are_drawn_from_the_seed_alone(images):
 def test_picture_model_sees_and_draws(images):
     torch.manual_seed(0)
     features = PatchFeatures(8).fit(images, patches=500)
-    projection = Projection.of(
-        torch.randn(features.size), torch.randn(features.size, 20), torch.zeros(20, features.size)
-    )
-    picture = PictureModel(8, components=20).put(features, projection, CodeModel(20)).eval()
+    size = features.size
+    projection = Projection.of(torch.randn(size), torch.randn(size, 19), torch.zeros(19, size))
+    picture = PictureModel(8, n_tasks=20).put(features, projection, ZOnly(19, 20)).eval()
     torch.testing.assert_close(picture.see(images), projection(features(images)), rtol=1e-3, atol=1e-3)
-    t = torch.randn(200, 20)
-    pixels = torch.sigmoid(t @ torch.randn(20, 3))[:, :, None, None].expand(-1, -1, 32, 32)
+    t = torch.randn(200, 19)
+    pixels = torch.sigmoid(t @ torch.randn(19, 3))[:, :, None, None].expand(-1, -1, 32, 32)
     drawn = picture.fit_sketch(t, pixels).draw(t)
     assert drawn.shape == (200, 3, 32, 32)
     assert (drawn - pixels).abs().mean() < 0.15
