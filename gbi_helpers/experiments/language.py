@@ -45,8 +45,8 @@ Rows = dict[str, dict[str, Scores]]
 
 def job_names(data: str) -> list[str]:
     """All measurements for a set, in the order in which they are taken."""
-    own = ["bpe", "map"] if data == "packages" else []
-    return [*EVERY_SEED, *(f"held_out/{source}" for source in HELD_OUT.get(data, ())), *ONE_SEED, *own]
+    own = [*ONE_SEED, "bpe", "map"] if data == "packages" else []
+    return [*EVERY_SEED, *(f"held_out/{source}" for source in HELD_OUT.get(data, ())), *own]
 
 
 def run(

@@ -23,7 +23,7 @@ class LanguageResults:
     """What ``gbi reproduce language`` left of one set: ``rows[job][seed]``, names of the sources, settings, facts.
 
     Jobs: "learning", "naming", "rest", "stream", "structure" and "shuffled" of every seed; of one seed
-    "held_out/<source>", "gate", "concat", "gatein", "udrop", "transformer", and of the packages "bpe" and "map".
+    "held_out/<source>", and of the packages "gate", "concat", "gatein", "udrop", "transformer", "bpe" and "map".
     What a job holds is told by its function in :mod:`gbi_helpers.experiments.language_jobs`.
     """
 
