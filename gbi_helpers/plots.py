@@ -107,7 +107,7 @@ def intervals(ax: Axes, names: Sequence[str], mean: ArrayLike, low: ArrayLike, h
 
 
 def images(pictures: ArrayLike, titles: Sequence[str], *, columns: int = 10, size: float = 0.9) -> Figure:
-    """Draw grey images (N, H, W) with values in [0, 1] in a grid, each under its title."""
+    """Draw images, grey (N, H, W) or colour (N, H, W, 3), with values in [0, 1] in a grid, each under its title."""
     stack = np.asarray(pictures, dtype=float)
     rows = -(-len(stack) // columns)
     fig, axes = new(size * min(columns, len(stack)), (size + 0.3) * rows, min(columns, len(stack)), rows, squeeze=False)

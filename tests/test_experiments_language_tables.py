@@ -30,7 +30,11 @@ def stream(seed):
 
 
 def held_out(shift):
-    one = {"uniform": 4.0 + shift, "tuned_256": {"test": [4.0, 3.9, 4.3], "early": 3.95}, "tuned_2048": {"test": [4.0, 3.6, 3.5], "early": 3.5}}
+    one = {
+        "uniform": 4.0 + shift,
+        "tuned_256": {"test": [4.0, 3.9, 4.3], "early": 3.95},
+        "tuned_2048": {"test": [4.0, 3.6, 3.5], "early": 3.5},
+    }
     one |= {words: {"free": [4.0, 3.8], "logits": [4.0, 3.85], "single": 3.9} for words in ("256", "2048")}
     return {"gbi": one, "lstm": {**one, "uniform": 3.95}}
 
