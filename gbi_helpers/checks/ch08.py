@@ -87,11 +87,8 @@ def naive_bayes(student: Student) -> None:
             ),
             Mistake(
                 lambda c, w: torch.log_softmax((c + 1).log()[:, w].sum(1), 0),
-                "The counts are not divided by the size of each source, so a long source wins whatever is written.",
-            ),
-            Mistake(
-                lambda c, w: torch.log_softmax(((c + 1) / (c + 1).sum(0)).log()[:, w].sum(1), 0),
-                "You divided by the sum over sources. p(word | source) sums to 1 over the *words* of a source.",
+                "The counts are not divided by the size of each source, so a long source wins whatever is written. "
+                "(A sum over sources is the same for all of them and drops out: sum over the *words* of each.)",
             ),
             Mistake(
                 lambda c, w: torch.log_softmax(((c + 1) / c.sum(1, keepdim=True)).log()[:, w].sum(1), 0),
