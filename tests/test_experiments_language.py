@@ -180,8 +180,31 @@ def test_streams_are_made_of_whole_pieces_of_their_sources(corpus):
 def test_a_filter_that_is_told_the_truth_reads_as_the_truth(corpus, pair):
     made = stream.make_streams(corpus, "test", 2, 60, seed=1)
     model = pair["gbi"][0]
-    never = stream.Filter(chunk=7, hazard=1.0)  # all belief leaks: z stays uniform
-    torch.testing.assert_close(stream.read_inferred(model, made, never).loss, stream.read_told(model, made).loss)
+    for reread in (0, 10):
+        never = stream.Filter(chunk=7, hazard=1.0, reread=reread)  # all belief leaks: z stays uniform
+        torch.testing.assert_close(stream.read_inferred(model, made, never).loss, stream.read_told(model, made).loss)
+
+
+def test_words_are_read_again_with_the_new_belief(corpus, pair):
+    made = stream.make_streams(corpus, "test", 2, 20, seed=1)
+    model = pair["gbi"][0]
+    past = stream._Past(model, 20, made.inputs[:, :0])
+    for word in made.inputs.split(1, 1):
+        past.add(word, torch.tensor([[1.0, 0, 0]] * 2))
+    other = torch.tensor([[0, 1.0, 0]] * 2)
+    again = past.read_again(other)
+    assert again is not None
+    whole = model.read(made.inputs, model.place(other))[1]
+    torch.testing.assert_close(again, whole)
+
+
+def test_readers_side_by_side_are_bayes(corpus, pair):
+    made = stream.make_streams(corpus, "test", 3, 40, seed=4)
+    model = pair["gbi"][0]
+    read = stream.read_side_by_side(model, made, hazard=0.0)
+    each = [stream.read_told(model, made, z.expand(3, 40, 3)).loss.sum(1) for z in torch.eye(3)]
+    together = -torch.logsumexp(-torch.stack(each, 1), 1) + math.log(3)  # the chain rule: p(text) = mean of p(text | k)
+    torch.testing.assert_close(read.loss.sum(1), together)
 
 
 def test_the_filter_lies_between_no_z_and_the_true_one(corpus, pair):
@@ -192,6 +215,11 @@ def test_the_filter_lies_between_no_z_and_the_true_one(corpus, pair):
     assert abs(found["filter"]["loss"] - found["exact"]["loss"]) < 0.1
     assert found["filter"]["settled"] > found["filter"]["recovered"] > 0
     assert found["filter"]["accuracy"] > 50
+    assert found["side_by_side"]["loss"] < found["filter"]["loss"] + 0.05
+    way = [found[key]["recovered"] for key in ("true", "late_1", "late_5", "lstm")]
+    assert way[0] == 100
+    assert way[3] == 0
+    assert way[0] > way[1] > way[2]
 
 
 # Held-out sources
@@ -368,8 +396,8 @@ def test_the_shipped_plane_has_a_place_for_each_source():
 def test_the_shipped_records_are_whole(data):
     results = load_results(data)
     seeds = results.facts["seed"]
-    for job in language_jobs.EVERY_SEED:
-        assert sorted(map(int, results.rows[job])) == seeds
+    for job in results.rows:
+        assert sorted(map(int, results.rows[job])) == (seeds[:1] if job == "map" else seeds)
     assert set(results.rows) == set(language.job_names(data))
     assert results.values("learning", "gbi_test").shape == (len(seeds), len(results.tasks))
     assert results.at_length("corrected", "accuracy", 20).mean > 70
@@ -395,24 +423,26 @@ def test_benchmark_times_every_kind():
     assert all(rate > 0 for rate in found[0].values())
 
 
-# The packages' own text, trained from scratch
+# Real text, trained from scratch
 
 
-@pytest.mark.slow
-def test_telling_the_source_lowers_the_loss_of_real_text():
-    data = language.load_text("packages")
+@pytest.mark.parametrize(
+    "name", [pytest.param("packages", marks=pytest.mark.slow), pytest.param("babylm", marks=pytest.mark.realdata)]
+)
+def test_telling_the_source_lowers_the_loss_of_real_text(name):
+    data = language.load_text(name)
     corpus = corpus_of(data)
     nets = {
         name: train(corpus, 0, told=told, steps=200, looks=(200,))
         for name, told in (("gbi", "true"), ("lstm", "nothing"))
     }
     losses = {name: float(record.curves["validation"][-1].mean()) for name, (_, record) in nets.items()}
-    assert losses["gbi"] < losses["lstm"] - 0.05  # three seeds: .20 to .21, see the record
+    assert losses["gbi"] < losses["lstm"] - 0.05  # three seeds: .12 to .21, see the records
     gbi = nets["gbi"][0]
     windows = even_windows(corpus.test, corpus.start, 40, 50)
     exact = inference.log_likelihoods(gbi, windows, [5, 50])
     right = {n: float((score.argmax(1) == windows.task).float().mean()) for n, score in exact.items()}
     one_step = float((inference.slopes(gbi, windows).argmax(1) == windows.task).float().mean())
-    assert 0.4 < right[5] < right[50]
+    assert 0.35 < right[5] < right[50]
     assert right[50] > 0.75
     assert one_step > 0.65

@@ -7,6 +7,7 @@ import torch
 
 from gbi_helpers.experiments import language_tables as tables
 from gbi_helpers.experiments.language_results import LanguageResults
+from gbi_helpers.experiments.language_stream import LATE
 
 
 def naming(seed):
@@ -25,8 +26,11 @@ def rest(seed):
 def stream(seed):
     found = {reader: {"loss": 4 + seed, "by_age": [5.0, 4.0]} for reader in tables.READERS}
     for reader in found:
-        found[reader] |= {"recovered": 50 + seed, "accuracy": 70.0} if reader.startswith("filter") else {}
-    return found
+        found[reader] |= {"accuracy": 70.0} if reader.startswith("filter") else {}
+        found[reader] |= {"recovered": 50 + seed} if reader != "lstm" else {}
+    for late, recovered in zip(LATE, (90, 80, 70, 50, 30), strict=True):
+        found[f"late_{late}"] = {"loss": 4.0, "recovered": recovered + seed}
+    return found | {"true": found["true"] | {"recovered": 100.0}}
 
 
 def held_out(shift):
@@ -47,10 +51,11 @@ def found():
         "naming": {str(s): naming(s) for s in (0, 1)},
         "rest": {str(s): rest(s) for s in (0, 1)},
         "stream": {str(s): stream(s) for s in (0, 1)},
-        "held_out/sea": {"0": held_out(0.0)},
-        "held_out/bank": {"0": held_out(0.1)},
+        "held_out/sea": {"0": held_out(0.0), "1": held_out(0.2)},
+        "held_out/bank": {"0": held_out(0.1), "1": held_out(0.3)},
     }
-    rows |= {job: {"0": dict.fromkeys(("gap", "one_step", "corrected", "exact"), 0.125)} for job in tables.VARIANTS}
+    variant = dict.fromkeys(("gap", "one_step", "corrected", "exact"), 0.125) | {"lstm": 4.5, "gbi": 4.25}
+    rows |= {job: {"0": variant} for job in tables.VARIANTS}
     return LanguageResults("packages", ("sea", "bank"), rows, {}, {})
 
 
@@ -82,19 +87,28 @@ def test_the_rest_repeats_what_does_not_depend_on_the_words_read(found):
     assert {len(row) for row in rows} == {len(head)}
 
 
-def test_streams_score_only_filters_by_the_way_they_came(found):
+def test_streams_name_a_source_only_if_the_reader_believes_in_one(found):
     _, rows = tables.streams(found)
     assert rows[0] == ["LSTM", "4.500", "–", "–"]
-    assert rows[4] == ["filter, one step + gap", "4.500", "50", "70"]
+    assert rows[1] == ["GBI, uniform Z", "4.500", "50", "–"]
+    assert ["filter, one step + gap", "4.500", "50", "70"] in rows
+
+
+def test_a_filter_is_as_good_as_being_told_so_many_words_late(found):
+    assert tables.words_late(found) == pytest.approx(5)  # 5 words late it is 50, too
+    for one in found.rows["stream"].values():
+        one["filter"]["recovered"] += 10
+    assert tables.words_late(found) == pytest.approx(4)
 
 
 def test_held_out_sources_stand_side_by_side(found):
     results = {"a": found, "b": found}
     head, rows = tables.held_out(results, 2048)
     assert head == ["held out", "sea", "bank", "sea", "bank"]
-    assert rows[3] == ["GBI, uniform Z", "4.000", "4.100", "4.000", "4.100"]
+    assert rows[3] == ["GBI, uniform Z", "4.100", "4.200", "4.100", "4.200"]
     losses = tables.held_out_losses(results, 2048)
-    assert torch.equal(losses["GBI, Z free"], torch.full((4,), 3.8))
+    assert torch.equal(losses["GBI, Z free"], torch.full((4, 2), 3.8))
+    torch.testing.assert_close(losses["GBI, uniform Z"][1], torch.tensor([4.1, 4.3]))
     assert tables.held_out_curves(results, "gbi", "tuned_256", "test").shape == (4, 3)
 
 
@@ -105,4 +119,10 @@ def test_failures_are_told_as_differences(found):
     assert told["uniform Z taken for 'no Z'"] == "+0.20 against the LSTM"
     assert told["a wrong source"] == "+0.95 against the true one"
     assert told["50 steps of fine-tuning on 256 words"] == "+0.40 against its best step"
-    assert len(tables.variants(found)[1]) == len(tables.VARIANTS)
+
+
+def test_variants_stand_below_the_network_of_the_chapter(found):
+    head, (own, *others) = tables.variants(found)
+    assert own[:3] == ["both, as in this chapter", "0.250 ± nan", "–"]
+    assert [row[1] for row in others] == ["0.125 ± nan"] * len(tables.VARIANTS)
+    assert {len(row) for row in (own, *others)} == {len(head)}

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gbi_helpers import metrics, runtime
 from gbi_helpers.data import DataError, ImageData, add_asset, load_cifar100
@@ -31,6 +30,7 @@ from gbi_helpers.experiments.cifar_rows import REPEATED, ROWS, Row, settings
 from gbi_helpers.experiments.cifar_views import Study
 from gbi_helpers.experiments.readouts import timed
 from gbi_helpers.experiments.recipes import size_of
+from gbi_helpers.experiments.rows import take
 from gbi_helpers.training import run_facts
 
 __all__ = ["CifarResults", "gap", "load_cifar_results", "reproduce", "run", "scores"]
@@ -115,34 +115,25 @@ def run(
     work = work or writable_cache() / "experiments"
     study = Study(data, work, dict(views or {}))
     state = work / f"cifar100-{study.digest[:12]}.json"
-    found = _finished(state)
-    names = list(rows or ROWS)
-    keys = {name: _key(name, changes, views) for name in names}
-    todo = [(name, seed) for seed in seeds for name in names if seed == seeds[0] or name in REPEATED]
-    todo = [(name, seed) for name, seed in todo if str(seed) not in found.get(keys[name], {})]
-    for name, seed in tqdm(todo, desc=f"{data.name} rows", delay=2):
-        key = keys[name]
-        job = Job(study, ROWS[name], seed, changes or {}, work / f"cifar-{key}-{seed}.pt")
+    names = {_key(name, changes, views): name for name in rows or ROWS}
+
+    def measure_row(key: str, seed: int) -> Metrics:
+        job = Job(study, ROWS[names[key]], seed, changes or {}, work / f"cifar-{key}-{seed}.pt")
         seconds, (model, numbers) = timed(job.done)
-        numbers["seconds"] = seconds
-        found.setdefault(key, {})[str(seed)] = {metric: float(f"{value:.6g}") for metric, value in numbers.items()}
         if keep is not None:
-            keep(name, seed, model, study)
-        with runtime.part_file(state) as part:
-            part.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    wanted = list(map(str, seeds))
-    return {name: {seed: found[keys[name]][seed] for seed in wanted if seed in found[keys[name]]} for name in names}
+            keep(names[key], seed, model, study)
+        return numbers | {"seconds": seconds}
+
+    wanted = [(key, s) for s in seeds for key, name in names.items() if s == seeds[0] or name in REPEATED]
+    found = take(wanted, measure_row, state, {}, f"{data.name} rows")
+    mine = list(map(str, seeds))
+    return {name: {seed: found[key][seed] for seed in mine if seed in found[key]} for key, name in names.items()}
 
 
 def _key(name: str, changes: Any, views: Any) -> str:
     """The row's name with a mark of all settings it was measured with: other settings are another row."""
     plain = json.dumps([settings(name, views), changes or {}], sort_keys=True)
     return f"{name}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
-
-
-def _finished(state: Path) -> dict[str, dict[str, Metrics]]:
-    """What earlier calls on the same images have measured."""
-    return json.loads(state.read_text(encoding="utf-8")) if state.exists() else {}
 
 
 def reproduce(

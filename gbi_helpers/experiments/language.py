@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from gbi_helpers import runtime
 from gbi_helpers.data.store import ASSETS, DataError, add_asset, writable_cache
@@ -24,13 +23,14 @@ from gbi_helpers.data.text import TextData, load_text
 from gbi_helpers.experiments import language_jobs as jobs_of
 from gbi_helpers.experiments import language_stream as stream
 from gbi_helpers.experiments.language_inference import fit_gaps
-from gbi_helpers.experiments.language_jobs import EVERY_SEED, FILTERS, HELD_OUT, ONE_SEED, SHORT, Job, Scores
+from gbi_helpers.experiments.language_jobs import BOTH_SETS, FILTERS, HELD_OUT, SHORT, VARIANTS, Job, Scores
 from gbi_helpers.experiments.language_map import source_map, texts_on
 from gbi_helpers.experiments.language_nets import Nets
 from gbi_helpers.experiments.language_reading import continue_text, delta_of, load_language, read_words
 from gbi_helpers.experiments.language_recipes import NETWORKS, SETTINGS
 from gbi_helpers.experiments.language_results import LanguageResults, load_results
 from gbi_helpers.experiments.language_windows import corpus_of
+from gbi_helpers.experiments.rows import Rows, plain, take
 from gbi_helpers.records import TrainingRecord, WordsRecord
 from gbi_helpers.training import run_facts, save_checkpoint
 
@@ -40,13 +40,12 @@ __all__ = [
 DATA = ("packages", "babylm")
 # Sources of the shared set whose text may be passed on: only these are quoted in records.
 QUOTABLE = ("children_stories", "gutenberg", "online_chat", "scripture", "speeches", "techdoc", "wikipedia")
-Rows = dict[str, dict[str, Scores]]
 
 
 def job_names(data: str) -> list[str]:
     """All measurements for a set, in the order in which they are taken."""
-    own = [*ONE_SEED, "bpe", "map"] if data == "packages" else []
-    return [*EVERY_SEED, *(f"held_out/{source}" for source in HELD_OUT.get(data, ())), *own]
+    own = [*VARIANTS, "bpe", "map"] if data == "packages" else []
+    return [*BOTH_SETS, *(f"held_out/{source}" for source in HELD_OUT.get(data, ())), *own]
 
 
 def run(
@@ -61,30 +60,22 @@ def run(
 ) -> Rows:
     """Take the named measurements (all if None) of each seed: {job: {seed: {metric: value}}}.
 
-    What every seed is not asked for (held-out sources, variants, the map) is taken of the first one only. Finished ones
-    are in ``work/language_<data>.json`` at once, and are not taken again. ``text`` replaces the set, ``changes``
-    settings of all networks, ``sizes`` those of :class:`~.language_jobs.Job`.
+    The map, a picture, is taken of the first seed only. Finished ones are in ``work/language_<data>.json`` at once, and
+    are not taken again. ``text`` replaces the set, ``changes`` settings of all networks, ``sizes`` those of
+    :class:`~.language_jobs.Job`.
     """
     work = work or writable_cache() / "experiments" / "language"
     text = text or load_text(data)
     settings = _settings() | {"changes": dict(changes or {}), "sizes": dict(sizes), "words": sum(map(len, text.train))}
-    state = work / f"language_{data}.json"
-    rows = _finished(state, settings)
     nets = Nets(corpus_of(text), data, work, changes or {})
-    todo = [
-        (name, seed)
-        for seed in seeds
-        for name in jobs or job_names(data)
-        if str(seed) not in rows.get(name, {}) and (name in EVERY_SEED or seed == seeds[0])
-    ]
-    for name, seed in tqdm(todo, desc=f"language, {data}", delay=2):
+
+    def measure(name: str, seed: int) -> Scores:
         started = time.process_time() - sum(nets.spent)
         found = _taken(name, Job(nets, seed, **sizes), text)
-        found["cpu_seconds"] = time.process_time() - sum(nets.spent) - started
-        rows.setdefault(name, {})[str(seed)] = _plain(found)
-        with runtime.part_file(state) as part:
-            part.write_text(json.dumps({"settings": settings, "rows": rows}), encoding="utf-8")
-    return rows
+        return found | {"cpu_seconds": time.process_time() - sum(nets.spent) - started}
+
+    wanted = [(name, s) for s in seeds for name in jobs or job_names(data) if name != "map" or s == seeds[0]]
+    return take(wanted, measure, work / f"language_{data}.json", settings, f"language, {data}")
 
 
 def _taken(name: str, job: Job, text: TextData) -> Scores:
@@ -97,7 +88,7 @@ def _taken(name: str, job: Job, text: TextData) -> Scores:
         cut = load_text(text.name, tokens="bpe", vocabulary=1200)
         nets = Nets(corpus_of(cut), f"{job.nets.name}-bpe", job.nets.work, job.nets.changes, job.nets.spent)
         return jobs_of.pieces(Job(nets, job.seed), cut.vocabulary)
-    return (EVERY_SEED | ONE_SEED)[name](job)
+    return (BOTH_SETS | VARIANTS)[name](job)
 
 
 def plane(job: Job, text: TextData) -> Scores:
@@ -121,25 +112,6 @@ def _settings() -> dict[str, Any]:
         "short": SHORT,
         "pieces": [list(stream.PIECE), list(stream.LONG_PIECE)],
     }
-
-
-def _finished(state: Path, settings: Mapping[str, Any]) -> Rows:
-    """What an earlier call with the same settings has taken."""
-    if not state.exists():
-        return {}
-    stored = json.loads(state.read_text(encoding="utf-8"))
-    return stored["rows"] if stored["settings"] == json.loads(json.dumps(settings)) else {}
-
-
-def _plain(value: Any) -> Any:
-    """Numbers with five significant digits, infinity as None."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float):
-        return float(f"{value:.5g}") if abs(value) < float("inf") else None
-    return value
 
 
 # ---------------------------------------------------------------- what is shipped
@@ -214,7 +186,7 @@ def _ship_model(job: Job, text: TextData, network: str, facts: Mapping[str, Any]
     """A checkpoint of seed 0 with its vocabulary and the gap of one step."""
     model, record = job.nets.get(network, job.seed)
     gaps = fit_gaps(model, job.nets.corpus)
-    deltas, near = ({n: _plain(pair[which].tolist()) for n, pair in gaps.items()} for which in (0, 1))
+    deltas, near = ({n: plain(pair[which].tolist()) for n, pair in gaps.items()} for which in (0, 1))
     told = {**facts, "seed": job.seed, "tasks": list(text.tasks), "sizes": {"plane": model.plane}, "network": network}
     told["training"] = {key: record.facts[key] for key in ("steps", "tokens", "cpu_seconds")}
     inside = told | {"vocabulary": text.vocabulary.to_json(), "deltas": deltas, "matched": near}

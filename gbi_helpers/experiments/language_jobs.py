@@ -25,8 +25,9 @@ Scores = dict[str, Any]
 SHORT = 300  # steps of the networks that are only compared, at equal tokens, with those of "learning" on their way
 PLACES = ((0, 1), (1, 5), (5, 10), (10, 20), (20, 40), (40, 64), (64, 128))  # words of a window
 FILTERS = {
-    "filter": stream.Filter(chunk=1, hazard=0.02, step_size=1.2),
-    "filter_exact": stream.Filter(chunk=1, hazard=0.02, step_size=1.2, exact=True),
+    "filter": stream.Filter(chunk=1, hazard=0.02, step_size=1.2, reread=20),
+    "filter_exact": stream.Filter(chunk=1, hazard=0.02, step_size=1.2, reread=20, exact=True),
+    "filter_forward": stream.Filter(chunk=1, hazard=0.02, step_size=1.2),
     "filter_five": stream.Filter(chunk=5, hazard=0.02),
 }
 HELD_OUT = {
@@ -117,7 +118,7 @@ def _short_naming(model: Any, job: Job, n: int = 20) -> Scores:
     """One step, with the gap and without, against K passes, on the first 20 words."""
     corpus = job.nets.corpus
     delta = inference.fit_deltas(model, corpus, [n])[n]
-    windows = even_windows(corpus.test, corpus.start, job.per_source // 2, n)
+    windows = even_windows(corpus.test, corpus.start, job.per_source, n)
     exact = inference.log_likelihoods(model, windows, [n])[n]
     slope = inference.slopes(model, windows)
     found = {"correlation": correlation(slope, exact), "corrected_correlation": correlation(slope + delta, exact)}
@@ -148,7 +149,7 @@ def rest(job: Job) -> Scores:
     """Loss of later words with z inferred from the first ones."""
     gbi, lstm = job.pair()
     gaps = {n: gap for n, gap in job.gaps(gbi).items() if n in (1, 5, 20, 50)}
-    return inference.rest(gbi, lstm, job.nets.corpus, gaps, max(job.per_source // 4, 1))
+    return inference.rest(gbi, lstm, job.nets.corpus, gaps, job.per_source)
 
 
 def online(job: Job) -> Scores:
@@ -177,7 +178,7 @@ def held_out(source: str) -> Callable[[Job], Scores]:
     def measure(job: Job) -> Scores:
         nets = job.nets.without(source)
         gbi, lstm = (nets.get(name, job.seed, steps=SHORT)[0] for name in ("gbi", "lstm"))
-        found = novel.measure(gbi, lstm, nets.corpus, job.nets.corpus.only([source]), job.per_source)
+        found = novel.measure(gbi, lstm, nets.corpus, job.nets.corpus.only([source]), 2 * job.per_source)
         return found | {"known": list(nets.corpus.tasks)}
 
     return measure
@@ -202,7 +203,7 @@ def record_of(job: Job, network: str) -> TrainingRecord:
     return job.nets.get(network, job.seed)[1]
 
 
-EVERY_SEED: dict[str, Callable[[Job], Scores]] = {
+BOTH_SETS: dict[str, Callable[[Job], Scores]] = {
     "learning": learning,
     "naming": naming,
     "rest": rest,
@@ -210,7 +211,7 @@ EVERY_SEED: dict[str, Callable[[Job], Scores]] = {
     "structure": structure,
     "shuffled": compared("shuffled"),
 }
-ONE_SEED: dict[str, Callable[[Job], Scores]] = {
+VARIANTS: dict[str, Callable[[Job], Scores]] = {
     **{name: compared(name) for name in ("gate", "concat", "gatein", "udrop")},
     "transformer": transformer,
 }

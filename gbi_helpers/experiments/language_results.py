@@ -22,8 +22,8 @@ Rows = dict[str, dict[str, dict[str, Any]]]
 class LanguageResults:
     """What ``gbi reproduce language`` left of one set: ``rows[job][seed]``, names of the sources, settings, facts.
 
-    Jobs: "learning", "naming", "rest", "stream", "structure" and "shuffled" of every seed; of one seed
-    "held_out/<source>", and of the packages "gate", "concat", "gatein", "udrop", "transformer", "bpe" and "map".
+    Jobs: "learning", "naming", "rest", "stream", "structure", "shuffled" and "held_out/<source>"; of the packages also
+    "gate", "concat", "gatein", "udrop", "transformer", "bpe", and, of the first seed only, "map".
     What a job holds is told by its function in :mod:`gbi_helpers.experiments.language_jobs`.
     """
 

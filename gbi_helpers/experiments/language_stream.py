@@ -2,7 +2,8 @@
 
 After each chunk of words the belief is updated by Bayes' rule: what the chunk's gradient says of each source (one step
 from the uniform z, the state carried over), times the belief so far, from which every word lets a little leak to all
-sources, as the source may have changed. The belief is the z with which the next chunk is read.
+sources, as the source may have changed. The belief is the z with which the next chunk is read, and with which the last
+words are read again, so that the state forgets what it made of them under an older belief.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gbi_helpers.models.language import State, word_nll
 Part = Literal["train", "validation", "test"]
 AGES = ((0, 1), (1, 3), (3, 6), (6, 10), (10, 20), (20, 40), (40, 180))  # words since the last switch
 PIECE, LONG_PIECE = (30, 90), (60, 180)  # words between two switches
+LATE = (1, 2, 3, 5, 8)  # words by which a reader is told of each switch too late
 SETTLED = 10  # words after a switch, from which on a filter may be expected to know better
 
 
@@ -44,14 +46,14 @@ class Filter:
     """Settings of the filter, chosen on validation streams.
 
     ``chunk``: words between updates. ``hazard``: share of belief that leaks to all sources at each word.
-    ``step_size``: weight of the evidence. ``sharpen``: power of the belief that is fed as z. ``exact``: evidence by K
-    passes instead of one gradient.
+    ``step_size``: weight of the evidence. ``reread``: how many of the last words are read again with each new belief.
+    ``exact``: evidence by K passes instead of one gradient.
     """
 
     chunk: int = 2
     hazard: float = 0.02
     step_size: float = 1.0
-    sharpen: float = 1.0
+    reread: int = 0
     exact: bool = False
 
 
@@ -114,23 +116,69 @@ def read_told(model: Any, streams: Streams, z: Tensor | None = None) -> Reading:
     return Reading(word_nll(logits, streams.words), z)
 
 
+@torch.no_grad()
+def read_side_by_side(model: Any, streams: Streams, hazard: float) -> Reading:
+    """Bayes without approximation: K readers, each told its own source throughout, and their predictions averaged.
+
+    Each weighs as much as it is believed: its own losses so far are the evidence. No filter that knows the same hazard
+    can expect to do better with this network's probabilities, if those are right.
+    """
+    n, k = len(streams.words), model.n_tasks
+    told = torch.eye(k).repeat(n, 1)[:, None].expand(-1, streams.words.shape[1], -1)
+    each = word_nll(model(streams.inputs.repeat_interleave(k, 0), told), streams.words.repeat_interleave(k, 0))
+    scores = -each.view(n, k, -1).mT  # (S, T, K)
+    how, belief = Filter(hazard=hazard), max_entropy(n, k)
+    read, beliefs = [], []
+    for score in scores.unbind(1):
+        read.append(belief)
+        belief = _updated(belief, how, 1, score)
+        beliefs.append(belief)
+    z = torch.stack(read, 1)
+    return Reading(-torch.logsumexp(z.log() + scores, 2), z, torch.stack(beliefs, 1), scores)
+
+
 def read_inferred(model: Any, streams: Streams, how: Filter, delta: Tensor | None = None) -> Reading:
     """Read with the filter's belief as z. ``delta`` (K,): the gap of one chunk, see :func:`fit_stream_delta`."""
-    belief = max_entropy(len(streams.words), model.n_tasks)
-    state: State | None = None
+    z = max_entropy(len(streams.words), model.n_tasks)
+    past = _Past(model, how.reread, streams.inputs[:, :0])
     losses, fed, beliefs, scores = [], [], [], []
     for words, inputs in zip(streams.words.split(how.chunk, 1), streams.inputs.split(how.chunk, 1), strict=True):
-        z = torch.softmax(how.sharpen * belief.log(), 1)
+        state = past.read_again(z)
         score = chunk_score(model, words, inputs, state, how.exact)
         score = score if delta is None else score + delta
         with torch.no_grad():
-            logits, state = model.read(inputs, model.place(z), state)
-        losses.append(word_nll(logits, words))
+            losses.append(word_nll(model.read(inputs, model.place(z), state)[0], words))
+        past.add(inputs, z)
         fed.append(z[:, None].expand(-1, words.shape[1], -1))
-        belief = _updated(belief, how, words.shape[1], score)
-        beliefs.append(belief)
+        z = _updated(z, how, words.shape[1], score)
+        beliefs.append(z)
         scores.append(score - score.mean(1, keepdim=True))
     return Reading(torch.cat(losses, 1), torch.cat(fed, 1), torch.stack(beliefs, 1), torch.stack(scores, 1))
+
+
+class _Past:
+    """What was read: the last ``words`` words as they are, for reading again, and all before them as a state."""
+
+    def __init__(self, model: Any, words: int, nothing: Tensor):
+        self.model, self.words, self.last = model, words, nothing
+        self.state: State | None = None
+
+    def read_again(self, z: Tensor) -> State | None:
+        """The state after the last words, read with z (S, K)."""
+        return self._read(self.last, z)
+
+    def add(self, inputs: Tensor, z: Tensor) -> None:
+        """Take in further words; those that are no longer among the last ones are read with z for good."""
+        self.last = torch.cat([self.last, inputs], 1)
+        cut = max(self.last.shape[1] - self.words, 0)
+        self.state, self.last = self._read(self.last[:, :cut], z), self.last[:, cut:]
+
+    @torch.no_grad()
+    def _read(self, inputs: Tensor, z: Tensor) -> State | None:
+        if inputs.shape[1] == 0:
+            return self.state
+        state: State = self.model.read(inputs, self.model.place(z), self.state)[1]
+        return state
 
 
 def chunk_score(model: Any, words: Tensor, inputs: Tensor, state: State | None, exact: bool = False) -> Tensor:
@@ -184,18 +232,25 @@ def fit_stream_delta(
 
 
 def compare(gbi: Any, lstm: Any, corpus: Corpus, streams: Streams, filters: Mapping[str, Filter]) -> dict[str, Any]:
-    """Loss, nats a word, of the LSTM, of z uniform and true, and of each filter; the filters with the gap and without.
+    """Loss, nats a word, of all readers of the streams: {reader: scores}.
 
-    For each: "loss", "by_age" (over :data:`AGES`); for the filters also "recovered", percent of the way from the
-    LSTM's loss to that of the true z ("settled": without the first ten words after a switch, at which the true z is
-    told what nobody can know), and "accuracy" of the z read with, percent.
+    "lstm"; "uniform" and "true" z; "late_n", told of each switch n words too late; the filters by their names, with
+    the gap, and "..._plain" without; "side_by_side" with the hazard of the first filter.
+
+    For each: "loss", "by_age" (over :data:`AGES`), and "recovered", percent of the way from the LSTM's loss to that of
+    the true z ("settled": without the first ten words after a switch, at which the true z is told what nobody can
+    know); for those with a belief also "accuracy" of the z read with, percent.
     """
     true = torch.nn.functional.one_hot(streams.task, corpus.n_tasks).float()
     readings = {
         "lstm": read_told(lstm, streams),
         "uniform": read_told(gbi, streams),
         "true": read_told(gbi, streams, true),
+        "side_by_side": read_side_by_side(gbi, streams, next(iter(filters.values())).hazard),
     }
+    for late in LATE:
+        nothing = torch.full_like(true[:, :late], 1 / corpus.n_tasks)
+        readings[f"late_{late}"] = read_told(gbi, streams, torch.cat([nothing, true[:, :-late]], 1))
     deltas = {how.chunk: fit_stream_delta(gbi, corpus, how.chunk) for how in filters.values() if not how.exact}
     for name, how in filters.items():
         readings[name] = read_inferred(gbi, streams, how, None if how.exact else deltas[how.chunk])
@@ -208,10 +263,10 @@ def _scores(reading: Reading, readings: Mapping[str, Reading], streams: Streams)
     ages = [(streams.age >= a) & (streams.age < b) for a, b in AGES]
     found: dict[str, Any] = {"loss": float(reading.loss.mean())}
     found["by_age"] = [float(reading.loss[rows].mean()) for rows in ages]
+    for name, rows in {"recovered": streams.age >= 0, "settled": streams.age >= SETTLED}.items():
+        lstm, true, own = (float(one.loss[rows].mean()) for one in (readings["lstm"], readings["true"], reading))
+        found[name] = 100 * (lstm - own) / (lstm - true)
     if reading.belief is not None:
         right = 100 * (reading.z.argmax(2) == streams.task).float()
         found |= {"accuracy": float(right.mean()), "accuracy_by_age": [float(right[rows].mean()) for rows in ages]}
-        for name, rows in {"recovered": streams.age >= 0, "settled": streams.age >= SETTLED}.items():
-            lstm, true, own = (float(one.loss[rows].mean()) for one in (readings["lstm"], readings["true"], reading))
-            found[name] = 100 * (lstm - own) / (lstm - true)
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gbi_helpers.experiments.language_results import LanguageResults
+from gbi_helpers.experiments.language_stream import LATE
 from gbi_helpers.metrics import Summary, summarise
 
 Table = tuple[list[str], list[list[str]]]
@@ -37,8 +38,10 @@ READERS = {
     "true": "GBI, told each switch",
     "filter_plain": "filter, one step",
     "filter": "filter, one step + gap",
+    "filter_forward": "the same, nothing read again",
+    "filter_five": "the same, every five words",
     "filter_exact": "filter, K passes",
-    "filter_five": "filter, every five words",
+    "side_by_side": "K readers side by side",
 }
 VARIANTS = {
     "gate": "gate only",
@@ -94,19 +97,30 @@ def streams(found: LanguageResults) -> Table:
     """Readers of streams that switch: loss, percent of the way from the LSTM to one who is told, sources right."""
     rows = []
     for reader, label in READERS.items():
-        filters = reader.startswith("filter")
-        scores = [f"{found.summary('stream', reader, key).mean:.0f}" for key in ("recovered", "accuracy") if filters]
-        rows.append([label, f"{found.summary('stream', reader, 'loss').mean:.3f}", *(scores or ["–", "–"])])
+        keys = {"loss": ".3f", "recovered": ".0f", "accuracy": ".0f"}
+        known = {key: form for key, form in keys.items() if key in found.first("stream", reader)}
+        scores = {key: f"{found.summary('stream', reader, key).mean:{form}}" for key, form in known.items()}
+        rows.append([label, *(scores.get(key, "–") for key in keys)])
     return ["reader", "nats a word", "way to being told, %", "right source, %"], rows
 
 
+def words_late(found: LanguageResults) -> float:
+    """By how many words too late one must be told of each switch to read as well as the filter; mean over seeds.
+
+    Straight lines between the delays that were measured.
+    """
+    measured = {0: "true", **{n: f"late_{n}" for n in LATE}}
+    way = [found.summary("stream", reader, "recovered").mean for reader in measured.values()]
+    return float(np.interp(-found.summary("stream", "filter", "recovered").mean, [-w for w in way], list(measured)))
+
+
 def held_out_losses(results: Results, words: int) -> dict[str, Tensor]:
-    """Losses (sources,) of all held-out sources, nats a word, by what was done with so many words of each.
+    """Losses (sources, seeds) of all held-out sources, nats a word, by what was done with so many words of each.
 
     The sources of all sets one after the other, in the order of :func:`held_out_names`.
     """
     by_source = [_held_out(found, source, str(words)) for found in results.values() for source in found.held_out()]
-    return {what: torch.tensor([losses[what] for losses in by_source]) for what in by_source[0]}
+    return {what: torch.stack([losses[what] for losses in by_source]) for what in by_source[0]}
 
 
 def held_out_names(results: Results) -> list[str]:
@@ -115,40 +129,48 @@ def held_out_names(results: Results) -> list[str]:
 
 
 def held_out(results: Results, words: int) -> Table:
-    """:func:`held_out_losses` for reading, a column a source."""
-    rows = [[what, *(f"{v:.3f}" for v in loss.tolist())] for what, loss in held_out_losses(results, words).items()]
-    return ["held out", *held_out_names(results)], rows
+    """:func:`held_out_losses` for reading, a column a source: means over seeds."""
+    means = {what: loss.mean(1).tolist() for what, loss in held_out_losses(results, words).items()}
+    return ["held out", *held_out_names(results)], [[what, *(f"{v:.3f}" for v in row)] for what, row in means.items()]
 
 
-def _held_out(found: LanguageResults, source: str, words: str) -> dict[str, float]:
-    def at(*path: str) -> Any:
-        return found.first(f"held_out/{source}", *path)
+def _held_out(found: LanguageResults, source: str, words: str) -> dict[str, Tensor]:
+    def at(*path: str) -> Tensor:
+        return found.values(f"held_out/{source}", *path)
 
     return {
         "LSTM": at("lstm", "uniform"),
-        "LSTM, input on the simplex": at("lstm", words, "logits")[-1],
-        "LSTM, input free": at("lstm", words, "free")[-1],
+        "LSTM, input on the simplex": at("lstm", words, "logits")[:, -1],
+        "LSTM, input free": at("lstm", words, "free")[:, -1],
         "GBI, uniform Z": at("gbi", "uniform"),
         "GBI, best single source": at("gbi", words, "single"),
-        "GBI, Z on the simplex": at("gbi", words, "logits")[-1],
-        "GBI, Z free": at("gbi", words, "free")[-1],
+        "GBI, Z on the simplex": at("gbi", words, "logits")[:, -1],
+        "GBI, Z free": at("gbi", words, "free")[:, -1],
         "LSTM, fine-tuned, stopped": at("lstm", f"tuned_{words}", "early"),
         "GBI, fine-tuned, stopped": at("gbi", f"tuned_{words}", "early"),
-        "GBI, fine-tuned, 50 steps": at("gbi", f"tuned_{words}", "test")[-1],
+        "GBI, fine-tuned, 50 steps": at("gbi", f"tuned_{words}", "test")[:, -1],
     }
 
 
 def held_out_curves(results: Results, *path: str) -> Tensor:
-    """A curve of every held-out source, (sources, steps): say, "gbi", "tuned_256", "test"."""
-    curves = [found.first(f"held_out/{source}", *path) for found in results.values() for source in found.held_out()]
-    return torch.tensor(curves)
+    """A curve of every held-out source, (sources, steps), mean over seeds: say, "gbi", "tuned_256", "test"."""
+    sources = [(found, source) for found in results.values() for source in found.held_out()]
+    return torch.stack([found.values(f"held_out/{source}", *path).mean(0) for found, source in sources])
 
 
 def variants(found: LanguageResults) -> Table:
-    """Other places where Z enters, and another architecture: one seed."""
-    keys = {"gap": "gap, nats", "one_step": "one step, %", "corrected": "+ gap, %", "exact": "K passes, %"}
-    rows = [[label, *(f"{found.first(job, key):.3g}" for key in keys)] for job, label in VARIANTS.items()]
-    return ["network", *keys.values()], rows
+    """Other places where Z enters, and another architecture: means over seeds, and the gap's sd.
+
+    The network of the chapter comes first; its sources were not named at that age.
+    """
+    keys = {"one_step": "one step, %", "corrected": "+ gap, %", "exact": "K passes, %"}
+    own = summarise(found.values("gate", "lstm") - found.values("gate", "gbi"))
+    rows = [
+        [label, _spread(found.summary(job, "gap"), 3), *(f"{found.summary(job, key).mean:.1f}" for key in keys)]
+        for job, label in VARIANTS.items()
+    ]
+    head = ["network", "gap, nats", *keys.values()]
+    return head, [["both, as in this chapter", _spread(own, 3), *("–" for _ in keys)], *rows]
 
 
 def failures(results: Results) -> Table:

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gbi_helpers import metrics, runtime
 from gbi_helpers.data import ImageData, add_asset, load_fashion_mnist, load_mnist
@@ -25,6 +24,7 @@ from gbi_helpers.data.store import ASSETS, writable_cache
 from gbi_helpers.experiments import failures, recipes
 from gbi_helpers.experiments.readouts import Measured, readouts, relative_time, timed
 from gbi_helpers.experiments.results import Results, load_results
+from gbi_helpers.experiments.rows import plain, take
 from gbi_helpers.training import run_facts, save_checkpoint
 
 __all__ = ["JOBS", "Results", "load_results", "reproduce", "run"]
@@ -197,28 +197,17 @@ def run(
     names = jobs or (list(JOBS) if size == "slice" else FULL_JOBS)
     settings = {"settings": _settings(size), "changes": dict(changes or {})}
     mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    rows = _finished(state, settings)
-    todo = [(name, seed) for seed in seeds for name in names if str(seed) not in rows.get(name, {})]
-    for name, seed in tqdm(todo, desc=f"MNIST {size}", delay=2):
+
+    def measure(name: str, seed: int) -> Metrics:
         special = recipes.FULL.get(name, {}) if size == "full" else {}
         job = Job(sets, seed, {**special, **(changes or {})}, work / f"{size}-{name}-{seed}-{mark}.pt")
         seconds, (model, found) = timed(JOBS[name], job)
-        found["seconds"] = seconds
-        rows.setdefault(name, {})[str(seed)] = {key: float(f"{value:.6g}") for key, value in found.items()}
+        found = plain(found | {"seconds": seconds})
         if keep is not None:
-            keep(name, seed, model, rows[name][str(seed)])
-        with runtime.part_file(state) as part:
-            part.write_text(json.dumps({**settings, "rows": rows}, indent=1), encoding="utf-8")
-    return rows
+            keep(name, seed, model, found)
+        return found
 
-
-def _finished(state: Path, settings: Mapping[str, Any]) -> dict[str, dict[str, Metrics]]:
-    """What an earlier call with the same settings has measured."""
-    if not state.exists():
-        return {}
-    stored = json.loads(state.read_text(encoding="utf-8"))
-    rows: dict[str, dict[str, Metrics]] = stored.pop("rows")
-    return rows if stored == settings else {}
+    return take([(name, seed) for seed in seeds for name in names], measure, state, settings, f"MNIST {size}")
 
 
 def _sets(data: ImageData, fashion: Tensor | None) -> Sets:

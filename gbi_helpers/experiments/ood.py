@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gbi_helpers import runtime
 from gbi_helpers.data import ImageData, add_asset, load_fashion_mnist, load_mnist
@@ -29,6 +28,7 @@ from gbi_helpers.experiments.ood_measure import Row, classifier_row, generative_
 from gbi_helpers.experiments.ood_results import NAME, PAIRS, OodResults, load_results
 from gbi_helpers.experiments.ood_sets import Sets
 from gbi_helpers.experiments.readouts import timed
+from gbi_helpers.experiments.rows import plain, take
 from gbi_helpers.training import run_facts, save_checkpoint
 
 __all__ = ["JOBS", "OodResults", "load_results", "reproduce", "run"]
@@ -140,35 +140,17 @@ def run(
     mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     clothes = load_fashion_mnist("slice").test.pixels() if fashion is None else fashion
     sets = Sets.of(data or load_mnist("slice"), clothes)
-    rows = _finished(state, settings)
-    todo = [(name, seed) for seed in seeds for name in jobs or JOBS if str(seed) not in rows.get(name, {})]
-    for name, seed in tqdm(todo, desc="out of distribution", delay=2):
+
+    def measure(name: str, seed: int) -> Row:
         job = Job(sets, seed, changes or {}, work / f"ood-{name}-{seed}-{mark}.pt")
         seconds, (model, row) = timed(JOBS[name], job)
-        rows.setdefault(name, {})[str(seed)] = rounded(row | {"seconds": seconds})
+        row = plain(row | {"seconds": seconds})
         if keep is not None:
-            keep(name, seed, model, rows[name][str(seed)])
-        with runtime.part_file(state) as part:
-            part.write_text(json.dumps({**settings, "rows": rows}), encoding="utf-8")
-    return rows
+            keep(name, seed, model, row)
+        return row
 
-
-def _finished(state: Path, settings: Mapping[str, Any]) -> dict[str, dict[str, Row]]:
-    """What an earlier call with the same settings has measured."""
-    if not state.exists():
-        return {}
-    stored = json.loads(state.read_text(encoding="utf-8"))
-    rows: dict[str, dict[str, Row]] = stored.pop("rows")
-    return rows if stored == json.loads(json.dumps(settings)) else {}
-
-
-def rounded(value: Any) -> Any:
-    """A nested row with five digits a number and text for every key, as JSON will have it."""
-    if isinstance(value, Mapping):
-        return {str(key): rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    return float(f"{value:.5g}")
+    wanted = [(name, seed) for seed in seeds for name in jobs or JOBS]
+    return take(wanted, measure, state, settings, "out of distribution")
 
 
 def reproduce(seeds: int) -> Path:
