@@ -299,6 +299,7 @@ def test_a_text_is_read_word_by_word(corpus, pair, vocabulary):
     text = vocabulary.decode(corpus.test[2][:30])
     record = read_words(model, vocabulary, text, tasks=corpus.tasks, true=2)
     assert record.words == text.split()
+    assert read_words(model, vocabulary, "stir the xyzzy", tasks=tasks).words == ["stir", "the", "<unk>"]
     assert record.belief.shape == (30, K)
     torch.testing.assert_close(record.belief, torch.softmax(record.evidence.cumsum(0), 1))
     assert int(record.belief[-1].argmax()) == 2
@@ -378,6 +379,7 @@ def test_the_shipped_model_reads_and_writes():
     record = read_words(model, vocabulary, text, tasks=tasks, facts=facts)
     assert tasks[int(record.belief[-1].argmax())] == "recipe"
     assert record.words == text.split()
+    assert read_words(model, vocabulary, "stir the xyzzy", tasks=tasks).words == ["stir", "the", "<unk>"]
     said = {task: continue_text(model, vocabulary, torch.eye(8)[k], words=60) for k, task in enumerate(tasks)}
     assert len(set(said.values())) == 8
     for task in ("recipe", "chat", "speech"):  # what it says of itself it takes for its own

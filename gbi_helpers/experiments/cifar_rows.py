@@ -86,9 +86,9 @@ ROWS: dict[str, Row] = {
     "whitened_20k": _closed("whitened pixels, z alone, 20,000 labels", "pixel_pca", 20_000),
     "features_linear": _closed("patch features, z alone", "feature_pca"),
     "features_linear_20k": _closed("patch features, z alone, 20,000 labels", "feature_pca", 20_000),
-    "lda_features": _closed("patch features, whitened within classes, z alone", "discriminants"),
-    "lda_features_20k": _closed("the same, 20,000 labels", "discriminants", 20_000),
-    "equidistant": _closed("the same, classes held equidistant", "discriminants", equidistant=True),
+    "lda_features": _closed("patch features, whitened within classes", "discriminants"),
+    "lda_features_20k": _closed("patch features, whitened, 20,000 labels", "discriminants", 20_000),
+    "equidistant": _closed("patch features, whitened, equidistant", "discriminants", equidistant=True),
     "features_concat": Row("patch features, code, z concatenated", "feature_pca", code, PLAIN | concat, bias=True),
     "features_mul": Row("patch features, code, z multiplied", "feature_pca", code, PLAIN, bias=True),
     "pixels_ga": Row("pixels, gradient-aware", "pixels", code, PIXELS_GA),
@@ -99,25 +99,25 @@ ROWS: dict[str, Row] = {
     ),
     "features_concat_ga": Row("patch features, z concatenated, GA", "feature_pca", code, AWARE | concat),
     "features_mul_ga": Row("patch features, z multiplied, GA", "feature_pca", code, AWARE),
-    "features_mul_ga_20k": Row("the same, 20,000 labels", "feature_pca", code, AWARE, 20_000),
-    "grouped_ga": Row("the same, z of two levels", "feature_pca", code, AWARE, task_map=_grouped),
-    "embedded_ga": Row("the same, z embedded in 32 numbers", "feature_pca", code, AWARE, task_map=_embedded),
+    "features_mul_ga_20k": Row("patch features, z multiplied, GA, 20,000 labels", "feature_pca", code, AWARE, 20_000),
+    "grouped_ga": Row("patch features, GA, z of two levels", "feature_pca", code, AWARE, task_map=_grouped),
+    "embedded_ga": Row("patch features, GA, z embedded in 32 numbers", "feature_pca", code, AWARE, task_map=_embedded),
     "equidistant_learned": Row(
         "description learned, classes held equidistant", "feature_pca", recipes.train_equidistant, {"drop": 0.3}
     ),
     # as far as it goes
     "best": Row("more features, z multiplied, GA", "feature_pca_wide", code, BEST),
     "best_classifier": Row(
-        "the same network as a classifier",
+        "more features, the network as a classifier",
         "feature_pca_wide",
         recipes.train_classifier,
         {"drop": 0.4, "epochs": 8},
         classifier=True,
     ),
     "best_softmax": Row(
-        "softmax regression on the same features", "feature_pca_wide", recipes.train_classifier, LINEAR, classifier=True
+        "more features, softmax regression", "feature_pca_wide", recipes.train_classifier, LINEAR, classifier=True
     ),
-    "best_label_loss": Row("the same model, label loss alone", "feature_pca_wide", code, BEST | {"describe": 0.0}),
+    "best_label_loss": Row("more features, label loss alone", "feature_pca_wide", code, BEST | {"describe": 0.0}),
 }
 LADDER = ("class_mean", "lda_pixels", "softmax_pixels", "faithful", "unet")
 BEST_ROWS = ("best", "best_label_loss", "best_classifier", "best_softmax")

@@ -82,7 +82,8 @@ def read_words(
     """What the model believes of the source of ``text`` after each word (the last ``longest`` ones), by one step.
 
     ``facts`` of a checkpoint put the gap back; without them one step is left as it is. ``loss`` is that of each word
-    when read with the belief before it as z. ``true``: number of the source, if known.
+    when read with the belief before it as z. ``true``: number of the source, if known. Words outside the vocabulary
+    stand in the record as the model sees them, as ``<unk>``.
     Raises ``ValueError`` for a text without a word.
     """
     said = clean(text).split()[-longest:]
@@ -99,7 +100,8 @@ def read_words(
     with torch.no_grad():
         logits = model(with_start(words[None], vocabulary.start)[:, :-1], before[None])
     names = None if true is None else torch.full((len(words),), true)
-    return WordsRecord(log_q.exp(), evidence, word_nll(logits, words[None])[0], said, list(tasks), names)
+    seen = [vocabulary.words[int(word)] for word in words]
+    return WordsRecord(log_q.exp(), evidence, word_nll(logits, words[None])[0], seen, list(tasks), names)
 
 
 @torch.no_grad()

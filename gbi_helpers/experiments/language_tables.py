@@ -38,8 +38,8 @@ READERS = {
     "true": "GBI, told each switch",
     "filter_plain": "filter, one step",
     "filter": "filter, one step + gap",
-    "filter_forward": "the same, nothing read again",
-    "filter_five": "the same, every five words",
+    "filter_forward": "filter, + gap, nothing read again",
+    "filter_five": "filter, + gap, every five words",
     "filter_exact": "filter, K passes",
     "side_by_side": "K readers side by side",
 }
