@@ -11,10 +11,11 @@ from gbi_helpers.experiments.language_stream import LATE
 
 
 def naming(seed):
-    found = {"lengths": [1, 20], "confidence": {"sum": 0.8, "mean": 0.13}}
+    found = {"lengths": [20, 50], "confidence": {"sum": 0.8, "mean": 0.13}}
     for way, base in zip(tables.WAYS, (20, 21, 22, 23, 24, 25), strict=True):
         found[f"{way}_accuracy"] = [base + seed, 3 * base + seed]
         found |= {f"{way}_{key}": [0.5, 0.25] for key in ("ece", "step_size", "fitted_ece")}
+        found[f"{way}_correlation"] = [0.9 + seed / 50, 0.8]
     return found
 
 
@@ -30,6 +31,10 @@ def stream(seed):
         found[reader] |= {"recovered": 50 + seed} if reader != "lstm" else {}
     for late, recovered in zip(LATE, (90, 80, 70, 50, 30), strict=True):
         found[f"late_{late}"] = {"loss": 4.0, "recovered": recovered + seed}
+    found |= {
+        "long": {"filter": {"recovered": 80.0}},
+        "side_by_side": {"loss": 4.0, "recovered": 75.0, "accuracy": 70.0},
+    }
     return found | {"true": found["true"] | {"recovered": 100.0}}
 
 
@@ -51,6 +56,7 @@ def found():
         "naming": {str(s): naming(s) for s in (0, 1)},
         "rest": {str(s): rest(s) for s in (0, 1)},
         "stream": {str(s): stream(s) for s in (0, 1)},
+        "shuffled": {str(s): {"gap": 0.0} for s in (0, 1)},
         "held_out/sea": {"0": held_out(0.0), "1": held_out(0.2)},
         "held_out/bank": {"0": held_out(0.1), "1": held_out(0.3)},
     }
@@ -72,7 +78,7 @@ def test_learning_gives_losses_and_the_paired_gap_with_its_spread(found):
 
 def test_scores_by_words_read_are_means_over_seeds(found):
     head, rows = tables.naming(found)
-    assert head == ["words read", "1", "20"]
+    assert head == ["words read", "20", "50"]
     assert rows[0] == ["one step", "20.5", "60.5"]
     assert rows[-1] == ["naive Bayes, pairs", "25.5", "75.5"]
     head, rows = tables.calibration(found)
@@ -126,3 +132,14 @@ def test_variants_stand_below_the_network_of_the_chapter(found):
     assert own[:3] == ["both, as in this chapter", "0.250 ± nan", "–"]
     assert [row[1] for row in others] == ["0.125 ± nan"] * len(tables.VARIANTS)
     assert {len(row) for row in (own, *others)} == {len(head)}
+
+
+def test_the_main_numbers_have_intervals_over_seeds(found):
+    head, rows = tables.headline({"packages": found})
+    told = dict(rows)
+    assert head == ["mean ± 95 %", "packages"]
+    assert told["told the source: LSTM − GBI, nats a word"] == "0.155 ± 0.064"  # t with one degree of freedom: 12.7
+    assert told["K passes − one step, 20 words, points"] == "3.0 ± 0.0"
+    assert told["correlation with exact Bayes, one step + gap"] == "0.910 ± 0.127"
+    assert told["filter, way from LSTM to being told, %"] == "50.5 ± 6.4"
+    assert told["held out: LSTM − GBI, inputs optimised, nats"] == "0.000 ± 0.000"

@@ -173,6 +173,43 @@ def variants(found: LanguageResults) -> Table:
     return head, [["both, as in this chapter", _spread(own, 3), *("–" for _ in keys)], *rows]
 
 
+def headline(results: Results) -> Table:
+    """The study's main numbers, a column a set: means over seeds with the half-width of their 95 % interval."""
+    columns = [_headline(found) for found in results.values()]
+    digits = {what: 1 if what.endswith(("%", "points")) else 3 for what in columns[0]}
+    rows = [[what, *(_interval(column[what], digits[what]) for column in columns)] for what in digits]
+    return ["mean ± 95 %", *results], rows
+
+
+def _headline(found: LanguageResults) -> dict[str, Tensor]:
+    """Each main number of every seed (S,)."""
+    lengths = found.first("naming", "lengths")
+
+    def named(way: str, n: int, score: str = "accuracy") -> Tensor:
+        return found.values("naming", f"{way}_{score}")[:, lengths.index(n)]
+
+    def held_out(change: str) -> Tensor:
+        losses = held_out_losses({"": found}, 2048)
+        return (losses["LSTM, input on the simplex"] - losses[change]).mean(0)
+
+    return {
+        "told the source: LSTM − GBI, nats a word": found.values("learning", "gap"),
+        "told a random source: LSTM − GBI, 300 steps": found.values("shuffled", "gap"),
+        "share of the tokens to reach the LSTM": found.values("learning", "tokens_to_lstm"),
+        "named right from 20 words, K passes, %": named("exact", 20),
+        "K passes − one step, 20 words, points": named("exact", 20) - named("one_step", 20),
+        "K passes − one step + gap, 20 words, points": named("exact", 20) - named("corrected", 20),
+        "K passes − one step + gap, 50 words, points": named("exact", 50) - named("corrected", 50),
+        "correlation with exact Bayes, one step, 20 words": named("one_step", 20, "correlation"),
+        "correlation with exact Bayes, one step + gap": named("corrected", 20, "correlation"),
+        "filter, way from LSTM to being told, %": found.values("stream", "filter", "recovered"),
+        "the same, pieces twice as long, %": found.values("stream", "long", "filter", "recovered"),
+        "K readers side by side, the same way, %": found.values("stream", "side_by_side", "recovered"),
+        "held out: LSTM − GBI, inputs optimised, nats": held_out("GBI, Z on the simplex"),
+        "held out: what its input does for the LSTM, nats": -held_out("LSTM"),
+    }
+
+
 def failures(results: Results) -> Table:
     """What each mistake looks like, a column a set."""
     columns = [_failures(found) for found in results.values()]
@@ -200,6 +237,11 @@ def _failures(found: LanguageResults) -> dict[str, str]:
 
 def _means(found: LanguageResults, job: str, key: str, form: str) -> list[str]:
     return [f"{value:{form}}" for value in found.values(job, key).double().mean(0).tolist()]
+
+
+def _interval(values: Tensor, digits: int) -> str:
+    value = summarise(values)
+    return f"{value.mean:.{digits}f} ± {value.half_width:.{digits}f}"
 
 
 def _spread(value: Summary, digits: int) -> str:
