@@ -122,6 +122,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path):
     assert torch.equal(model.embedding.weight, again.embedding.weight)
     assert torch.equal(record.loss, stored.loss)
     assert nets.spent == [record.facts["cpu_seconds"]]
+    (weights,) = tmp_path.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])  # damaged: it is made anew
+    assert torch.equal(model.embedding.weight, nets.get("gbi", 0)[0].embedding.weight)
     other, _ = Nets(corpus, "made", tmp_path, {"steps": 7, "window": 8, "hidden": 8}).get("gbi", 0)
     assert not torch.equal(model.embedding.weight, other.embedding.weight)
 
@@ -175,6 +178,15 @@ def test_streams_are_made_of_whole_pieces_of_their_sources(corpus):
     text = corpus.test[int(made.task[0, 0])].tolist()
     piece = made.words[0, : int(lengths[0])].tolist()
     assert any(text[i : i + len(piece)] == piece for i in range(len(text)))
+
+
+def test_streams_need_two_sources_with_text_enough(corpus):
+    with pytest.raises(ValueError, match="1 source is too few"):
+        stream.make_streams(corpus, "test", 1, 240, seed=7, sources=[2, 2])
+    with pytest.raises(ValueError, match="has fewer words than one piece"):
+        stream.make_streams(corpus, "test", 1, 240, seed=7, piece=(30, 10_000))
+    with pytest.raises(ValueError, match="too few words for training windows"):
+        random_windows(corpus, 2, 10_000, seed=0)
 
 
 def test_a_filter_that_is_told_the_truth_reads_as_the_truth(corpus, pair):
@@ -309,6 +321,9 @@ def test_a_text_is_read_word_by_word(corpus, pair, vocabulary):
     moved = read_words(model, vocabulary, text, tasks=corpus.tasks, facts=facts)
     odds = [one.belief[9].log() for one in (moved, record)]
     torch.testing.assert_close((odds[0] - odds[1]).diff(), torch.tensor([-5.0, -5.0]), atol=1e-3, rtol=1e-3)
+    assert len(read_words(model, vocabulary, "did  n't", tasks=corpus.tasks).words) in (1, 2)
+    book = read_words(model, vocabulary, "strange " * 100_000 + text, tasks=corpus.tasks)
+    assert book.words[-30:] == record.words
     with pytest.raises(ValueError, match="no word to read"):
         read_words(model, vocabulary, " -- ", tasks=corpus.tasks)
 
@@ -328,6 +343,9 @@ def test_what_is_said_is_seeded_and_never_unknown(vocabulary):
     assert said == continue_text(model, vocabulary, z, "a b", words=40)
     assert said != continue_text(model, vocabulary, z, "a b", words=40, seed=1)
     assert len(said.split()) == 40
+    assert continue_text(model, vocabulary, z, "a b " * 5_000, words=2) == continue_text(
+        model, vocabulary, z, "a b " * 1_000, words=2
+    )
     assert "<unk>" not in said
     assert "\n" not in said
     with pytest.raises(ValueError, match="temperature must be above 0"):
@@ -401,7 +419,9 @@ def test_the_shipped_records_are_whole(data):
     seeds = results.facts["seed"]
     for job in results.rows:
         assert sorted(map(int, results.rows[job])) == (seeds[:1] if job == "map" else seeds)
-    assert set(results.rows) == set(language.job_names(data))
+    assert set(results.rows) == set(language.job_names(data, results.tasks))
+    with pytest.raises(ValueError, match="has a list of numbers there: choose one with at=0 to 5"):
+        results.summary("naming", "exact_accuracy")
     assert results.values("learning", "gbi_test").shape == (len(seeds), len(results.tasks))
     assert results.at_length("corrected", "accuracy", 20).mean > 70
     assert set(results.held_out()) == set(language_jobs.HELD_OUT[data])

@@ -124,7 +124,7 @@ def test_failures_are_told_as_differences(found):
     assert head == ["mistake", "packages"]
     assert told["uniform Z taken for 'no Z'"] == "+0.20 against the LSTM"
     assert told["a wrong source"] == "+0.95 against the true one"
-    assert told["50 steps of fine-tuning on 256 words"] == "+0.40 against its best step"
+    assert told["50 steps of fine-tuning on 256 words"] == "+0.40 against each source's best step"
 
 
 def test_variants_stand_below_the_network_of_the_chapter(found):

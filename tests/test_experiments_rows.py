@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from gbi_helpers.data import DataError
 from gbi_helpers.experiments.rows import plain, take
 
 
@@ -57,6 +58,29 @@ def test_a_file_of_another_make_counts_for_nothing(tmp_path):
     measure, called = counting()
     take(WANTED, measure, tmp_path / "state.json", {}, "made")
     assert called == WANTED
+
+
+def test_two_at_once_keep_each_others_rows(tmp_path):
+    state = tmp_path / "state.json"
+
+    def measure(name, seed):
+        take([("b", 0)], counting()[0], state, {}, "made")  # another process, meanwhile
+        return {"score": 1.0}
+
+    take([("a", 0)], measure, state, {}, "made")
+    assert set(json.loads(state.read_text())["rows"]) == {"a", "b"}
+
+
+@pytest.mark.parametrize("content", ['{"settings": {}, "rows": {"a', "[]", '{"settings": {}}'])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "state.json").write_text(content)
+    with pytest.raises(DataError, match=r"state.json is damaged: delete it"):
+        take(WANTED, counting()[0], tmp_path / "state.json", {}, "made")
+
+
+def test_nan_is_no_measurement():
+    with pytest.raises(ValueError, match="is NaN"):
+        plain({"loss": [1.0, math.nan]})
 
 
 def test_numbers_become_plain():

@@ -129,7 +129,11 @@ def test_uniform_z_is_the_default_of_losses(windows):
 def test_bad_arguments_are_named(windows):
     with pytest.raises(ValueError, match="conditioning is 'add'"):
         WordLSTM(V, K, conditioning="add")
+    for make in MODELS.values():
+        for shape in ((5, K + 1), (4, K), (5, T + 1, K), (K,)):
+            with pytest.raises(ValueError, match=rf"z must be \(5, {K}\) or \(5, {T}, {K}\), not"):
+                make()(windows.inputs, torch.ones(shape))
     with pytest.raises(ValueError, match=r"z must be \(batch, 3\)"):
-        made()(windows.inputs, torch.ones(5, K + 1))
+        made().place(torch.ones(5, K + 1))
     with pytest.raises(ValueError, match="9 positions"):
         MODELS["transformer"]()(torch.zeros(1, T + 1, dtype=torch.long), torch.ones(1, K) / K)

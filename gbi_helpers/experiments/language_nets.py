@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -40,7 +41,8 @@ class Nets:
         weights = self.work / f"{self.name}-{network}-{seed}-{self._mark(options)}.safetensors"
         record = weights.with_suffix(".npz")
         if weights.exists() and record.exists():
-            return load_checkpoint(weights, made(self.corpus, **options))[0], TrainingRecord.load(record)
+            with contextlib.suppress(ValueError):  # a damaged file: it is made anew
+                return load_checkpoint(weights, made(self.corpus, **options))[0], TrainingRecord.load(record)
         looks = [step for step in LOOKS if step <= options["steps"]]
         model, found = train(self.corpus, seed, looks=looks, resume=weights.with_suffix(".pt"), **options)
         found.save(record)

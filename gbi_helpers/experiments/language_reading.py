@@ -19,6 +19,7 @@ from gbi_helpers.models.language import WordLSTM, word_nll
 from gbi_helpers.records import WordsRecord
 from gbi_helpers.training import load_checkpoint
 
+READ = 4000  # characters at the end of a text that are read at most: a whole book may have been pasted
 Loaded = tuple[WordLSTM, Vocabulary, tuple[str, ...], dict[str, Any]]
 
 
@@ -59,14 +60,17 @@ def word_slopes(model: Any, words: Tensor, start: int) -> Tensor:
     Summed over the first n words it is what one step takes, for every n, in one pass: the text is read once for each
     word, side by side, with a z of its own, and each copy predicts its word only.
     """
-    z = max_entropy(len(words), model.n_tasks).requires_grad_()
-    read = with_start(words[None], start)[:, :-1].expand(len(words), -1)
-    with torch.enable_grad():
-        units = model.units(read, z)
-        own = units[torch.arange(len(words)), torch.arange(len(words))]
-        weight, bias = model.embedding.weight.detach(), model.bias.detach()
-        loss = functional.cross_entropy(functional.linear(own, weight, bias), words, reduction="sum")
-        return -torch.autograd.grad(loss, z)[0]
+    read = with_start(words[None], start)[:, :-1]
+    weight, bias = model.embedding.weight.detach(), model.bias.detach()
+    slopes = []
+    for rows in torch.arange(len(words)).chunk(4):  # early words need not be read to the end of the text
+        z = max_entropy(len(rows), model.n_tasks).requires_grad_()
+        with torch.enable_grad():
+            units = model.units(read[:, : int(rows[-1]) + 1].expand(len(rows), -1), z)
+            own = units[torch.arange(len(rows)), rows]
+            loss = functional.cross_entropy(functional.linear(own, weight, bias), words[rows], reduction="sum")
+            slopes.append(-torch.autograd.grad(loss, z)[0])
+    return torch.cat(slopes)
 
 
 def read_words(
@@ -86,8 +90,8 @@ def read_words(
     stand in the record as the model sees them, as ``<unk>``.
     Raises ``ValueError`` for a text without a word.
     """
-    said = clean(text).split()[-longest:]
-    words = vocabulary.encode(" ".join(said))
+    said = clean(text[-READ:]).split()[-longest:]
+    words = torch.tensor(vocabulary.ids(" ".join(said)), dtype=torch.int64)
     if len(words) == 0 or len(words) != len(said):
         raise ValueError("There is no word to read: write at least one (and use a vocabulary of words).")
     total = word_slopes(model, words, vocabulary.start).cumsum(0)
@@ -117,6 +121,8 @@ def continue_text(
 ) -> str:
     """``words`` further words after ``text``, sampled with z (K,); ``<unk>`` and ``<bos>`` are never said.
 
+    Of a long text only the end is read.
+
     A model with a plane also takes a place (2,) in it as z. The same seed says the same.
     Raises ``ValueError`` for a temperature that is not above zero.
     """
@@ -124,7 +130,7 @@ def continue_text(
         raise ValueError(f"temperature must be above 0, but is {temperature}: near 0 the likeliest words are said.")
     draw = torch.Generator().manual_seed(seed)
     place = z[None] if model.plane and len(z) == model.plane else model.place(z[None])
-    read = with_start(vocabulary.encode(text)[None], vocabulary.start)
+    read = with_start(vocabulary.encode(text[-READ:])[None], vocabulary.start)
     state, said = None, []
     for _ in range(words):
         logits, state = model.read(read, place, state)

@@ -41,8 +41,13 @@ class LanguageResults:
         return torch.tensor([_numbers(_found(found, job, path)) for found in self._job(job).values()])
 
     def summary(self, job: str, *path: str, at: int | None = None) -> Summary:
-        """Mean, sd and 95 % interval over seeds of one number, or of number ``at`` of a list."""
+        """Mean, sd and 95 % interval over seeds of one number, or of number ``at`` of a list.
+
+        Raises ``ValueError`` for a list without ``at``.
+        """
         values = self.values(job, *path)
+        if at is None and values.dim() > 1:
+            raise ValueError(f"'{job}' has a list of numbers there: choose one with at=0 to {values.shape[1] - 1}.")
         return summarise(values if at is None else values[:, at])
 
     def first(self, job: str, *path: str) -> Any:

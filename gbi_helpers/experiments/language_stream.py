@@ -82,9 +82,14 @@ def make_streams(
     """``n`` streams of ``length`` words: pieces of that part's random sources (only ``sources``, if given).
 
     ``piece``: words between two switches, any number from the first to the last alike.
+    Raises ``ValueError`` for fewer than two sources, or one that is shorter than a piece.
     """
     draw = torch.Generator().manual_seed(seed)
     chosen = list(range(corpus.n_tasks)) if sources is None else list(sources)
+    short = [corpus.tasks[k] for k in chosen if len(getattr(corpus, part)[k]) <= piece[1]]
+    if len(set(chosen)) < 2 or short:
+        reason = f"'{short[0]}' has fewer words than one piece" if short else f"{len(set(chosen))} source is too few"
+        raise ValueError(f"A stream that switches needs two sources with text enough: {reason}.")
     rows = [_one_stream(getattr(corpus, part), chosen, length, piece, draw) for _ in range(n)]
     words, task, age = (torch.stack(column) for column in zip(*rows, strict=True))
     return Streams(words, task, age, corpus.start)

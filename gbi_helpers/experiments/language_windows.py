@@ -90,7 +90,15 @@ def with_start(words: Tensor, start: int) -> Tensor:
 
 
 def random_windows(corpus: Corpus, per_source: int, length: int, seed: int) -> Windows:
-    """``per_source`` training windows of each source at random places that depend on ``seed`` alone."""
+    """``per_source`` training windows of each source at random places that depend on ``seed`` alone.
+
+    Raises ``ValueError`` for a source that is no longer than a window.
+    """
+    short = [task for task, stream in zip(corpus.tasks, corpus.train, strict=True) if len(stream) <= length]
+    if short:
+        raise ValueError(
+            f"Source '{short[0]}' has too few words for training windows of {length}: ask for shorter ones."
+        )
     draw = torch.Generator().manual_seed(seed)
     words = [_cut(stream, torch.randint(len(stream) - length, (per_source,), generator=draw), length)
              for stream in corpus.train]  # fmt: skip

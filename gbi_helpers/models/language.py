@@ -28,6 +28,13 @@ def window_nll(logits: Tensor, targets: Tensor) -> Tensor:
     return word_nll(logits, targets).sum(1)
 
 
+def check_z(z: Tensor, tokens: Tensor, n_tasks: int) -> None:
+    """Raise ``ValueError`` unless z is (B, K) or (B, T, K) for tokens (B, T)."""
+    if z.shape[-1:] != (n_tasks,) or z.shape[:-1] not in (tokens.shape[:1], tokens.shape):
+        batch, words = tokens.shape
+        raise ValueError(f"z must be ({batch}, {n_tasks}) or ({batch}, {words}, {n_tasks}), not {tuple(z.shape)}.")
+
+
 class WordLSTM(nn.Module):
     """Next-word model with z: embedding, one LSTM layer, a gate, and the embedding again as the read-out.
 
@@ -80,6 +87,7 @@ class WordLSTM(nn.Module):
 
     def forward(self, tokens: Tensor, z: Tensor) -> Tensor:
         """Logits (B, T, V) of the word after each of tokens (B, T)."""
+        check_z(z, tokens, self.n_tasks)
         return self.read(tokens, self.place(z))[0]
 
     def read(self, tokens: Tensor, place: Tensor, state: State | None = None) -> tuple[Tensor, State]:

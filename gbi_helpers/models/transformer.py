@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gbi_helpers.models.language import window_nll
+from gbi_helpers.models.language import check_z, window_nll
 
 
 class Block(nn.Module):
@@ -33,7 +33,8 @@ class WordTransformer(nn.Module):
     """Next-word model: two pre-norm blocks, learned positions, the embedding again as the read-out.
 
     z (B, K) is added to the words' embeddings, and gates the final residual stream, as it gates the LSTM's output.
-    ``forward(tokens (B, T), z (B, K)) -> logits (B, T, V)``, for T up to ``longest``; ``ValueError`` beyond.
+    ``forward(tokens (B, T), z (B, K)) -> logits (B, T, V)``, for T up to ``longest``; z may be (B, T, K).
+    Raises ``ValueError`` for a longer text, or a z of another shape.
     """
 
     nll = staticmethod(window_nll)
@@ -57,6 +58,8 @@ class WordTransformer(nn.Module):
         """Logits (B, T, V) of the word after each of tokens (B, T)."""
         if tokens.shape[1] > len(self.positions):
             raise ValueError(f"This Transformer knows {len(self.positions)} positions: give it shorter windows.")
-        x = self.embedding(tokens) + self.positions[: tokens.shape[1]] + self.added(z)[:, None]
-        x = self.last(self.blocks(x)) * self.gate(z)[:, None]
+        check_z(z, tokens, self.n_tasks)
+        z = z[:, None] if z.dim() == 2 else z
+        x = self.embedding(tokens) + self.positions[: tokens.shape[1]] + self.added(z)
+        x = self.last(self.blocks(x)) * self.gate(z)
         return functional.linear(x, self.embedding.weight, self.bias)

@@ -153,10 +153,11 @@ def _still(reading: Reading) -> str:
 def _picture(reading: Reading) -> Figure:
     """Belief over the words, a row a task, with a line at the true one; and the belief at the end."""
     from matplotlib.figure import Figure  # no pyplot: a figure of our own, no global state
+    from matplotlib.ticker import MaxNLocator
 
     tasks = [page.shorten(name) for name in reading.tasks]
     many = len(tasks) > 30
-    fig = Figure(figsize=(8.4, 3.0 if many else 0.9 + 0.16 * len(tasks)), dpi=72, layout="constrained")
+    fig = Figure(figsize=(8.4, 3.2 if many else 1.1 + 0.18 * len(tasks)), dpi=100, layout="constrained")
     over, end = fig.subplots(1, 2, width_ratios=(2.4, 1), sharey=True)
     count = len(reading.words)
     shape = {"aspect": "auto", "interpolation": "nearest", "extent": (0.5, count + 0.5, len(tasks) - 0.5, -0.5)}
@@ -165,10 +166,12 @@ def _picture(reading: Reading) -> Figure:
         edges = np.arange(count + 1) + 0.5
         over.stairs(reading.true, edges, baseline=None, color="#D55E00", linewidth=2)
     over.set_yticks([] if many else range(len(tasks)), [] if many else tasks)
-    over.set_title("belief after each word" + ("" if reading.true is None else " (line: true task)"), fontsize=8)
+    over.set_title("belief after each word" + ("" if reading.true is None else " (line: true task)"), fontsize=9)
     end.barh(range(len(tasks)), reading.belief[-1], color="#0072B2")
-    end.set_title("belief at the end", fontsize=8)
+    end.set_title("belief at the end", fontsize=9)
+    over.set_xlabel("word", fontsize=9)
+    over.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (over, end):
-        axis.tick_params(labelsize=7)
+        axis.tick_params(labelsize=9)
         axis.spines[["top", "right"]].set_visible(False)
     return fig
