@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     reproduce = add("reproduce", _reproduce, "train and measure again what the course's records hold")
     reproduce.add_argument("what", choices=list(STUDIES), help="; ".join(f"{k}: {v}" for k, v in STUDIES.items()))
-    reproduce.add_argument("--seeds", type=_positive, metavar="N", help="how many (default: 5; language: 3)")
+    reproduce.add_argument("--seeds", type=_positive, default=5, metavar="N", help="how many (default: %(default)s)")
     reproduce.add_argument("--size", choices=["slice", "full"], help="of mnist (default: slice)")
     reproduce.add_argument("--data", choices=["packages", "babylm"], help="of language (default: both, as far as here)")
     reproduce.set_defaults(usage=reproduce.error)
@@ -186,19 +186,19 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _study(what: str, seeds: int | None, size: str | None, data: str | None) -> Sequence[Path]:
+def _study(what: str, seeds: int, size: str | None, data: str | None) -> Sequence[Path]:
     """Run one of STUDIES; the records it wrote."""
     if what == "mnist":
         from gbi_helpers.experiments import mnist
 
-        return [mnist.reproduce(seeds or 5, size or "slice")]
+        return [mnist.reproduce(seeds, size or "slice")]
     if what == "image":
         from gbi_helpers.experiments import image
 
-        return image.reproduce(seeds or 5)
+        return image.reproduce(seeds)
     from gbi_helpers.experiments import language
 
-    return language.reproduce(seeds or 3, data)
+    return language.reproduce(seeds, data)
 
 
 def _links(arguments: argparse.Namespace) -> int:

@@ -63,7 +63,7 @@ def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
         (["mnist"], "mnist", (5, "slice")),
         (["mnist", "--seeds", "2", "--size", "full"], "mnist", (2, "full")),
         (["image", "--seeds", "3"], "image", (3,)),
-        (["language"], "language", (3, None)),
+        (["language"], "language", (5, None)),
         (["language", "--seeds", "1", "--data", "packages"], "language", (1, "packages")),
     ],
     ids=lambda given: " ".join(map(str, given)) if isinstance(given, list) else "",
