@@ -27,8 +27,12 @@ def assert_broken_is_told(check):
     def unwritten(*_):
         raise NotImplementedError
 
+    def not_for_this_type(*_):
+        raise NotImplementedError("\"histogram_cpu\" not implemented for 'Long'")  # as PyTorch says it
+
     for broken, speaks_of in [
         (unwritten, "write your answer first"),
+        (not_for_this_type, "stopped with NotImplementedError: .* for 'Long'"),
         (lambda *_: None, "returns nothing"),
         (lambda *_: 1 / 0, "ZeroDivisionError"),
         (lambda: 1, "TypeError"),

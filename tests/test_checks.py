@@ -153,27 +153,79 @@ def test_the_caller_is_left_alone():
         torch.set_default_dtype(torch.float32)
 
 
-def test_an_answer_that_writes_over_its_inputs_still_counts():
-    def greedy(x, r):
-        answer = m_step(x, r)
-        x.zero_()
+# -- what holds for the exercises of all chapters --------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def exercises():
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Exercise, "check", lambda self, student: seen.append(self))
+        for module in pkgutil.iter_modules(checks.__path__):
+            chapter = importlib.import_module(f"gbi_helpers.checks.{module.name}")
+            for function in vars(chapter).values():
+                if getattr(function, "__module__", "") == chapter.__name__ and not function.__name__.startswith("_"):
+                    function(None)
+    assert len(seen) >= len(RIGHT)
+    return seen
+
+
+def changed(answer, change):
+    """A right answer after ``change`` of each of its tensors that holds no integers."""
+    parts = [change(p) if p.is_floating_point() else p for p in (answer if isinstance(answer, tuple) else (answer,))]
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def told(exercise, student):
+    """What the check says of a student's function; empty if it is right."""
+    try:
+        exercise.check(student)
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def test_a_right_answer_that_changes_its_input_is_told(exercises):
+    def greedy(reference):
+        def answer(*inputs):
+            found = changed(reference(*inputs), torch.clone)
+            for tensor in filter(torch.is_tensor, inputs):
+                tensor.add_(1)
+            return found
+
         return answer
 
-    ch01.m_step(greedy)
+    with_tensors = [e for e in exercises if any(map(torch.is_tensor, e.cases[0]))]
+    assert len(with_tensors) >= len(exercises) - 1  # norms_at_corners is given a function and a number
+    for exercise in with_tensors:
+        assert "changes its input" in told(exercise, greedy(exercise.reference)), exercise.name
 
 
-def test_known_mistakes_differ_from_the_right_answer(monkeypatch):
+def test_a_right_answer_in_float32_is_told_of_the_digits_only(exercises):
+    def in_float32(reference):
+        return lambda *inputs: reference(
+            *(i.float() if torch.is_tensor(i) and i.is_floating_point() else i for i in inputs)
+        )
+
+    for exercise in exercises:
+        says = told(exercise, in_float32(exercise.reference))
+        assert not says or checks.NEARLY in says or "RuntimeError" in says, says  # two types in one product
+
+
+def test_a_right_answer_with_five_digits_is_told_of_the_digits_only(exercises):
+    for exercise in exercises:
+        says = told(exercise, lambda *inputs, e=exercise: changed(e.reference(*inputs), lambda a: a * (1 + 1e-5)))
+        assert checks.NEARLY in says or exercise.name == "next_merge", says  # which answers with integers
+
+
+def test_zeros_are_not_told_of_a_factor(exercises):
+    for exercise in exercises:
+        says = told(exercise, lambda *inputs, e=exercise: changed(e.reference(*inputs), torch.zeros_like))
+        assert "times the right answer" not in says, says
+        assert checks.NEARLY not in says, says
+
+
+def test_known_mistakes_differ_from_the_right_answer(exercises):
     """A mistake that equals the reference, or an earlier mistake, on all inputs could never be named."""
-    seen = []
-    monkeypatch.setattr(Exercise, "check", lambda self, student: seen.append(self))
-    modules = [m.name for m in pkgutil.iter_modules(checks.__path__)]
-    for module in modules:
-        chapter = importlib.import_module(f"gbi_helpers.checks.{module}")
-        for function in vars(chapter).values():
-            if getattr(function, "__module__", "") == chapter.__name__ and not function.__name__.startswith("_"):
-                function(None)
-    assert len(seen) >= len(RIGHT)
-    for exercise in seen:
+    for exercise in exercises:
         right = exercise._answers(exercise.reference)
         for mistake in exercise.mistakes:
             index = exercise.parts.index(mistake.part or exercise.parts[0])

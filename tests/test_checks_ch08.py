@@ -62,6 +62,35 @@ def merge_by_counter(ids):
     return torch.tensor(min(counts, key=lambda pair: (-counts[pair], pair)))
 
 
+def merge_seen_first(ids):
+    return torch.tensor(Counter(zip(ids.tolist(), ids[1:].tolist(), strict=False)).most_common(1)[0][0])
+
+
+def merge_by_key(key):
+    def chosen(ids):
+        counts = Counter(zip(ids.tolist(), ids[1:].tolist(), strict=False))
+        return torch.tensor(max(counts, key=lambda pair: (counts[pair], *key(pair))))
+
+    return chosen
+
+
+def bayes_in_float32(counts, words):
+    share = (counts.float() + 1) / (counts.float() + 1).sum(1, keepdim=True)
+    return torch.log_softmax(share.log()[:, words].sum(1), 0)
+
+
+def bayes_in_place(counts, words):
+    counts += 1
+    counts /= counts.sum(1, keepdim=True)
+    return torch.log_softmax(counts.log()[:, words].sum(1), 0)
+
+
+def filter_in_place(evidence, hazard):
+    beliefs = filter_in_logs(evidence, hazard)
+    evidence.zero_()
+    return beliefs
+
+
 RIGHT = [
     (ch08.after_each_word, after_by_loop),
     (ch08.naive_bayes, bayes_by_loop),
@@ -81,6 +110,8 @@ def test_a_right_answer_is_accepted_with_one_stable_line(check, answer, capsys):
     [
         (ch08.after_each_word, lambda e: after_by_loop(e)[:1], "the shape should be"),
         (ch08.after_each_word, after_by_product, "underflow"),
+        (ch08.after_each_word, lambda e: torch.log_softmax(e.float().cumsum(0), 1), "leave float64"),
+        (ch08.after_each_word, lambda e: torch.log_softmax(e.cumsum_(0), 1), "changes its input"),
         (ch08.after_each_word, lambda e: torch.log_softmax(e, 1), "Evidence adds up"),
         (ch08.after_each_word, lambda e: after_by_loop(e)[-1].expand_as(e), "first n words only"),
         (ch08.after_each_word, lambda e: after_by_loop(e).exp(), "return their logarithms"),
@@ -88,11 +119,17 @@ def test_a_right_answer_is_accepted_with_one_stable_line(check, answer, capsys):
         (ch08.naive_bayes, bayes_without_smoothing, "Add 1 to each count"),
         (ch08.naive_bayes, lambda c, w: torch.log_softmax((c + 1).log()[:, w].sum(1), 0), "long source wins"),
         (ch08.naive_bayes, lambda c, w: torch.log_softmax(bayes_by_loop(c, w) / len(w), 0), "You averaged"),
+        (ch08.naive_bayes, bayes_in_float32, "leave float64"),
+        (ch08.naive_bayes, lambda c, w: torch.zeros(len(c)), "do not sum to 1"),
+        (ch08.naive_bayes, bayes_in_place, "changes its input"),
         (ch08.mended, lambda g, n: torch.log_softmax(-g, 1), "Undo both"),
         (ch08.mended, lambda g, n: torch.log_softmax(-g * n, 1), "batch size"),
         (ch08.mended, lambda g, n: torch.log_softmax(-g * len(g), 1), "number of words"),
         (ch08.mended, lambda g, n: torch.log_softmax(g * n * len(g), 1), "The sign"),
+        (ch08.mended, lambda g, n: mended_by_hand(g.float(), n), "leave float64"),
         (ch08.online_filter, filter_in_probabilities, "underflow"),
+        (ch08.online_filter, lambda e, h: filter_in_logs(e.float(), h), "leave float64"),
+        (ch08.online_filter, filter_in_place, "changes its input"),
         (ch08.online_filter, lambda e, h: after_by_loop(e), "Nothing leaks"),
         (
             ch08.online_filter,
@@ -103,6 +140,10 @@ def test_a_right_answer_is_accepted_with_one_stable_line(check, answer, capsys):
         (ch08.next_merge, lambda i: merge_by_counter(i).flip(0), "left one first"),
         (ch08.next_merge, lambda i: merge_by_counter(i)[0], "the shape should be"),
         (ch08.next_merge, lambda i: torch.bincount(i).argsort(descending=True)[:2], "Count neighbours"),
+        (ch08.next_merge, merge_seen_first, "but for ties"),
+        (ch08.next_merge, merge_by_key(lambda pair: pair), "but for ties"),
+        (ch08.next_merge, merge_by_key(lambda pair: (-pair[1], -pair[0])), "but for ties"),
+        (ch08.next_merge, lambda i: torch.histc(i, bins=4), "NotImplementedError: "),
     ],
 )
 def test_a_wrong_answer_is_told_what_is_wrong(check, wrong, speaks_of):

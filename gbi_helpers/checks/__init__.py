@@ -18,6 +18,8 @@ from torch import Tensor
 Inputs = tuple[Any, ...]
 Answer = tuple[Tensor, ...]
 
+NEARLY = "Nearly right, but not to 6 digits: did you round, add a small number, or leave float64?"
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -68,17 +70,23 @@ class Exercise:
 
     def _call(self, function: Callable[..., Any], inputs: Inputs) -> Answer:
         """What the function returns for a copy of the inputs, as a tuple of float64 tensors."""
+        passed = [i.clone() if isinstance(i, Tensor) else i for i in inputs]
         try:
-            result = function(*(i.clone() if isinstance(i, Tensor) else i for i in inputs))
-        except NotImplementedError as error:
-            raise AssertionError(f"{self.name}: write your answer first, then run this check again.") from error
+            result = function(*passed)
         except Exception as error:
+            if isinstance(error, NotImplementedError) and not str(error):  # with a text it is PyTorch's own
+                raise AssertionError(f"{self.name}: write your answer first, then run this check again.") from error
             raise AssertionError(
                 f"{self.name}: your function stopped with {type(error).__name__}: {error} "
                 f"It was called with {_shapes(inputs)}."
             ) from error
         if result is None:
             self._fail("your function returns nothing. Is the `return` missing?")
+        if any(isinstance(i, Tensor) and not torch.equal(i, p) for i, p in zip(inputs, passed, strict=True)):
+            self._fail(
+                "your function changes its input, by `+=`, `x[i] =` or a name that ends in `_`: "
+                "work on a copy (.clone())."
+            )
         several = result if len(self.parts) > 1 else (result,)
         if not isinstance(several, tuple | list) or len(several) != len(self.parts):
             self._fail(f"return {len(self.parts)} things, in this order: {', '.join(self.parts)}.")
@@ -102,12 +110,18 @@ class Exercise:
             want, got = self._call(self.reference, inputs), self._call(student, inputs)
             self._check_shapes(inputs, want, got)
             if not all(self._same([g], [w]) for g, w in zip(got, want, strict=True)):
-                self._fail(advice)
+                near = all(self._nearly([g], [w]) for g, w in zip(got, want, strict=True))
+                self._fail(NEARLY if near else advice)
 
     def _same(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
         return all(
             torch.allclose(self._view(g), self._view(w), rtol=1e-6, atol=1e-8) for g, w in zip(got, want, strict=True)
         )
+
+    def _nearly(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
+        """Whether every number is right to about 1 %; near 0, to 0.001, or less where all the right ones are small."""
+        pairs = [(self._view(g), self._view(w)) for g, w in zip(got, want, strict=True)]
+        return all(torch.allclose(g, w, rtol=1e-2, atol=1e-3 * min(1.0, w.abs().max().item())) for g, w in pairs)
 
     def _view(self, answer: Tensor) -> Tensor:
         return answer - answer.mean(-1, keepdim=True) if self.up_to_constant else answer
@@ -125,6 +139,8 @@ class Exercise:
         """What can be said of a wrong answer that no known mistake gives."""
         if not all(g.isfinite().all() for g in got):
             return "There are NaN or infinite numbers in it: a division by zero, or the logarithm of zero?"
+        if self._nearly(got, want):
+            return NEARLY
         if self._same([-g for g in got], want):
             return "The sign is the wrong way round."
         if self.logs and self._same(got, [w.exp() for w in want]):
@@ -132,12 +148,8 @@ class Exercise:
         if self.logs and self._same([torch.log_softmax(g, -1) for g in got], want):
             return "Right up to a constant: it is not normalised. Subtract the logsumexp of each row."
         factors = torch.cat([(self._view(g) / self._view(w)).flatten() for g, w in zip(got, want, strict=True)])
-        if torch.allclose(factors, factors[0].expand_as(factors), rtol=1e-5):
+        if factors[0] != 0 and torch.allclose(factors, factors[0].expand_as(factors), rtol=1e-5):
             return f"It is always {factors[0]:.3g} times the right answer: a factor is missing or too many."
-        if all(
-            torch.allclose(self._view(g), self._view(w), rtol=1e-2, atol=1e-3) for g, w in zip(got, want, strict=True)
-        ):
-            return "Nearly right, but not to 6 digits: did you round, add a small number, or leave float64?"
         if self.logs and not all(torch.allclose(s := g.exp().sum(-1), torch.ones_like(s)) for g in got):
             return (
                 "The probabilities (the exp of what you return) do not sum to 1, and that is not the only thing wrong."

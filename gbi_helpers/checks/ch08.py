@@ -221,7 +221,7 @@ def next_merge(student: Student) -> None:
     Exercise(
         "next_merge",
         answer(neighbours),
-        [inputs(60, 4), inputs(200, 9), inputs(30, 3), inputs(500, 20)],
+        [inputs(60, 4), inputs(200, 9), inputs(40, 3)],
         mistakes=[
             Mistake(
                 answer(neighbours, torch.argmin), "That is the rarest pair. Merging the most frequent one saves most."
@@ -239,5 +239,12 @@ def next_merge(student: Student) -> None:
                 lambda i: torch.bincount(i).topk(2).indices,
                 "Those are the two most frequent ids, but do they stand next to each other? Count neighbours.",
             ),
+        ],
+        hard=[
+            (
+                (torch.tensor([1, 0, 2, 1, 0, 2, 1]),),
+                "Right, but for ties: in 1 0 2 1 0 2 1 the pairs (1, 0), (0, 2) and (2, 1) are equally frequent. Take "
+                "the smallest, (0, 2): compare the left ids, then the right ones; not the pair seen first or last.",
+            )
         ],
     ).check(student)
