@@ -236,8 +236,9 @@ def test_damaged_files_in_gbi_data_dir_are_an_error_and_left_alone(small, raw, t
     assert len(left(bad.parent)) == (3 if how == "missing" else 4)
 
 
-def test_a_gbi_data_dir_that_is_no_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("GBI_DATA_DIR", str(tmp_path / "nowhere"))
+@pytest.mark.parametrize("named", ["nowhere", "~nobodyxx/x"])
+def test_a_gbi_data_dir_that_is_no_folder(tmp_path, monkeypatch, named):
+    monkeypatch.setenv("GBI_DATA_DIR", named if named.startswith("~") else str(tmp_path / named))
     with pytest.raises(DataError, match="no folder: correct it, or unset it"):
         data.load_mnist()
     assert "correct it" in data.catalogue()[0].problem

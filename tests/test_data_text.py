@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import importlib.metadata
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -70,6 +74,17 @@ def test_clean_writes_apostrophes_one_way():
         clean("We’ll go; Baseball 's rules did n't 'quote' DON'T") == "we'll go ; baseball's rules didn't quote don't"
     )
     assert clean("caf\u00e9 cafe\u0301 ﬁne ²") == "café café fine 2"
+
+
+@pytest.mark.parametrize(
+    "torn", ["did  n't", "can\nn't", "so-n't", "a n't n't", "so n't've", "( n't", "5  n't", "x ' s"]
+)
+def test_cleaning_a_torn_word_twice_changes_nothing(torn):
+    assert clean(clean(torn)) == clean(torn)
+
+
+def test_clean_mends_a_torn_word_whatever_stood_in_the_gap():
+    assert clean("did  n't ca\nn't 5 n't") == "didn't can't 5 n't"
 
 
 @given(st.text())
@@ -197,6 +212,27 @@ def test_babylms_own_names_are_taken_as_they_are(folder, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(ours.train + ours.test, same.train + same.test, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("train_10M/sea.train", "train_100M/sea.train"), ("x/sea.train", "x/sea.train.txt")]
+)
+def test_two_texts_of_one_split_are_one_sentence(folder, first, second):
+    (folder / "sea.train.txt").rename(folder / "kept")
+    for name in (first, second):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes((folder / "kept").read_bytes())
+    with pytest.raises(DataError) as error:
+        load_text(folder)
+    assert "are both the training text of sea: take one of them away" in sentence(error)
+    assert {str(folder / first), str(folder / second)} <= set(str(error.value).split())
+
+
+def test_hidden_files_are_no_texts(folder):
+    for name in ("._sea.train.txt", ".old/sea.train.txt", ".moon.test"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"\x00\xff")
+    assert load_text(folder).tasks == ("bank", "kitchen", "sea")
+
+
 def test_sources_held_out_have_no_say(folder):
     data = load_text(folder, held_out=["bank"])
     assert data.tasks == ("kitchen", "sea")
@@ -230,8 +266,13 @@ def test_only_training_text_makes_the_vocabulary(folder):
             "sea.train.txt is not written in UTF-8",
         ),
         (lambda f: (f / "sea.train.txt").write_text(" \n"), "training text of sea has no words"),
+        (lambda f: (f / "sea.valid.txt").write_text(""), "validation text of sea has no words"),
+        (
+            lambda f: (f / "sea.test.txt").write_text("* * *\n"),
+            "test text of sea has no words: fill it, or leave it out",
+        ),
     ],
-    ids=["empty folder", "missing split", "one source", "encoding", "no words"],
+    ids=["empty folder", "missing split", "one source", "encoding", "no words", "no validation", "no test"],
 )
 def test_a_bad_folder_is_one_sentence(folder, spoil, told):
     spoil(folder)
@@ -247,13 +288,25 @@ def test_a_bad_folder_is_one_sentence(folder, spoil, told):
         ({"sources": ["sea", "moon"]}, "no source 'moon': choose among bank, kitchen, sea"),
         ({"held_out": ["moon"]}, "no source 'moon'"),
         ({"held_out": ["sea", "bank"]}, "2 or more sources, not 1"),
-        ({"vocabulary": 1}, "size of 3 or more"),
+        *(({"vocabulary": bad}, "size of 3 or more") for bad in (1, -1, True, "10", 2000.0, None, ["the", "ship"])),
     ],
 )
 def test_bad_arguments_are_one_sentence(folder, arguments, told):
     with pytest.raises(ValueError) as error:
         load_text(folder, **arguments)
     assert told in sentence(error)
+
+
+@pytest.mark.parametrize("apart", [[], ["sea"]])
+def test_an_empty_text_is_refused_whatever_the_vocabulary(folder, apart):
+    (folder / "sea.test.txt").write_text("")
+    with pytest.raises(DataError, match="test text of sea has no words"):
+        load_text(folder, vocabulary=WORDS, held_out=apart)
+    assert load_text(folder, sources=["bank", "kitchen"]).n_tasks == 2
+
+
+def test_a_size_may_be_any_whole_number(folder):
+    assert same(load_text(folder, vocabulary=np.int64(10)), load_text(folder, vocabulary=10))
 
 
 def test_no_folder_and_no_babylm(tmp_path):
@@ -296,6 +349,40 @@ def test_a_damaged_cache_is_made_anew(folder, tmp_path, left):
     assert same(load_text(folder), first)
     assert same(load_text(folder), first)
     assert len(list((tmp_path / "cache" / "text").iterdir())) == 1
+
+
+@pytest.mark.parametrize(("field", "value"), [(8, 1), (10, 99), (10, 8)], ids=["password", "method", "deflated"])
+def test_a_cache_that_zipfile_does_not_support_is_made_anew(folder, tmp_path, field, value):
+    first = load_text(folder)
+    (kept,) = (tmp_path / "cache" / "text").iterdir()
+    damaged = bytearray(kept.read_bytes())
+    damaged[damaged.index(b"PK\x01\x02") + field] = value
+    kept.write_bytes(damaged)
+    assert same(load_text(folder), first)
+
+
+def test_old_part_files_of_killed_processes_are_swept(folder, tmp_path):
+    cache = tmp_path / "cache" / "text"
+    cache.mkdir(parents=True)
+    for name, age in (("a.npz.0123.part", 90_000), ("b.npz.0123.part", 0)):
+        (cache / name).write_bytes(b"x")
+        os.utime(cache / name, (time.time() - age,) * 2)
+    load_text(folder)
+    assert [path.name for path in cache.glob("*.part")] == ["b.npz.0123.part"]
+
+
+def test_without_a_home_folder_it_works_too(folder, monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("GBI_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr(text.text_sources, "package_texts", lambda: text._read(text._files(folder)))
+    assert load_text("packages").n_tasks == load_text(folder).n_tasks == 3
+    with pytest.raises(DataError) as error:
+        load_text("babylm")
+    assert "set GBI_CACHE_DIR" in sentence(error)
 
 
 def test_without_a_cache_it_works_too(folder, tmp_path):
@@ -445,6 +532,37 @@ def test_a_bad_download_leaves_nothing(server, tmp_path, trouble):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EROFS])
+def test_a_full_disk_is_no_damaged_download(server, tmp_path, monkeypatch, number):
+    def copy(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    with pytest.raises(DataError) as error:
+        fetch("babylm")
+    assert f"cannot be written to the cache ({os.strerror(number)}): free some space" in sentence(error)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_damaged_stream_in_an_archive_is_one_sentence(server):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as stored:
+        stored.writestr("sea.dev", "the ship sails\n" * 99)
+    start = 30 + len("sea.dev")
+    server.archives["dev.zip"] = packed.getvalue()[:start] + b"\xff" * 9 + packed.getvalue()[start + 9 :]
+    with pytest.raises(DataError) as error:
+        fetch("babylm")
+    assert "dev.zip of BabyLM was downloaded, but is damaged" in sentence(error)
+
+
+def test_old_part_folders_of_babylm_are_swept(server, tmp_path):
+    for name, age in ((".babylm.old.part", 90_000), (".babylm.new.part", 0)):
+        (tmp_path / "cache" / name / "texts").mkdir(parents=True)
+        os.utime(tmp_path / "cache" / name, (time.time() - age,) * 2)
+    fetch("babylm")
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [".babylm.new.part", "babylm"]
+
+
 def test_without_a_network_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(babylm, "PARTS", {"dev.zip": "http://127.0.0.1:9/dev.zip"})
     with pytest.raises(DataError) as error:
@@ -469,6 +587,6 @@ def test_gbi_data_dir_comes_first(folder, tmp_path, monkeypatch):
 def test_the_real_text(monkeypatch):
     monkeypatch.setenv("GBI_DATA_DIR", REAL)
     data = load_text("babylm")
-    assert data.n_tasks >= 8
+    assert data.n_tasks >= 6
     assert all(len(stream) > 100_000 for stream in data.train)
     assert all(float((s == data.vocabulary.unknown).float().mean()) < 0.3 for s in data.test)

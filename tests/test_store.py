@@ -265,6 +265,34 @@ def test_the_cache_lies_where_the_system_keeps_caches(tmp_path, monkeypatch, sys
     assert store.writable_cache().is_dir()
 
 
+@pytest.mark.parametrize("system", ["linux", "win32", "darwin"])
+def test_without_a_home_folder_one_sentence_says_what_to_set(tmp_path, monkeypatch, system):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(store.sys, "platform", system)
+    monkeypatch.setattr(Path, "home", home)
+    for look in (store.cache_dir, store.writable_cache):
+        with pytest.raises(DataError) as error:
+            look()
+        assert "set GBI_CACHE_DIR to a folder of yours" in sentence(error)
+    monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path))
+    assert store.writable_cache() == tmp_path
+
+
+def test_an_unknown_users_home_folder_is_one_sentence(monkeypatch):
+    def expanduser(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("GBI_CACHE_DIR", "~nobodyxx/x")
+    monkeypatch.setattr(Path, "expanduser", expanduser)
+    with pytest.raises(DataError) as error:
+        store.cache_dir()
+    assert "set GBI_CACHE_DIR" in sentence(error)
+
+
 @pytest.fixture
 def assets(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "assets"

@@ -1,4 +1,4 @@
-"""BabyLM, the real set: ten sources of what a child may hear and read (Warstadt et al. 2023), fetched from OSF."""
+"""BabyLM, the real set: sources of what a child may hear and read (Warstadt et al. 2023), fetched from OSF."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from gbi_helpers.data.image_files import data_dir
-from gbi_helpers.data.store import DataError, cache_dir, download, offline, writable_cache
+from gbi_helpers.data.image_files import DISK_ERRORS, data_dir
+from gbi_helpers.data.store import ZIP_ERRORS, DataError, cache_dir, download, offline, sweep, writable_cache
 
 # The 10-million-word training set with its development and test sets, of the second BabyLM Challenge.
 PARTS = {
@@ -47,6 +47,7 @@ def fetch_babylm() -> Path:
             "GBI_DATA_DIR."
         )
     cache = writable_cache()
+    sweep(cache, ".babylm.*.part")
     with tempfile.TemporaryDirectory(prefix=".babylm.", suffix=".part", dir=cache, ignore_cleanup_errors=True) as part:
         whole = Path(part) / "texts"
         whole.mkdir()
@@ -67,7 +68,12 @@ def _unpack(archive: Path, folder: Path) -> None:
             for name in names:
                 with stored.open(name) as stream, (folder / PurePosixPath(name).name).open("wb") as target:
                     shutil.copyfileobj(stream, target)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except (OSError, *ZIP_ERRORS) as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            raise DataError(
+                f"BabyLM cannot be written to the cache ({error.strerror}): free some space, or set GBI_CACHE_DIR to "
+                "another folder."
+            ) from error
         raise DataError(
             f"{archive.name} of BabyLM was downloaded, but is damaged ({error}): try again later."
         ) from error

@@ -21,10 +21,11 @@ from typing import Any
 
 import torch
 
-from gbi_helpers.data.store import DataError, cache_dir, checked, offline, reachable, writable_cache
+from gbi_helpers.data.store import DataError, cache_dir, checked, offline, reachable, sweep, writable_cache
 
 FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_ERRORS = (*NO_SPACE, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO)
 NMS_MISSING = "operator torchvision::nms does not exist"
 _declared: list[torch.library.Library] = []  # the declarations last as long as this list
 
@@ -109,7 +110,7 @@ def data_dir() -> Path | None:
     named = os.environ.get("GBI_DATA_DIR")
     if not named:
         return None
-    folder = Path(named).expanduser()
+    folder = Path(os.path.expanduser(named))  # unlike Path.expanduser, it leaves an unknown user's ~ as it is
     if not folder.is_dir():
         raise DataError(f"GBI_DATA_DIR is {folder}, which is no folder: correct it, or unset it.")
     return folder
@@ -180,7 +181,7 @@ def fetch_with(
         raise DataError(
             f"No server of {name} can be reached: check the network, or set GBI_DATA_DIR to a folder with it."
         )
-    _sweep(cache, kind)
+    sweep(cache, f".{kind}.*.part")
     with tempfile.TemporaryDirectory(prefix=f".{kind}.", suffix=".part", dir=cache, ignore_cleanup_errors=True) as part:
         _download(name, dataset, Path(part), tries, pause)
         return settle(Path(part), cache)
@@ -223,14 +224,6 @@ def _settle(spec: ImageSet, part: Path, cache: Path) -> Path:
             f"{spec.name} cannot be moved to {cache / spec.folder}: delete what is there, or set GBI_CACHE_DIR."
         )
     return settled
-
-
-def _sweep(cache: Path, kind: str) -> None:
-    """Remove part folders that a killed process left more than a day ago."""
-    for left in cache.glob(f".{kind}.*.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > 86_400:
-                shutil.rmtree(left)
 
 
 @contextlib.contextmanager

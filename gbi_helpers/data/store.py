@@ -10,14 +10,18 @@ import functools
 import hashlib
 import http.client
 import json
+import lzma
 import os
 import queue
+import shutil
 import sys
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +33,8 @@ from gbi_helpers.runtime import part_file
 ASSETS = Path(__file__).parents[1] / "assets"
 MANIFEST = "manifest.json"
 NETWORK_ERRORS = (OSError, http.client.HTTPException)  # URLError, time-outs and TLS errors are OSErrors
+# What a damaged zip or npz may raise besides OSError (RuntimeError: it seems to have a password, or another method).
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 class DataError(RuntimeError):
@@ -45,7 +51,19 @@ def offline() -> bool:
 
 
 def cache_dir() -> Path:
-    """The user's cache folder: ``GBI_CACHE_DIR``, or ``gbi`` where this system keeps caches. Not created here."""
+    """The user's cache folder: ``GBI_CACHE_DIR``, or ``gbi`` where this system keeps caches. Not created here.
+
+    Raises :class:`DataError` where it would lie in a home folder that cannot be found.
+    """
+    try:
+        return _cache_dir()
+    except RuntimeError as error:  # of Path.home() and expanduser()
+        raise DataError(
+            "The cache would lie in a home folder, which cannot be found: set GBI_CACHE_DIR to a folder of yours."
+        ) from error
+
+
+def _cache_dir() -> Path:
     named = os.environ.get("GBI_CACHE_DIR")
     if named:
         return Path(named).expanduser()
@@ -72,6 +90,14 @@ def writable_cache() -> Path:
             "of yours with some space left."
         ) from error
     return folder
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove what fits the pattern, part files and part folders, if a killed process left it more than a day ago."""
+    for left in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 @functools.lru_cache(maxsize=256)

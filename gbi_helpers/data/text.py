@@ -1,7 +1,8 @@
-"""Text in which each source is a task: BabyLM's ten, any folder of texts, or what the course brings itself.
+"""Text in which each source is a task: BabyLM's, any folder of texts, or what the course brings itself.
 
 A folder holds three files for each source, ``SOURCE.train.txt``, ``SOURCE.valid.txt`` and ``SOURCE.test.txt``, or
-BabyLM's ``SOURCE.train``, ``SOURCE.dev`` and ``SOURCE.test``. An empty line ends a document, and no document is split.
+BabyLM's ``SOURCE.train``, ``SOURCE.dev`` and ``SOURCE.test``; names that begin with a dot do not count. An empty line
+ends a document, and no document is split.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import operator
 import re
-import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,18 @@ from tqdm.auto import tqdm
 
 from gbi_helpers.data import text_sources
 from gbi_helpers.data.babylm import babylm_folder
-from gbi_helpers.data.store import DataError, cache_dir, sha256
+from gbi_helpers.data.store import ZIP_ERRORS, DataError, cache_dir, sha256, sweep
 from gbi_helpers.data.vocabulary import Vocabulary, clean, streams
 from gbi_helpers.runtime import part_file
 
 SPLITS = ("train", "validation", "test")
+KINDS = {"train": "training", "validation": "validation", "test": "test"}
 ENDINGS = {
     "train": (".train.txt", ".train"),
     "validation": (".valid.txt", ".validation.txt", ".dev.txt", ".dev"),
     "test": (".test.txt", ".test"),
 }
-FORMAT = 1  # raise it whenever the code below, or `clean`, changes what comes out: it names the cache
+FORMAT = 2  # raise it whenever the code below, or `clean`, changes what comes out: it names the cache
 SHORTEST = 64  # words: an empty line after fewer is layout (a chat's silent message), no end of a document
 
 Texts = dict[str, dict[str, list[str]]]  # source -> split -> clean documents
@@ -88,30 +90,40 @@ def load_text(
     """Text by source, tokenised: "packages" (eight sources, always there), "babylm" (the real set), or a folder.
 
     None takes the real set where it is at hand (``GBI_DATA_DIR/text``, or the cache after ``gbi data get babylm``),
-    else the packages'. ``vocabulary``: its size, or one to use (a checkpoint brings its own); ``tokens``: "word", or
-    "bpe" for pieces of words. ``sources``: only these tasks, in this order; ``held_out``: sources that are no tasks.
-    The vocabulary is made from the training splits of the tasks. All of it is cached.
+    else the packages'. ``vocabulary``: its size (3 or more), or one to use (a checkpoint brings its own); ``tokens``:
+    "word", or "bpe" for pieces of words. ``sources``: only these tasks, in this order; ``held_out``: sources that are
+    no tasks. The vocabulary is made from the training splits of the tasks. All of it is cached.
     Raises ``ValueError`` for arguments that name nothing, :class:`DataError` for a set that is missing or damaged.
     """
     if tokens not in ("word", "bpe"):
         raise ValueError(f"tokens is '{tokens}': use 'word' or 'bpe'.")
+    if not isinstance(vocabulary, Vocabulary):
+        vocabulary = _size(vocabulary)
     name, digest, read, told = _found(name)
     asked = vocabulary.to_json() if isinstance(vocabulary, Vocabulary) else f"{tokens} {vocabulary}"
     key = "\n".join(
         [str(FORMAT), digest, asked, repr(None if sources is None else list(sources)), repr(list(held_out))]
     )
-    path = cache_dir() / "text" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
-    stored = _load(path)
+    kept = f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    stored = _load(kept)
     if stored is None:
         texts = read()
         tasks, apart = _roles(tuple(texts), sources, held_out)
         stored = _tokenised({task: texts[task] for task in (*tasks, *apart)}, tasks, vocabulary, tokens)
-        _save(path, *stored)
+        _save(kept, *stored)
     words, ids = stored
     parts = {task: Source(*(torch.from_numpy(ids[task][split]).long() for split in SPLITS)) for task in ids}
     tasks = tuple(task for task in parts if task not in held_out)
     train, validation, test = (tuple(getattr(parts[task], split) for task in tasks) for split in SPLITS)
     return TextData(name, told, tasks, words, train, validation, test, {task: parts[task] for task in held_out})
+
+
+def _size(asked: Any) -> int:
+    """A size of a vocabulary as an ``int``, whatever kind of whole number it is."""
+    with contextlib.suppress(TypeError):
+        if (size := operator.index(asked)) >= 3:
+            return size
+    raise ValueError("vocabulary is no Vocabulary and no size of 3 or more: give one of them, such as vocabulary=2000.")
 
 
 def _found(name: str | Path | None) -> tuple[str, str, Callable[[], Texts], str]:
@@ -134,13 +146,18 @@ def _found(name: str | Path | None) -> tuple[str, str, Callable[[], Texts], str]
 def _prepared() -> Texts:
     """The packages' text, kept once it is prepared: other vocabularies need it too."""
     version = f"{FORMAT} {text_sources.RECIPE} {text_sources.versions()}"
-    path = cache_dir() / "text" / f"packages-{hashlib.sha256(version.encode()).hexdigest()[:24]}.json"
-    with contextlib.suppress(OSError, ValueError):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+    kept = f"packages-{hashlib.sha256(version.encode()).hexdigest()[:24]}.json"
+    with contextlib.suppress(OSError, ValueError, DataError):
+        return dict(json.loads(_place(kept).read_text(encoding="utf-8")))
     texts = text_sources.package_texts()
-    with contextlib.suppress(OSError), part_file(path) as part:
+    with contextlib.suppress(OSError, DataError), part_file(_place(kept)) as part:
         part.write_text(json.dumps(texts), encoding="utf-8")
     return texts
+
+
+def _place(name: str) -> Path:
+    """Where a file of this name is kept. Raises :class:`DataError` where no home folder is known for the cache."""
+    return cache_dir() / "text" / name
 
 
 def _files(folder: Path) -> dict[str, dict[str, Path]]:
@@ -148,11 +165,10 @@ def _files(folder: Path) -> dict[str, dict[str, Path]]:
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}: give 'packages', 'babylm', or a folder with texts.")
     found: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        for split, endings in ENDINGS.items():
-            ending = next((e for e in endings if path.name.endswith(e)), "")
-            if ending and path.is_file() and len(path.name) > len(ending):
-                found.setdefault(path.name.removesuffix(ending), {}).setdefault(split, path)
+    for task, split, path in _named(folder):
+        other = found.setdefault(task, {}).setdefault(split, path)
+        if other != path:
+            raise DataError(f"{other} and {path} are both the {KINDS[split]} text of {task}: take one of them away.")
     if not found:
         raise DataError(
             f"{folder} holds no texts: put SOURCE.train.txt, SOURCE.valid.txt and SOURCE.test.txt there, for two or "
@@ -163,6 +179,16 @@ def _files(folder: Path) -> dict[str, dict[str, Path]]:
         if missing:
             raise DataError(f"The source {task} lacks {' and '.join(task + e for e in missing)}: add what is missing.")
     return dict(sorted(found.items()))
+
+
+def _named(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Source, split and path of each text, except for what lies hidden (macOS adds ``._sea.train.txt``)."""
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        for split, endings in ENDINGS.items():
+            ending = next((e for e in endings if path.name.endswith(e)), "")
+            if ending and not hidden and path.is_file():
+                yield path.name.removesuffix(ending), split, path
 
 
 def _read(files: dict[str, dict[str, Path]]) -> Texts:
@@ -210,34 +236,37 @@ def _roles(
 def _tokenised(
     texts: Texts, tasks: Sequence[str], vocabulary: int | Vocabulary, tokens: str
 ) -> tuple[Vocabulary, Tokens]:
+    for split in SPLITS:
+        empty = [task for task in texts if not any(texts[task][split])]
+        if empty:
+            raise DataError(f"The {KINDS[split]} text of {' and '.join(empty)} has no words: fill it, or leave it out.")
     if isinstance(vocabulary, int):
         train: Mapping[str, Iterable[str]] = {task: texts[task]["train"] for task in tasks}
-        empty = [task for task in tasks if not any(texts[task]["train"])]
-        if empty:
-            raise DataError(f"The training text of {' and '.join(empty)} has no words: fill it, or leave it out.")
         make = Vocabulary.of_words if tokens == "word" else Vocabulary.of_pieces
         vocabulary = make(train, vocabulary)
     bar = tqdm(texts.items(), desc="tokenising", unit="source", delay=2, leave=False)
     return vocabulary, {task: {split: streams(vocabulary, parts[split]) for split in SPLITS} for task, parts in bar}
 
 
-def _save(path: Path, vocabulary: Vocabulary, ids: Tokens) -> None:
+def _save(name: str, vocabulary: Vocabulary, ids: Tokens) -> None:
     """Keep the ids; where the cache cannot be written, do without it."""
     arrays: dict[str, Any] = {f"{task}/{split}": part for task, parts in ids.items() for split, part in parts.items()}
     arrays["vocabulary"] = np.frombuffer(vocabulary.to_json().encode(), np.uint8)
-    with contextlib.suppress(OSError), part_file(path) as part, part.open("wb") as stream:
-        np.savez(stream, **arrays)
+    with contextlib.suppress(OSError, DataError):
+        sweep(_place(name).parent, "*.part")
+        with part_file(_place(name)) as part, part.open("wb") as stream:
+            np.savez(stream, **arrays)
 
 
-def _load(path: Path) -> tuple[Vocabulary, Tokens] | None:
-    """What :func:`_save` kept, or None: a damaged file is made anew."""
+def _load(name: str) -> tuple[Vocabulary, Tokens] | None:
+    """What :func:`_save` kept, or None: a damaged file is made anew, and so is one that there is no cache for."""
     ids: Tokens = {}
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            for name in stored.files:
-                if name != "vocabulary":
-                    task, _, split = name.rpartition("/")
-                    ids.setdefault(task, {})[split] = stored[name]
+        with np.load(_place(name), allow_pickle=False) as stored:
+            for part in stored.files:
+                if part != "vocabulary":
+                    task, _, split = part.rpartition("/")
+                    ids.setdefault(task, {})[split] = stored[part]
             return Vocabulary.from_json(stored["vocabulary"].tobytes().decode()), ids
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, *ZIP_ERRORS):
         return None

@@ -21,6 +21,7 @@ UNKNOWN, START = "<unk>", "<bos>"
 TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d|[.,;:?!()]")
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "`": "'", "\x91": "'", "\x92": "'"})
 _TORN = re.compile(r" (?:(n't)|'\s?(s|t|re|ve|ll|d|m))\b")  # "game 's", "did n't": spaced in some corpora
+_STILL_TORN = re.compile(r"(?<=[^\W\d_]) (?=n't\b)")  # "did  n't", "so-n't": no single space stood there
 
 
 def clean(text: str) -> str:
@@ -30,7 +31,7 @@ def clean(text: str) -> str:
     away, since they would give a source away (one corpus says ``--`` where another has ``"``); so are line ends.
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower()).translate(_APOSTROPHES)
-    return " ".join(TOKEN.findall(_TORN.sub(_mended, text)))
+    return _STILL_TORN.sub("", " ".join(TOKEN.findall(_TORN.sub(_mended, text))))
 
 
 def _mended(torn: re.Match[str]) -> str:
