@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -127,6 +128,12 @@ def test_a_stopped_training_goes_on_to_the_same_weights(corpus, tmp_path):
     assert torch.equal(model.embedding.weight, nets.get("gbi", 0)[0].embedding.weight)
     other, _ = Nets(corpus, "made", tmp_path, {"steps": 7, "window": 8, "hidden": 8}).get("gbi", 0)
     assert not torch.equal(model.embedding.weight, other.embedding.weight)
+
+
+def test_other_text_is_another_corpus(corpus):
+    other = replace(corpus, test=(corpus.test[0].flip(0), *corpus.test[1:]))  # as many words, in another order
+    assert other.digest != corpus.digest
+    assert replace(corpus).digest == corpus.digest
 
 
 def test_tokens_are_counted_between_looks():

@@ -66,8 +66,9 @@ def run(
     """
     work = work or writable_cache() / "experiments" / "language"
     text = text or load_text(data)
-    settings = _settings() | {"changes": dict(changes or {}), "sizes": dict(sizes), "words": sum(map(len, text.train))}
-    nets = Nets(corpus_of(text), data, work, changes or {})
+    corpus = corpus_of(text)
+    settings = _settings() | {"changes": dict(changes or {}), "sizes": dict(sizes), "text": corpus.digest}
+    nets = Nets(corpus, data, work, changes or {})
 
     def measure(name: str, seed: int) -> Scores:
         started = time.process_time() - sum(nets.spent)

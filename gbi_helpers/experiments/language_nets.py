@@ -55,7 +55,6 @@ class Nets:
         return Nets(self.corpus.without(source), f"{self.name}-without-{source}", self.work, self.changes, self.spent)
 
     def _mark(self, options: Mapping[str, Any]) -> str:
-        """Tells other settings, sources or vocabularies apart."""
-        sizes = [len(stream) for stream in self.corpus.train]
-        told = json.dumps([dict(options), self.corpus.tasks, self.corpus.size, sizes], sort_keys=True)
+        """Tells other settings and other text apart."""
+        told = json.dumps([dict(options), self.corpus.digest], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:8]
