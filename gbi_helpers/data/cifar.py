@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from gbi_helpers import runtime
 from gbi_helpers.data import standin
 from gbi_helpers.data.image_files import data_dir, fetch_with, torchvision
 from gbi_helpers.data.images import SEED, SPLITS, ImageData, Images, stratified_order
-from gbi_helpers.data.store import DataError, cache_dir, offline
+from gbi_helpers.data.store import ZIP_ERRORS, DataError, cache_dir, offline
 
 NAME = "CIFAR-100"
 FILE = "cifar-100.npz"
@@ -126,7 +125,7 @@ def _read_npz(path: Path) -> Parts:
         with np.load(path, allow_pickle=False) as stored:
             names = stored["fine_label_names"].tolist() if "fine_label_names" in stored else list(CLASSES)
             parts = {part: (stored[f"x_{part}"], stored[f"y_{part}"]) for part in ("train", "test")}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, *ZIP_ERRORS) as error:
         raise _other(path, f"{error}".strip("'\"").rstrip(".")) from error
     if names != list(CLASSES):
         raise _other(path, "its classes have other names")
@@ -203,7 +202,7 @@ def _load_standin(why: str) -> ImageData:
 def _rendered() -> tuple[np.ndarray, np.ndarray]:
     """The pictures and classes of the stand-in: from the cache, or rendered, and kept there where it can be written."""
     n, path = sum(SLICE.values()), cache_dir() / STANDIN_FILE
-    with contextlib.suppress(OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile), np.load(path) as stored:
+    with contextlib.suppress(OSError, KeyError, ValueError, *ZIP_ERRORS), np.load(path) as stored:
         x, y = stored["x"], stored["y"]
         if x.shape == (n, 32, 32, 3) and x.dtype == np.uint8 and y.shape == (n,):
             return x, y
