@@ -17,6 +17,23 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="needs the full data sets in GBI_DATA_DIR"))
 
 
+@pytest.fixture
+def stopping():
+    """``stopping(name, seed)``: a ``keep`` that stops a study there, and the list of what it kept before."""
+
+    def at(name, seed):
+        done = []
+
+        def keep(*found):
+            if found[:2] == (name, seed):
+                raise KeyboardInterrupt
+            done.append(found[:2])
+
+        return keep, done
+
+    return at
+
+
 @pytest.fixture(scope="session")
 def absent():
     """What to call where a tool is missing: it skips; in CI, where the tool must be there, it fails."""

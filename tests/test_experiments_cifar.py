@@ -59,14 +59,8 @@ def test_every_row_runs_and_gives_finite_numbers(work, small, row):
     assert found["superclass"] >= found.get("one_step", 0)
 
 
-def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path, small):
-    done = []
-
-    def keep(name, seed, model, study):
-        if (name, seed) == ("best_softmax", 1):
-            raise KeyboardInterrupt
-        done.append((name, seed))
-
+def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path, small, stopping):
+    keep, done = stopping("best_softmax", 1)
     options = {"data": small, "work": tmp_path, "views": SMALL, "changes": QUICK}
     with pytest.raises(KeyboardInterrupt):
         cifar.run([0, 1], ["class_mean", "best_softmax"], keep=keep, **options)

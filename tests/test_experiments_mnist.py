@@ -96,14 +96,8 @@ def test_readouts_refuse_what_they_cannot_do(model, x):
 # The run, its resume, its record
 
 
-def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path, small):
-    done = []
-
-    def keep(name, seed, model, found):
-        if (name, seed) == ("classifier", 1):
-            raise KeyboardInterrupt
-        done.append((name, seed))
-
+def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path, small, stopping):
+    keep, done = stopping("classifier", 1)
     options = {"work": tmp_path, "data": small, "changes": {"epochs": 1}, "fashion": small.test.pixels()}
     with pytest.raises(KeyboardInterrupt):
         mnist.run([0, 1], "slice", ["classifier", "vae_mul"], keep=keep, **options)

@@ -175,14 +175,8 @@ def test_dropout_votes_differ_repeat_and_leave_the_model_in_eval_mode(x):
 # The run, its resume, its record
 
 
-def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path, small, clothes):
-    done = []
-
-    def keep(name, seed, model, row):
-        if (name, seed) == ("near_classifier", 1):
-            raise KeyboardInterrupt
-        done.append((name, seed))
-
+def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path, small, clothes, stopping):
+    keep, done = stopping("near_classifier", 1)
     options = {"work": tmp_path, "data": small, "fashion": clothes, "changes": {"epochs": 1}}
     with pytest.raises(KeyboardInterrupt):
         ood.run([0, 1], ["near_classifier"], keep=keep, **options)

@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from gbi_helpers.data.image_files import DISK_ERRORS, data_dir
+from gbi_helpers.data.image_files import blame_disk, data_dir
 from gbi_helpers.data.store import ZIP_ERRORS, DataError, cache_dir, download, offline, sweep, writable_cache
 
 # The 10-million-word training set with its development and test sets, of the second BabyLM Challenge.
@@ -69,11 +69,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                 with stored.open(name) as stream, (folder / PurePosixPath(name).name).open("wb") as target:
                     shutil.copyfileobj(stream, target)
     except (OSError, *ZIP_ERRORS) as error:
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            raise DataError(
-                f"BabyLM cannot be written to the cache ({error.strerror}): free some space, or set GBI_CACHE_DIR to "
-                "another folder."
-            ) from error
+        blame_disk("BabyLM", error)
         raise DataError(
             f"{archive.name} of BabyLM was downloaded, but is damaged ({error}): try again later."
         ) from error

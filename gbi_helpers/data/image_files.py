@@ -24,8 +24,9 @@ import torch
 from gbi_helpers.data.store import DataError, cache_dir, checked, offline, reachable, sweep, writable_cache
 
 FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DISK_ERRORS = (*NO_SPACE, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO)
+DISK_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO,
+)  # fmt: skip
 NMS_MISSING = "operator torchvision::nms does not exist"
 _declared: list[torch.library.Library] = []  # the declarations last as long as this list
 
@@ -197,14 +198,19 @@ def _download(name: str, dataset: Any, part: Path, tries: int, pause: float) -> 
             return
         except (RuntimeError, OSError, EOFError, http.client.HTTPException, zlib.error) as error:
             problem = error
-            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-                raise DataError(
-                    f"{name} cannot be written to the cache ({error.strerror}): free some space, or set "
-                    "GBI_CACHE_DIR to another folder."
-                ) from error
+            blame_disk(name, error)
     raise DataError(
         f"{name} could not be downloaded in {tries} tries: try again later, or set GBI_DATA_DIR to a folder with it."
     ) from problem
+
+
+def blame_disk(name: str, error: Exception) -> None:
+    """Raise :class:`DataError` with what to do if it was the disk that kept the set from the cache."""
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        raise DataError(
+            f"{name} cannot be written to the cache ({error.strerror}): free some space, or set GBI_CACHE_DIR to "
+            "another folder."
+        ) from error
 
 
 def _settle(spec: ImageSet, part: Path, cache: Path) -> Path:

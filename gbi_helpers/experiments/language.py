@@ -23,7 +23,7 @@ from gbi_helpers.data.text import TextData, load_text
 from gbi_helpers.experiments import language_jobs as jobs_of
 from gbi_helpers.experiments import language_stream as stream
 from gbi_helpers.experiments.language_inference import fit_gaps
-from gbi_helpers.experiments.language_jobs import BOTH_SETS, FILTERS, HELD_OUT, SHORT, VARIANTS, Job, Scores
+from gbi_helpers.experiments.language_jobs import BOTH_SETS, FILTER, FILTERS, HELD_OUT, SHORT, VARIANTS, Job, Scores
 from gbi_helpers.experiments.language_map import source_map, texts_on
 from gbi_helpers.experiments.language_nets import Nets
 from gbi_helpers.experiments.language_reading import continue_text, delta_of, load_language, read_words
@@ -181,8 +181,7 @@ def _ship_stream(job: Job, text: TextData, facts: Mapping[str, Any]) -> list[Pat
     if len(sources) < 2:
         return []
     made = stream.make_streams(corpus, "test", 15, 240, seed=7, sources=sources)
-    how = FILTERS["filter"]
-    read = stream.read_inferred(gbi, made, how, stream.fit_stream_delta(gbi, corpus, how.chunk))
+    read = stream.read_inferred(gbi, made, FILTER, stream.fit_stream_delta(gbi, corpus, FILTER.chunk))
     assert read.belief is not None
     assert read.evidence is not None
     one = int((read.belief.argmax(2) == made.task).sum(1).argsort(stable=True)[7])

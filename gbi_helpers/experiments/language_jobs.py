@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,10 +24,11 @@ from gbi_helpers.records import TrainingRecord
 Scores = dict[str, Any]
 SHORT = 300  # steps of the networks that are only compared, at equal tokens, with those of "learning" on their way
 PLACES = ((0, 1), (1, 5), (5, 10), (10, 20), (20, 40), (40, 64), (64, 128))  # words of a window
+FILTER = stream.Filter(chunk=1, hazard=0.02, step_size=1.2, reread=20)
 FILTERS = {
-    "filter": stream.Filter(chunk=1, hazard=0.02, step_size=1.2, reread=20),
-    "filter_exact": stream.Filter(chunk=1, hazard=0.02, step_size=1.2, reread=20, exact=True),
-    "filter_forward": stream.Filter(chunk=1, hazard=0.02, step_size=1.2),
+    "filter": FILTER,
+    "filter_exact": replace(FILTER, exact=True),
+    "filter_forward": replace(FILTER, reread=0),
     "filter_five": stream.Filter(chunk=5, hazard=0.02),
 }
 HELD_OUT = {
@@ -158,7 +159,7 @@ def online(job: Job) -> Scores:
     corpus, size = job.nets.corpus, (job.streams, job.length, 1000 + job.seed)
     found = stream.compare(gbi, lstm, corpus, stream.make_streams(corpus, "test", *size), FILTERS)
     long = stream.make_streams(corpus, "test", *size, piece=stream.LONG_PIECE)
-    return found | {"long": stream.compare(gbi, lstm, corpus, long, {"filter": FILTERS["filter"]})}
+    return found | {"long": stream.compare(gbi, lstm, corpus, long, {"filter": FILTER})}
 
 
 def structure(job: Job) -> Scores:

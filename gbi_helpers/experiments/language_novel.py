@@ -21,6 +21,7 @@ from gbi_helpers.inference import iterate, max_entropy
 WINDOW = 64
 WORDS = (256, 2048)  # how much of the new source there is to learn from
 RATES = {"free": 0.01, "logits": 0.3}  # chosen on validation text; a faster free z overshoots off the simplex
+EVERY = 5  # steps of z between two looks at test text
 TUNING = (0, 5, 10, 20, 50)  # steps of fine-tuning at which test text is read
 Scores = dict[str, Any]
 
@@ -43,7 +44,7 @@ def measure(gbi: Any, lstm: Any, known: Corpus, novel: Corpus, per_source: int =
 
 
 def adapt(model: Any, learn: Windows, test: Windows, steps: int = 30) -> Scores:
-    """Loss on ``test`` after one z was optimised on ``learn``: "free" and "logits", lists of every fifth step.
+    """Loss on ``test`` after one z was optimised on ``learn``: "free" and "logits", at every :data:`EVERY` steps.
 
     "z_free" and "z_logits" are the z found; "single" is the loss with the known source that suits ``learn`` best, and
     "single_task" which one that is.
@@ -52,7 +53,7 @@ def adapt(model: Any, learn: Windows, test: Windows, steps: int = 30) -> Scores:
     found: Scores = {"single_task": best, "single": _loss(model, test, torch.eye(model.n_tasks)[best])}
     for space in ("free", "logits"):
         path = shared_z(model, learn, space, steps)
-        found[space] = [_loss(model, test, z) for z in path[::5]]
+        found[space] = [_loss(model, test, z) for z in path[::EVERY]]
         found[f"z_{space}"] = path[-1].tolist()
     return found
 

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from gbi_helpers.data.store import load_asset
+from gbi_helpers.experiments.rows import Rows
 from gbi_helpers.metrics import Summary, summarise
 from gbi_helpers.records import WordsRecord
-
-Rows = dict[str, dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -61,22 +60,9 @@ class LanguageResults:
             raise KeyError(f"Nothing was measured after {n} words: choose one of {lengths}.")
         return self.summary(job, f"{way}_{score}" if job == "naming" else way, at=lengths.index(n))
 
-    def held_out(self) -> dict[str, dict[str, float]]:
-        """By held-out source, means over seeds, losses in nats a word after 2,048 words of it were seen.
-
-        "lstm" and "gbi" before, "lstm_free" and "gbi_free" (z off the simplex), "lstm_logits" and "gbi_logits" (on it)
-        after z was optimised, "single" GBI's best known source, "lstm_tuned" and "gbi_tuned" all weights fine-tuned.
-        """
-        return {job.partition("/")[2]: self._one_source(job) for job in self.rows if job.startswith("held_out/")}
-
-    def _one_source(self, job: str) -> dict[str, float]:
-        found: dict[str, float] = {"single": float(self.values(job, "gbi", "2048", "single").mean())}
-        for net in ("lstm", "gbi"):
-            found[net] = float(self.values(job, net, "uniform").mean())
-            for space in ("free", "logits"):
-                found[f"{net}_{space}"] = float(self.values(job, net, "2048", space)[:, -1].mean())
-            found[f"{net}_tuned"] = float(self.values(job, net, "tuned_2048", "early").mean())
-        return found
+    def held_out(self) -> list[str]:
+        """The sources that were held out, one at a time; :mod:`~.language_tables` has what became of them."""
+        return [job.partition("/")[2] for job in self.rows if job.startswith("held_out/")]
 
     def headline(self) -> dict[str, float]:
         """The few numbers that stand in the manifest, as far as they were measured."""

@@ -61,7 +61,8 @@ class Filter:
 class Reading:
     """What a reader leaves: ``loss`` (S, T) nats of each word, and ``z`` (S, T, K) with which it was read.
 
-    Of a filter also, chunk by chunk: ``belief`` (S, C, K) after it, and ``evidence`` (S, C, K), nats of it alone.
+    Of one that believes also, chunk by chunk: ``belief`` (S, C, K) after it, and of a filter ``evidence`` (S, C, K),
+    nats of the chunk alone.
     """
 
     loss: Tensor
@@ -139,7 +140,7 @@ def read_side_by_side(model: Any, streams: Streams, hazard: float) -> Reading:
         belief = _updated(belief, how, 1, score)
         beliefs.append(belief)
     z = torch.stack(read, 1)
-    return Reading(-torch.logsumexp(z.log() + scores, 2), z, torch.stack(beliefs, 1), scores)
+    return Reading(-torch.logsumexp(z.log() + scores, 2), z, torch.stack(beliefs, 1))
 
 
 def read_inferred(model: Any, streams: Streams, how: Filter, delta: Tensor | None = None) -> Reading:

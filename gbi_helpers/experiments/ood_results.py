@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gbi_helpers.data import load_asset
+from gbi_helpers.experiments.rows import Rows
 from gbi_helpers.metrics import Summary, summarise
 
 NAME = "records/ood.json"
@@ -63,7 +64,7 @@ class Row:
 class OodResults:
     """What :func:`gbi_helpers.experiments.ood.reproduce` left: ``rows[job][seed]``, settings, facts about the run."""
 
-    rows: dict[str, dict[str, dict[str, Any]]]
+    rows: Rows
     settings: dict[str, dict[str, Any]]
     facts: dict[str, Any]
 
