@@ -189,8 +189,6 @@ function yAxis(svg, low, high, width, bottom) {
   return { y, left };
 }
 
-let made = 0;
-
 function bars(parent, record) {
   const { dim, labels, noun, simplex, z } = record;
   const named = grouped(record);
@@ -199,7 +197,7 @@ function bars(parent, record) {
     record.groups ? "gbi-wide gbi-grouped" : "gbi-wide");
   const svg = make("svg", { role: "img" }, box);
   const height = record.groups ? HEIGHT + 72 : HEIGHT;
-  const hatch = `gbi-hatch-${(made += 1)}`;
+  const hatch = `gbi-hatch-${Math.random().toString(36).slice(2)}`;  // each view brings its own copy of this code
   const steps = Array.from(Array(record.entries).keys());
   const top = summed ? Math.max(...steps.flatMap((step) => totals(record, step))) : record.range[1];
   let low = Math.min(0, record.range[0]);

@@ -1,5 +1,6 @@
 """Scrubbers on a page opened from disk, with the network off."""
 
+import io
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -8,6 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gbi_helpers.export import to_html
 from gbi_helpers.widgets import scrub
@@ -145,6 +147,19 @@ def test_the_largest_bar_is_told_by_more_than_colour(opened):
     assert bold[0] == "3"
     assert re.fullmatch(r"0\.\d\d", bold[1])
     assert "url(" in page.locator(".gbi-bar").nth(3).get_attribute("style")
+
+
+def test_the_largest_bar_stays_drawn_where_another_view_is_hidden(opened):
+    """As in JupyterLab, which hides cells that are out of sight: a pattern in a hidden view paints nothing."""
+    page = opened()
+    page.evaluate("document.querySelector('.gbi').style.display = 'none'")
+    view = page.locator(".gbi").nth(2)
+    view.locator("input").focus()
+    page.keyboard.press("End")
+    bar = view.locator("rect.gbi-bar[style*='url']")
+    pixels = np.array(Image.open(io.BytesIO(bar.screenshot())).convert("RGB")).astype(int)
+    orange = (pixels[..., 0] - pixels[..., 2]) > 80
+    assert orange.mean() > 0.3
 
 
 def test_a_phone_needs_no_sideways_scrolling(opened):
