@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from nbformat.sign import NotebookNotary
 
-from gbi_helpers import coursework, notebooks
+from gbi_helpers.course import coursework, execution, notebooks, publish
 from gbi_helpers.data import DataError, catalogue, fetch
 
 Handler = Callable[[argparse.Namespace], int]
@@ -89,7 +89,7 @@ def _positive(text: str) -> int:
 
 def _repository(text: str) -> str:
     try:
-        coursework.check_repository(text)
+        publish.check_repository(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
@@ -123,10 +123,10 @@ def _lab(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     chosen = notebooks.select(arguments.notebooks)
     out = arguments.out or _course_of(chosen[0]) / "build"
-    done = notebooks.run(chosen, out)
+    done = execution.run(chosen, out)
     _report(done)
     print(f"Executed copies and pages are in {out}.")
-    return int(any(execution.failure for execution in done))
+    return int(any(one.failure for one in done))
 
 
 def _course_of(notebook: Path) -> Path:
@@ -134,23 +134,23 @@ def _course_of(notebook: Path) -> Path:
     return folder.parent if folder.name == "notebooks" else Path.cwd()
 
 
-def _report(done: Sequence[notebooks.Execution]) -> None:
+def _report(done: Sequence[execution.Execution]) -> None:
     """Print a row for each notebook, and each failure on stderr."""
-    width = max(len(execution.path.name) for execution in done)
+    width = max(len(one.path.name) for one in done)
     print(f"{'notebook':{width}}  seconds  peak MB")
-    for execution in done:
-        peak = "failed" if execution.failure else f"{execution.peak_mb:.0f}"
-        print(f"{execution.path.name:{width}}  {execution.seconds:7.1f}  {peak:>7}")
+    for one in done:
+        peak = "failed" if one.failure else f"{one.peak_mb:.0f}"
+        print(f"{one.path.name:{width}}  {one.seconds:7.1f}  {peak:>7}")
     sys.stdout.flush()
-    for execution in done:
-        if execution.failure:
-            print(f"gbi: {execution.failure}", file=sys.stderr)
+    for one in done:
+        if one.failure:
+            print(f"gbi: {one.failure}", file=sys.stderr)
 
 
 def _store(arguments: argparse.Namespace) -> int:
-    done = [notebooks.store(path) for path in notebooks.select(arguments.notebooks)]
+    done = [execution.store(path) for path in notebooks.select(arguments.notebooks)]
     _report(done)
-    return int(any(execution.failure for execution in done))
+    return int(any(one.failure for one in done))
 
 
 def _student(arguments: argparse.Namespace) -> int:
@@ -189,20 +189,20 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 def _study(what: str, seeds: int, size: str | None, data: str | None) -> Sequence[Path]:
     """Run one of STUDIES; the records it wrote."""
     if what == "mnist":
-        from gbi_helpers.experiments import mnist
+        from gbi_helpers.experiments.mnist import study as mnist
 
         return [mnist.reproduce(seeds, size or "slice")]
     if what == "image":
         from gbi_helpers.experiments import image
 
         return image.reproduce(seeds)
-    from gbi_helpers.experiments import language
+    from gbi_helpers.experiments.language import study as language
 
     return language.reproduce(seeds, data)
 
 
 def _links(arguments: argparse.Namespace) -> int:
-    changed = coursework.link(arguments.repository, notebooks.course_folder())
+    changed = publish.link(arguments.repository, notebooks.course_folder())
     print("\n".join(f"changed {path}" for path in changed) or "All links are there already.")
     return 0
 

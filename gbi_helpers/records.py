@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gbi_helpers.runtime import part_file
+from gbi_helpers.files import part_file
 
 R = TypeVar("R", bound="Record")
 

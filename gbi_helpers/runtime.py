@@ -1,13 +1,9 @@
-"""Where and how the course runs: device, seeds, profile, and files that are never half-written."""
+"""Where and how the course runs: device, seeds, profile."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,23 +37,3 @@ def seed_everything(seed: int) -> torch.Generator:
     np.random.seed(seed)
     torch.manual_seed(seed)
     return torch.Generator().manual_seed(seed)
-
-
-@contextlib.contextmanager
-def part_file(path: Path) -> Iterator[Path]:
-    """Yield a part file to write to; rename it to ``path`` when all went well, remove it when not.
-
-    Raises ``OSError`` with one clear sentence when the folder cannot be written or the disk is full.
-    """
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.part")  # nobody else's, also on a shared disk
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise OSError(
-            error.errno, f"Cannot write {path} ({error.strerror or error}). Free some space or choose another folder."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

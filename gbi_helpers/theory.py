@@ -23,7 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gbi_helpers.data.toy import bayes_filter
+from gbi_helpers.bayes import bayes_filter
 from gbi_helpers.inference import LossFn, enumerate_tasks, one_step
 from gbi_helpers.records import Posterior
 

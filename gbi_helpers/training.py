@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gbi_helpers import runtime
-from gbi_helpers.data.store import load_asset
+from gbi_helpers.files import load_asset, part_file
 from gbi_helpers.records import TrainingRecord
-from gbi_helpers.runtime import part_file
 
 M = TypeVar("M", bound=nn.Module)
 Batch = tuple[Tensor, ...]

@@ -53,7 +53,7 @@ def browser(absent):
         from playwright.sync_api import sync_playwright
     except ImportError:
         absent("playwright is not installed (pip install -e '.[test]')")
-    from gbi_helpers.widgets.benchmark import chromium
+    from widgets.lab_benchmark import chromium
 
     path = chromium()
     if not path:

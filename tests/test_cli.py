@@ -10,7 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from gbi_helpers import cli, coursework, notebooks
+from gbi_helpers import cli
+from gbi_helpers.course import execution, notebooks, publish
 from gbi_helpers.data.text_sources import DATA_PACKAGES
 
 ROOT = Path(__file__).parents[1]
@@ -73,14 +74,20 @@ def test_reproduce_starts_the_study_asked_for(arguments, module, called_with, mo
         assert given == called_with
         return Path("a.json") if module == "mnist" else [Path("a.json"), Path("b.json")]
 
-    monkeypatch.setattr(importlib.import_module(f"gbi_helpers.experiments.{module}"), "reproduce", reproduce)
+    monkeypatch.setattr(
+        importlib.import_module(f"gbi_helpers.experiments.{module}" + ("" if module == "image" else ".study")),
+        "reproduce",
+        reproduce,
+    )
     assert cli.main(["reproduce", *arguments]) == 0
     assert capsys.readouterr().out.count("The record is in ") == (1 if module == "mnist" else 2)
 
 
 def test_reproducing_the_images_without_cifar_says_so_and_goes_on(monkeypatch, capsys):
     from gbi_helpers.data import DataError
-    from gbi_helpers.experiments import cifar, image, ood
+    from gbi_helpers.experiments import image
+    from gbi_helpers.experiments.cifar import study as cifar
+    from gbi_helpers.experiments.ood import study as ood
 
     def missing(seeds):
         raise DataError("CIFAR-100 is not here: get it.")
@@ -148,7 +155,7 @@ def test_run_uses_the_python_that_runs_the_command(tmp_path, monkeypatch):
     (stray / "kernel.json").write_text('{"argv": ["/nonexistent"], "display_name": "stray", "language": "python"}')
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     path = save(tmp_path / "x.ipynb", "import sys\nprint(sys.executable)")
-    assert notebooks.execute(path).notebook.cells[1].outputs[0].text.strip() == sys.executable
+    assert execution.execute(path).notebook.cells[1].outputs[0].text.strip() == sys.executable
 
 
 def test_store_keeps_counts_and_leaves_nothing_live(tmp_path, monkeypatch):
@@ -249,14 +256,14 @@ def test_student_never_writes_over_the_course(tmp_path, capsys):
 @pytest.fixture
 def clone(tmp_path):
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n\n[project.urls]\n\n[tool.x]\na = 1\n')
-    begin, end = coursework.BADGES
+    begin, end = publish.BADGES
     (tmp_path / "README.md").write_text(f"# Course\n{begin}\n{end}\nText.\n")
     save(tmp_path / "notebooks" / "00_start_here.ipynb", notebooks.BOOTSTRAP, "x = 1")
     return tmp_path
 
 
 def test_links_writes_each_place_once_and_again_the_same(clone):
-    assert len(coursework.link("ada/course", clone)) == 3
+    assert len(publish.link("ada/course", clone)) == 3
     address = "https://github.com/ada/course"
     project = (clone / "pyproject.toml").read_text()
     assert notebooks.address_of(project) == address
@@ -265,8 +272,8 @@ def test_links_writes_each_place_once_and_again_the_same(clone):
     assert "mybinder.org/v2/gh/ada/course/HEAD" in readme
     assert "colab.research.google.com/github/ada/course/blob/HEAD/notebooks/00_start_here.ipynb" in readme
     assert texts(clone / "notebooks" / "00_start_here.ipynb") == [notebooks.bootstrap(address), "x = 1"]
-    assert coursework.link("ada/course", clone) == []
-    assert len(coursework.link("bob/other", clone)) == 3
+    assert publish.link("ada/course", clone) == []
+    assert len(publish.link("bob/other", clone)) == 3
     assert "ada/" not in "".join(p.read_text() for p in clone.rglob("*") if p.is_file())
 
 
@@ -274,14 +281,14 @@ def test_links_writes_nothing_when_a_place_is_missing(clone):
     (clone / "README.md").write_text("# No place for badges\n")
     before = (clone / "pyproject.toml").read_text()
     with pytest.raises(ValueError, match="badges"):
-        coursework.link("ada/course", clone)
+        publish.link("ada/course", clone)
     assert (clone / "pyproject.toml").read_text() == before
 
 
 @pytest.mark.parametrize("name", ["", "a", "a/b/c", "/b", "a/", "a/..", "-a/b", "a b/c", "a/b.git", "a/b\n", 'a/"b'])
 def test_repository_names_are_checked(name):
     with pytest.raises(ValueError, match="OWNER/NAME"):
-        coursework.check_repository(name)
+        publish.check_repository(name)
 
 
 def test_bootstrap_finds_the_package_above_the_notebook_or_says_what_to_do(tmp_path):

@@ -104,7 +104,7 @@ def test_the_map_has_every_notebook_and_calls_the_others_planned():
 
 
 def test_no_dead_badge_before_the_address_is_known():
-    from gbi_helpers.notebooks import address_of
+    from gbi_helpers.course.notebooks import address_of
 
     known = address_of((ROOT / "pyproject.toml").read_text("utf-8"))
     shown = re.search(r"<!-- badges:begin -->(.*?)<!-- badges:end -->", README, re.DOTALL)

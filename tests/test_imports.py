@@ -1,6 +1,8 @@
 """The order of the package: who may import whom, how long a module is, what is documented; and the linters' word."""
 
 import ast
+import graphlib
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -9,49 +11,77 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gbi_helpers"
-LEVELS = (
-    {"records", "runtime"},
-    {"data", "models"},
-    {"training", "inference"},
-    {"metrics", "modularity", "theory", "continual"},
-    {"plots", "widgets", "claims"},
-    {"checks", "experiments", "notebooks", "coursework", "export", "cli"},
+FLOORS = (
+    {"runtime", "files", "claims", "bayes", "meter", "metrics", "modularity"},
+    {"records", "models"},
+    {"data", "inference", "training"},
+    {"theory", "readouts", "continual", "discovery"},
+    {"plots", "widgets"},
+    {"checks"},
+    {"experiments"},
+    {"course"},
+    {"cli"},
 )
-LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+ROOMS = (  # inside experiments
+    {"results", "shelf", "recipe", "rows"},
+    {"study", "paper"},
+    {"tables"},
+    {"toy", "mnist", "cifar", "language"},
+    {"ood", "cost", "continual", "questions"},
+    {"image"},
+)
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.parts)
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 
 
-def part(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def dotted(path):
+    """A module's name: "experiments.ood.scores"."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
-def imported_parts(tree):
-    """The parts of the package that a module imports, wherever in the module."""
-    for node in ast.walk(tree):
+NAMES = {dotted(path) for path in MODULES}
+
+
+def imported(path):
+    """The modules of the package that a module imports, wherever in the module, lazily too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             assert not node.level, "relative import"
-            names = (
-                [f"{node.module}.{alias.name}" for alias in node.names]
-                if node.module == "gbi_helpers"
-                else [node.module]
-            )
-        yield from (name.split(".")[1] for name in names if name.startswith("gbi_helpers."))
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.startswith("gbi_helpers."):
+                name = name.removeprefix("gbi_helpers.")
+                yield name if name in NAMES else name.rpartition(".")[0]
+
+
+def floor(name, floors):
+    """The number of the floor on which a part lives."""
+    found = [number for number, parts in enumerate(floors) if name in parts]
+    assert found, f"give {name} its floor in this test"
+    return found[0]
 
 
 @every_module
-def test_imports_go_one_way(path):
-    if path == PACKAGE / "__init__.py":
-        return  # it gathers names from all parts
-    assert part(path) in LEVEL, f"give {part(path)} its place in LEVELS, and DESIGN its line"
-    for name in imported_parts(ast.parse(path.read_text("utf-8"))):
-        assert LEVEL[name] <= LEVEL[part(path)], f"{path.name} imports {name}, which is above it"
+def test_imports_go_down(path):
+    """Strictly: parts of one floor do not know each other."""
+    own = dotted(path).split(".")
+    for name in imported(path) if own != [""] else ():
+        other = name.split(".")
+        floors, depth = (ROOMS, 1) if own[0] == other[0] == "experiments" and len(own) > 1 < len(other) else (FLOORS, 0)
+        if own[depth] != other[depth]:
+            up, down = floor(own[depth], floors), floor(other[depth], floors)
+            assert down < up, f"{dotted(path)} imports {name}, which is not below it"
+
+
+def test_no_import_goes_in_a_circle():
+    edges = {dotted(path): {name for name in imported(path) if name} - {dotted(path)} for path in MODULES}
+    tuple(graphlib.TopologicalSorter(edges).static_order())  # raises CycleError, which names the circle
 
 
 @every_module
 def test_no_module_is_long(path):
-    assert len(path.read_text("utf-8").splitlines()) <= 320
+    assert len(path.read_text("utf-8").splitlines()) <= 300
 
 
 def functions():
@@ -81,8 +111,7 @@ def test_everything_public_is_documented(path):
 
 def test_functions_are_short():
     defs = [node for _, node in functions() if not isinstance(node, ast.ClassDef)]
-    lengths = sorted(node.end_lineno - node.lineno + 1 for node in defs)
-    assert lengths[len(lengths) // 2] <= 12
+    assert statistics.median(node.end_lineno - node.lineno + 1 for node in defs) <= 7
 
 
 def test_import_is_light():

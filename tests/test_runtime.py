@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gbi_helpers import runtime
+from gbi_helpers import files, runtime
 
 
 def test_the_profile_follows_the_device_and_can_be_overridden(monkeypatch):
@@ -41,13 +41,13 @@ def test_seeding_repeats_every_source_of_chance():
 
 def test_a_part_file_becomes_the_file_only_when_all_went_well(tmp_path):
     target = tmp_path / "new folder" / "result.txt"
-    with runtime.part_file(target) as part:
+    with files.part_file(target) as part:
         part.write_text("done")
         assert not target.exists()
     assert target.read_text() == "done"
 
     def fail_half_way() -> None:
-        with runtime.part_file(target) as part:
+        with files.part_file(target) as part:
             part.write_text("half")
             raise RuntimeError("interrupted")
 
@@ -59,7 +59,7 @@ def test_a_part_file_becomes_the_file_only_when_all_went_well(tmp_path):
 
 def test_a_full_disk_is_answered_with_a_sentence_and_leaves_nothing(tmp_path):
     def fill_the_disk() -> None:
-        with runtime.part_file(tmp_path / "big.bin") as part:
+        with files.part_file(tmp_path / "big.bin") as part:
             part.write_text("half")
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -72,7 +72,7 @@ def test_a_file_where_the_folder_should_be_is_answered_with_a_sentence(tmp_path)
     (tmp_path / "cache").write_text("in the way")
 
     def write() -> None:
-        with runtime.part_file(tmp_path / "cache" / "x.npz") as part:
+        with files.part_file(tmp_path / "cache" / "x.npz") as part:
             part.write_text("never")
 
     with pytest.raises(OSError, match=r"Cannot write .*x\.npz"):

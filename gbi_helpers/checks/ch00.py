@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.checks import Exercise, Mistake
+from gbi_helpers.checks.exercise import Exercise, Mistake
 
 
 def posterior_from_gradient(student: Callable[..., Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.checks import Exercise, Inputs, Mistake, normal, uniform
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, normal, uniform
 from gbi_helpers.inference import enumerate_tasks, max_entropy
 
 Student = Callable[..., Any]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.checks import Exercise, Inputs, Mistake, normal, uniform
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, normal, uniform
 from gbi_helpers.metrics import blocks_to_criterion
 
 Student = Callable[..., Any]

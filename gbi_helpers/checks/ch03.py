@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import modularity
-from gbi_helpers.checks import Exercise, Inputs, Mistake, normal
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, normal
 
 Student = Callable[..., Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.checks import Exercise, Inputs, Mistake, normal
-from gbi_helpers.data.toy import bayes_filter
+from gbi_helpers.bayes import bayes_filter
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, normal
 from gbi_helpers.inference import LossFn
 
 Student = Callable[..., Any]

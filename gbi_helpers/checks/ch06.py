@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.checks import Exercise, Inputs, Mistake, normal, uniform
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, normal, uniform
 
 Student = Callable[..., Any]
 CodeLoss = Callable[[Tensor, Tensor], Tensor]

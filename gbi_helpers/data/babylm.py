@@ -9,8 +9,9 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from gbi_helpers.data.download import download, offline
 from gbi_helpers.data.image_files import blame_disk, data_dir
-from gbi_helpers.data.store import ZIP_ERRORS, DataError, cache_dir, download, offline, sweep, writable_cache
+from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir, sweep, writable_cache
 
 # The 10-million-word training set with its development and test sets, of the second BabyLM Challenge.
 PARTS = {

@@ -17,9 +17,10 @@ import torch
 
 from gbi_helpers import runtime
 from gbi_helpers.data import standin
+from gbi_helpers.data.download import offline
 from gbi_helpers.data.image_files import data_dir, fetch_with, torchvision
 from gbi_helpers.data.images import SEED, SPLITS, ImageData, Images, stratified_order
-from gbi_helpers.data.store import ZIP_ERRORS, DataError, cache_dir, offline
+from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir, part_file
 
 NAME = "CIFAR-100"
 FILE = "cifar-100.npz"
@@ -207,7 +208,7 @@ def _rendered() -> tuple[np.ndarray, np.ndarray]:
         if x.shape == (n, 32, 32, 3) and x.dtype == np.uint8 and y.shape == (n,):
             return x, y
     x, y = standin.render_standin(n)
-    with contextlib.suppress(OSError), runtime.part_file(path) as part, part.open("wb") as stream:
+    with contextlib.suppress(OSError), part_file(path) as part, part.open("wb") as stream:
         np.savez(stream, x=x, y=y)
     return x, y
 

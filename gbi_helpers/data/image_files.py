@@ -21,7 +21,8 @@ from typing import Any
 
 import torch
 
-from gbi_helpers.data.store import DataError, cache_dir, checked, offline, reachable, sweep, writable_cache
+from gbi_helpers.data.download import offline, reachable
+from gbi_helpers.files import DataError, cache_dir, checked, sweep, writable_cache
 
 FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 DISK_ERRORS = (

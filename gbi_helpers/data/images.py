@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gbi_helpers import runtime
 from gbi_helpers.data.image_files import FASHION_MNIST, FILES, MNIST, ImageSet, fetch_images, find
-from gbi_helpers.data.store import DataError, load_asset
+from gbi_helpers.files import DataError, load_asset
 
 SEED = 20240918
 HELD_OUT = 5_000  # validation images among the 60,000 for training

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from gbi_helpers import runtime
 from gbi_helpers.data import babylm, cifar, text_sources
+from gbi_helpers.data.download import offline
 from gbi_helpers.data.image_files import SETS, ImageSet, cached, data_dir, fetch_images, present
-from gbi_helpers.data.store import DataError, cache_dir, load_asset, offline
+from gbi_helpers.files import DataError, cache_dir, load_asset
 
 
 @dataclass(frozen=True)

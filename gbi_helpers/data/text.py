@@ -24,9 +24,8 @@ from tqdm.auto import tqdm
 
 from gbi_helpers.data import text_sources
 from gbi_helpers.data.babylm import babylm_folder
-from gbi_helpers.data.store import ZIP_ERRORS, DataError, cache_dir, sha256, sweep
 from gbi_helpers.data.vocabulary import Vocabulary, clean, streams
-from gbi_helpers.runtime import part_file
+from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir, part_file, sha256, sweep
 
 SPLITS = ("train", "validation", "test")
 KINDS = {"train": "training", "validation": "validation", "test": "test"}

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from gbi_helpers.data.store import DataError
 from gbi_helpers.data.vocabulary import clean
+from gbi_helpers.files import DataError
 
 RECIPE = 1  # raise it whenever the code below changes what comes out: it names the cache
 WORDS = {"train": 150_000, "validation": 12_000, "test": 24_000}

@@ -1,4 +1,4 @@
-"""The toy stream: samples from one Gaussian for a block, then from another; and everything Bayes knows about it.
+"""The toy stream: samples from one Gaussian for a block, then from another; and the errors that nobody beats on it.
 
 Hummos et al. (2024), section 3.1: means 0.2 and 0.8 (standard deviation 0.3 is our reading of the paper). Streams have
 a leading axis of seeds, and seed s draws the same numbers whether it comes alone or with others.
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
+
+from gbi_helpers.bayes import bayes_filter, log_likelihood, predict_next
 
 MEANS, SD = (0.2, 0.8), 0.3
 
@@ -140,54 +142,6 @@ def steady_windows(
     draw = torch.Generator().manual_seed(10_000 + seed)
     context = torch.arange(len(means)).repeat_interleave(rows).repeat(seeds)
     return means[context][:, None] + sd * torch.randn(len(context), length, means.shape[1], generator=draw), context
-
-
-# ---------------------------------------------------------------- what Bayes knows
-
-
-def log_likelihood(x: Tensor, means: Tensor, sd: float) -> Tensor:
-    """Log p(x | context k) of each sample, (..., D) -> (..., K), in nats."""
-    size = means.shape[1]
-    distance = (x[..., None, :] - means).square().sum(-1)
-    return -distance / (2 * sd**2) - size * math.log(sd * math.sqrt(2 * math.pi))
-
-
-def window_posterior(x: Tensor, means: Tensor, sd: float) -> Tensor:
-    """Log posterior (..., K) from all samples of windows (..., T, D), one context throughout, flat prior."""
-    return torch.log_softmax(log_likelihood(x, means, sd).sum(-2), dim=-1)
-
-
-def bayes_filter(log_likelihood: Tensor, hazard: float, log_prior: Tensor | None = None) -> Tensor:
-    """Log belief (..., T, K) in each of K contexts after each of T samples of a stream whose context may switch.
-
-    Before every sample but the first the context jumps, with probability ``hazard``, to one of the other K - 1, each as
-    likely. ``log_likelihood`` (..., T, K): log p(x_t | context k), nats. ``log_prior`` (K,): before the first
-    sample; flat if None. Stays in log space, so long streams do not underflow.
-    Raises ``ValueError`` for another shape, one context only, or a hazard outside [0, 1].
-    """
-    if log_likelihood.dim() < 2 or log_likelihood.shape[-1] < 2:
-        shape = tuple(log_likelihood.shape)
-        raise ValueError(f"log_likelihood must be (..., samples, 2 or more contexts), but is {shape}.")
-    if not 0 <= hazard <= 1:
-        raise ValueError(f"hazard is a probability, so it lies between 0 and 1, but is {hazard}.")
-    n_contexts = log_likelihood.shape[-1]
-    expected = log_likelihood.new_full((n_contexts,), -math.log(n_contexts)) if log_prior is None else log_prior
-    log_jump = _log_jump(n_contexts, hazard).to(log_likelihood)
-    beliefs = []
-    for evidence in log_likelihood.unbind(-2):
-        beliefs.append(torch.log_softmax(expected + evidence, dim=-1))
-        expected = torch.logsumexp(beliefs[-1][..., :, None] + log_jump, dim=-2)
-    return torch.stack(beliefs, dim=-2) if beliefs else log_likelihood.clone()
-
-
-def predict_next(log_belief: Tensor, hazard: float, means: Tensor) -> Tensor:
-    """Expected next sample (..., D) from a log belief (..., K) in the context of the last one."""
-    return log_belief.exp() @ _log_jump(len(means), hazard).exp().to(means) @ means
-
-
-def _log_jump(n_contexts: int, hazard: float) -> Tensor:
-    """Log transition matrix (K, K), from row to column."""
-    return torch.full((n_contexts, n_contexts), hazard / (n_contexts - 1)).fill_diagonal_(1 - hazard).log()
 
 
 @dataclass(frozen=True)

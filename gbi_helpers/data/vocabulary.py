@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gbi_helpers.data.store import DataError
+from gbi_helpers.files import DataError
 
 UNKNOWN, START = "<unk>", "<bos>"
 # Words keep an apostrophe inside, each digit stands alone, and of all signs only these punctuation marks stay.

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from gbi_helpers.data import DataError
-from gbi_helpers.experiments import cifar, ood
+from gbi_helpers.experiments.cifar import study as cifar
+from gbi_helpers.experiments.ood import study as ood
 
 
 def reproduce(seeds: int) -> list[Path]:

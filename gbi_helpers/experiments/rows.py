@@ -10,8 +10,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from gbi_helpers.data.store import DataError
-from gbi_helpers.runtime import part_file
+from gbi_helpers.files import DataError, part_file
 
 Rows = dict[str, dict[str, dict[str, Any]]]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from gbi_helpers.widgets.controls import Controls
 from gbi_helpers.widgets.modules_view import Modules, modules
-from gbi_helpers.widgets.scrubber import Scrubber, scrub
+from gbi_helpers.widgets.scrubber import Scrubber
+from gbi_helpers.widgets.scrubbing import scrub
 from gbi_helpers.widgets.words_view import ReadAlong, read_along
 
 __all__ = ["Controls", "Modules", "ReadAlong", "Scrubber", "modules", "read_along", "scrub", "type_along"]

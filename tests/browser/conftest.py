@@ -7,8 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-
-from gbi_helpers.widgets.benchmark import jupyterlab
+from widgets.lab_benchmark import jupyterlab
 
 AXE = "axe-core@4.10.3"
 

@@ -6,9 +6,9 @@ import re
 
 import nbformat
 import pytest
+from widgets.toy import toy_path
 
 from gbi_helpers.widgets import scrub
-from gbi_helpers.widgets.toy import toy_path
 
 LOAD = """from gbi_helpers import Trajectory, scrub
 from gbi_helpers.widgets import Controls

@@ -7,7 +7,7 @@ import pytest
 
 from gbi_helpers import modules
 from gbi_helpers.data.toy import switching_stream
-from gbi_helpers.experiments.toy import train
+from gbi_helpers.experiments.toy.recipes import train
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Modules</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head>

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from widgets.lab_benchmark import press_keys
+from widgets.toy import toy_path
 
-from gbi_helpers.export import to_html
+from gbi_helpers.course.export import to_html
 from gbi_helpers.widgets import scrub
-from gbi_helpers.widgets.benchmark import press_keys
-from gbi_helpers.widgets.toy import toy_path
 
 BOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Scrubbers</title>

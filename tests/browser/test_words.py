@@ -5,11 +5,11 @@ import re
 import nbformat
 import numpy as np
 import pytest
+from widgets.lab_benchmark import press_keys
+from widgets.toy import toy_read, toy_words
 
 from gbi_helpers import read_along
-from gbi_helpers.export import to_html
-from gbi_helpers.widgets.benchmark import press_keys
-from gbi_helpers.widgets.toy import toy_read, toy_words
+from gbi_helpers.course.export import to_html
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Words</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head>

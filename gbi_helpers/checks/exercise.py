@@ -1,0 +1,190 @@
+"""An exercise: the right function, random inputs, and the typical wrong answers with what to say to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Inputs = tuple[Any, ...]
+
+
+Answer = tuple[Tensor, ...]
+
+
+NEARLY = "Nearly right, but not to 6 digits: did you round, add a small number, or leave float64?"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A typical wrong answer: the function that makes it, and what to say to whoever wrote that.
+
+    ``part``: the one part of a tuple that ``wrong`` returns and that the advice is about; empty: the only part.
+    """
+
+    wrong: Callable[..., Any]
+    advice: str
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """The right function, inputs to try it on, and the wrong answers to recognise.
+
+    ``cases``: random inputs. ``hard``: inputs that break an answer which is right on the others, each with what to say
+    then (say, of underflow). ``parts``: names of what is returned, several for a tuple. ``logs``: the answer is log
+    probabilities over its last axis. ``up_to_constant``: a constant added to the last axis is no mistake.
+    """
+
+    name: str
+    reference: Callable[..., Any]
+    cases: Sequence[Inputs]
+    mistakes: Sequence[Mistake] = ()
+    hard: Sequence[tuple[Inputs, str]] = ()
+    parts: tuple[str, ...] = ("answer",)
+    logs: bool = False
+    up_to_constant: bool = False
+
+    def check(self, student: Callable[..., Any]) -> None:
+        """Print one line when ``student`` is right; raise ``AssertionError`` with advice when it is not."""
+        right = self._answers(self.reference)
+        given = self._answers(student)
+        for inputs, ours, theirs in zip(self.cases, right, given, strict=True):
+            self._check_shapes(inputs, ours, theirs)
+        for index, part_name in enumerate(self.parts):
+            want, got = [a[index] for a in right], [a[index] for a in given]
+            if not self._same(got, want):
+                advice = self._recognise(part_name, got) or self._describe(got, want)
+                self._fail(f"{self._of(part_name)}{advice} {_example(got[0], want[0])}")
+        self._check_hard(student)
+        print(f"✓ {self.name}: right on {len(self.cases) + len(self.hard)} random inputs")
+
+    def _answers(self, function: Callable[..., Any]) -> list[Answer]:
+        return [self._call(function, inputs) for inputs in self.cases]
+
+    def _call(self, function: Callable[..., Any], inputs: Inputs) -> Answer:
+        """What the function returns for a copy of the inputs, as a tuple of float64 tensors."""
+        passed = [i.clone() if isinstance(i, Tensor) else i for i in inputs]
+        try:
+            result = function(*passed)
+        except Exception as error:
+            if isinstance(error, NotImplementedError) and not str(error):  # with a text it is PyTorch's own
+                raise AssertionError(f"{self.name}: write your answer first, then run this check again.") from error
+            raise AssertionError(
+                f"{self.name}: your function stopped with {type(error).__name__}: {error} "
+                f"It was called with {_shapes(inputs)}."
+            ) from error
+        if result is None:
+            self._fail("your function returns nothing. Is the `return` missing?")
+        if any(isinstance(i, Tensor) and not torch.equal(i, p) for i, p in zip(inputs, passed, strict=True)):
+            self._fail(
+                "your function changes its input, by `+=`, `x[i] =` or a name that ends in `_`: "
+                "work on a copy (.clone())."
+            )
+        several = result if len(self.parts) > 1 else (result,)
+        if not isinstance(several, tuple | list) or len(several) != len(self.parts):
+            self._fail(f"return {len(self.parts)} things, in this order: {', '.join(self.parts)}.")
+        try:
+            return tuple(torch.as_tensor(item).detach().to(torch.float64) for item in several)
+        except (TypeError, ValueError, RuntimeError):
+            return self._fail(f"return a tensor of numbers, not {type(several[0]).__name__}.")
+
+    def _check_shapes(self, inputs: Inputs, right: Answer, given: Answer) -> None:
+        for name, want, got in zip(self.parts, right, given, strict=True):
+            if want.shape != got.shape:
+                turned = want.dim() == 2 and got.shape == want.T.shape
+                hint = "The two axes are swapped." if turned else "Over which axis do you sum, and which one must stay?"
+                self._fail(
+                    f"{self._of(name)}the shape should be {tuple(want.shape)}, but is {tuple(got.shape)}, "
+                    f"for inputs {_shapes(inputs)}. {hint}"
+                )
+
+    def _check_hard(self, student: Callable[..., Any]) -> None:
+        for inputs, advice in self.hard:
+            want, got = self._call(self.reference, inputs), self._call(student, inputs)
+            self._check_shapes(inputs, want, got)
+            if not all(self._same([g], [w]) for g, w in zip(got, want, strict=True)):
+                near = all(self._nearly([g], [w]) for g, w in zip(got, want, strict=True))
+                self._fail(NEARLY if near else advice)
+
+    def _same(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
+        return all(
+            torch.allclose(self._view(g), self._view(w), rtol=1e-6, atol=1e-8) for g, w in zip(got, want, strict=True)
+        )
+
+    def _nearly(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
+        """Whether every number is right to about 1 %; near 0, to 0.001, or less where all the right ones are small."""
+        pairs = [(self._view(g), self._view(w)) for g, w in zip(got, want, strict=True)]
+        return all(torch.allclose(g, w, rtol=1e-2, atol=1e-3 * min(1.0, w.abs().max().item())) for g, w in pairs)
+
+    def _view(self, answer: Tensor) -> Tensor:
+        return answer - answer.mean(-1, keepdim=True) if self.up_to_constant else answer
+
+    def _recognise(self, part: str, got: Sequence[Tensor]) -> str | None:
+        """The advice of the first known mistake that gives the same wrong numbers on every input."""
+        for mistake in self.mistakes:
+            if (mistake.part or self.parts[0]) == part:
+                wrong = [torch.as_tensor(mistake.wrong(*inputs)).to(torch.float64) for inputs in self.cases]
+                if self._same(got, wrong):
+                    return mistake.advice
+        return None
+
+    def _describe(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
+        """What can be said of a wrong answer that no known mistake gives."""
+        if not all(g.isfinite().all() for g in got):
+            return "There are NaN or infinite numbers in it: a division by zero, or the logarithm of zero?"
+        if self._nearly(got, want):
+            return NEARLY
+        if self._same([-g for g in got], want):
+            return "The sign is the wrong way round."
+        if self.logs and self._same(got, [w.exp() for w in want]):
+            return "These are probabilities; return their logarithms."
+        if self.logs and self._same([torch.log_softmax(g, -1) for g in got], want):
+            return "Right up to a constant: it is not normalised. Subtract the logsumexp of each row."
+        factors = torch.cat([(self._view(g) / self._view(w)).flatten() for g, w in zip(got, want, strict=True)])
+        if factors[0] != 0 and torch.allclose(factors, factors[0].expand_as(factors), rtol=1e-5):
+            return f"It is always {factors[0]:.3g} times the right answer: a factor is missing or too many."
+        if self.logs and not all(torch.allclose(s := g.exp().sum(-1), torch.ones_like(s)) for g in got):
+            return (
+                "The probabilities (the exp of what you return) do not sum to 1, and that is not the only thing wrong."
+            )
+        return "The numbers are wrong."
+
+    def _of(self, part: str) -> str:
+        return f"{part}: " if len(self.parts) > 1 else ""
+
+    def _fail(self, why: str) -> Any:
+        raise AssertionError(f"{self.name}: not yet. {why}")
+
+
+def normal(draw: torch.Generator, *shape: int) -> Tensor:
+    """Standard normal numbers in float64, for the inputs of a check."""
+    return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+
+def uniform(draw: torch.Generator, *shape: int) -> Tensor:
+    """Numbers between 0 and 1 in float64, for the inputs of a check."""
+    return torch.rand(shape, generator=draw, dtype=torch.float64)
+
+
+def _shapes(inputs: Inputs) -> str:
+    return ", ".join(_shape(i) for i in inputs)
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    return "a function" if callable(value) else f"{value:.3g}"
+
+
+def _example(got: Tensor, want: Tensor) -> str:
+    """The first row of the first input's answer, as given and as it should be."""
+
+    def row(values: Tensor) -> str:
+        first = values.reshape(-1, values.shape[-1])[0] if values.dim() else values[None]
+        return "[" + ", ".join(f"{v:.4g}" for v in first[:4].tolist()) + (", ...]" if len(first) > 4 else "]")
+
+    return f"(First row on the first input: yours {row(got)}, right {row(want)}.)"

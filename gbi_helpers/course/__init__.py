@@ -1,0 +1,1 @@
+"""What is done with notebooks: running, exporting, handing out, publishing."""

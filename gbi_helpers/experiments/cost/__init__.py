@@ -1,0 +1,1 @@
+"""What things cost: benchmarks, each a ratio within one run."""

@@ -1,0 +1,103 @@
+"""A source that was never trained: its Z is found by gradient steps, and so is the LSTM's input, which is no help.
+
+Everything is trained on the other sources. Then, weights frozen, one z for the whole new source is optimised on a few
+words of it; beside it, all weights are fine-tuned on the same words. Losses are nats a word on the source's test text.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from gbi_helpers.experiments.language.inference import evidence, fit_deltas, log_likelihoods, nearness, slopes
+from gbi_helpers.experiments.language.recipes import ClippedAdamW
+from gbi_helpers.experiments.language.windows import Corpus, Windows, even_windows, losses
+from gbi_helpers.inference import iterate, max_entropy
+
+WINDOW = 64
+WORDS = (256, 2048)  # how much of the new source there is to learn from
+RATES = {"free": 0.01, "logits": 0.3}  # chosen on validation text; a faster free z overshoots off the simplex
+EVERY = 5  # steps of z between two looks at test text
+TUNING = (0, 5, 10, 20, 50)  # steps of fine-tuning at which test text is read
+Scores = dict[str, Any]
+
+
+def measure(gbi: Any, lstm: Any, known: Corpus, novel: Corpus, per_source: int = 96) -> Scores:
+    """Adaptation of both networks, trained on ``known``, to the one source of ``novel``; see :func:`adapt`.
+
+    Also "delta": whether the gap measured on known sources helps one step on this one.
+    """
+    test = even_windows(novel.test, novel.start, per_source, WINDOW)
+    found: Scores = {"windows": len(test.words), "delta": delta_beyond(gbi, known, test)}
+    for name, model in {"gbi": gbi, "lstm": lstm}.items():
+        found[name] = {"uniform": _loss(model, test, None)}
+        for words in WORDS:
+            learn = even_windows(novel.train, novel.start, words // WINDOW, WINDOW)
+            found[name][str(words)] = adapt(model, learn, test)
+        stop = even_windows(novel.validation, novel.start, 32, WINDOW)
+        found[name] |= {f"tuned_{words}": tune(model, novel, words, stop, test) for words in WORDS}
+    return found
+
+
+def adapt(model: Any, learn: Windows, test: Windows, steps: int = 30) -> Scores:
+    """Loss on ``test`` after one z was optimised on ``learn``: "free" and "logits", at every :data:`EVERY` steps.
+
+    "z_free" and "z_logits" are the z found; "single" is the loss with the known source that suits ``learn`` best, and
+    "single_task" which one that is.
+    """
+    best = int(torch.stack([losses(model, learn, z).mean() for z in torch.eye(model.n_tasks)]).argmin())
+    found: Scores = {"single_task": best, "single": _loss(model, test, torch.eye(model.n_tasks)[best])}
+    for space in ("free", "logits"):
+        path = shared_z(model, learn, space, steps)
+        found[space] = [_loss(model, test, z) for z in path[::EVERY]]
+        found[f"z_{space}"] = path[-1].tolist()
+    return found
+
+
+def shared_z(model: Any, windows: Windows, space: Literal["free", "logits"], steps: int) -> Tensor:
+    """One z for all windows, optimised from the uniform one: its path (steps + 1, K)."""
+    each = evidence(model, windows)
+    path = iterate(
+        lambda z: each(z.expand(len(windows.words), -1)).sum()[None],
+        max_entropy(1, model.n_tasks), steps=steps, lr=RATES[space], space=space,
+    )  # fmt: skip
+    return path.z[:, 0]
+
+
+def tune(model: Any, novel: Corpus, words: int, stop: Windows, test: Windows, lr: float = 1e-3) -> Scores:
+    """Fine-tune all weights, z uniform, on the new source's first ``words``; loss on ``test`` at each of ``TUNING``.
+
+    "early": that of the step at which ``stop``, the source's validation text, was read best.
+    """
+    learn = even_windows(novel.train, novel.start, words // WINDOW, WINDOW)
+    tuned = copy.deepcopy(model).train()
+    descent = ClippedAdamW(tuned.parameters(), lr=lr)
+    draw = torch.Generator().manual_seed(0)
+    curve, watched = [], []
+    for step in tqdm(range(TUNING[-1] + 1), desc="fine-tuning", delay=2, leave=False):
+        if step in TUNING:
+            curve.append(_loss(tuned, test, None))
+            watched.append(_loss(tuned, stop, None))
+        part = learn.rows(torch.randperm(len(learn.words), generator=draw)[:16])
+        z = max_entropy(len(part.words), model.n_tasks)
+        loss = tuned.nll(tuned(part.inputs, z), part.words).mean() / WINDOW
+        descent.zero_grad()
+        loss.backward()
+        descent.step()
+    return {"test": curve, "early": curve[int(torch.tensor(watched).argmin())]}
+
+
+def delta_beyond(model: Any, known: Corpus, test: Windows, n: int = 20) -> Scores:
+    """Against exact Bayes over the known sources, on windows of a novel one: one step without and with the gap."""
+    delta = fit_deltas(model, known, [n])[n]
+    exact = log_likelihoods(model, test, [n])[n]
+    slope = slopes(model, test.first(n))
+    return {"one_step": nearness(slope, exact), "corrected": nearness(slope + delta, exact)}
+
+
+def _loss(model: Any, windows: Windows, z: Tensor | None) -> float:
+    return float(losses(model, windows, z).mean())

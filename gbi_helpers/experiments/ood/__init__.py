@@ -1,0 +1,1 @@
+"""Chapter 06: whether it is a digit at all."""

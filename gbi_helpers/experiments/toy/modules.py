@@ -1,0 +1,123 @@
+"""What notebook 03 shows beside the scrubber: which units serve which task, what a lesion does, and forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gbi_helpers.data.toy import steady_windows
+from gbi_helpers.experiments.toy.recipes import WINDOW, Run, drives, evidence
+from gbi_helpers.inference import max_entropy, one_step
+from gbi_helpers.metrics import excess_error
+from gbi_helpers.models.toy import ToyLSTM
+from gbi_helpers.modularity import module_of, overlap, shared_ratio, task_variance
+
+Scores = dict[str, Tensor]
+ROWS = 200
+
+
+def modules_of(run: Run, rows: int = ROWS) -> Scores:
+    """Every measure of modularity of the trained networks, (S,) each: what each of them sees.
+
+    "overlap" and "shared ratio" of the drive in each task's own windows; "z-only overlap" on the same windows;
+    "specialised" is the share of units with a fractional task variance beyond .9 either way (two tasks); "output gain"
+    is the prediction told the last task minus told the first, on the same windows (.6 where Z means the mean).
+    """
+    stream, model = run.stream, run.model
+    shared, _ = steady_windows(stream.means, stream.sd, rows, WINDOW)
+    windows = shared.unflatten(0, (stream.n_contexts, rows))
+    own, same = drives(model, windows), drives(model, windows, same=True)
+    return {
+        "overlap": overlap(own),
+        "shared ratio": shared_ratio(own),
+        "z-only overlap": overlap(same),
+        "specialised": (task_variance(_hidden(model, windows)).abs() > 0.9).float().mean(-1),
+        "output gain": _told(model, shared, -1) - _told(model, shared, 0),
+    }
+
+
+def _hidden(model: ToyLSTM, windows: Tensor) -> Tensor:
+    """Last hidden units (S, 2, rows, H) on the windows (K, rows, T, D) of the first and the last task, Z given."""
+    shown = windows[[0, -1]].flatten(0, 1).repeat(model.n_seeds, 1, 1)
+    tasks = torch.eye(model.n_tasks)[[0, -1]].repeat_interleave(windows.shape[1], 0).repeat(model.n_seeds, 1)
+    with torch.no_grad():
+        return model.hidden(shown, tasks)[:, -1].unflatten(0, (model.n_seeds, 2, -1))
+
+
+def _told(model: ToyLSTM, windows: Tensor, task: int) -> Tensor:
+    """Mean prediction (S,) on windows (rows, T, D), told a task."""
+    rows = windows.repeat(model.n_seeds, 1, 1)
+    with torch.no_grad():
+        told = model(rows, torch.eye(model.n_tasks)[task].expand(len(rows), -1))[:, -1]
+    return told.unflatten(0, (model.n_seeds, -1)).mean((1, 2))
+
+
+# ---------------------------------------------------------------- lesions
+
+
+def lesion(run: Run, rows: int = ROWS) -> Tensor:
+    """Excess error (S, 1 + K, K) on each task (last axis) with no unit silenced, and with each module in turn.
+
+    The module of a task: the units that prefer it (:func:`~gbi_helpers.modularity.module_of`). Z is given.
+    """
+    stream, model = run.stream, run.model
+    windows, _ = steady_windows(stream.means, stream.sd, rows, WINDOW)
+    module = module_of(drives(model, windows.unflatten(0, (stream.n_contexts, rows))))
+    silenced = [model.without(module == task) for task in range(model.n_tasks)]
+    return torch.stack([excess_given(net, run) for net in (model, *silenced)], dim=1)
+
+
+def excess_given(model: ToyLSTM, run: Run, rows: int = ROWS) -> Tensor:
+    """Excess error (S, K) of predictions from fresh windows of each task, told its Z."""
+    stream = run.stream
+    windows, context = steady_windows(stream.means, stream.sd, rows, WINDOW, model.n_seeds, seed=7)
+    with torch.no_grad():
+        predicted = model(windows, torch.eye(model.n_tasks)[context])[:, -1]
+    return excess_error(predicted, stream.means[context]).view(model.n_seeds, stream.n_contexts, rows).mean(-1)
+
+
+# ---------------------------------------------------------------- forgetting
+
+
+def forgetting(run: Run, rows: int = 500) -> dict[str, Scores]:
+    """Excess error (S,) right after the last block, on the second-to-last block's context and on the last one's.
+
+    Keys "previous" and "current" for each way to come by Z: "given", "inferred" (one step on five scored samples) and
+    "uniform"; a network without Z has "given" only. Each prediction is of the sample after a window from one context.
+    """
+    last = run.stream.context[:, -1]
+    change = (run.stream.context != last[:, None]).long() * torch.arange(run.stream.context.shape[1])
+    before = run.stream.context.gather(1, change.argmax(1, keepdim=True))[:, 0]
+    ways: dict[str, Callable[[Run, Tensor, Tensor], Tensor]] = {"given": _given}
+    if run.model.uses_z:
+        ways |= {"inferred": _inferred, "uniform": lambda run, x, context: max_entropy(len(x), run.model.n_tasks)}
+    blocks = {"previous": before, "current": last}
+    return {
+        way: {name: _excess(run, context, find, rows) for name, context in blocks.items()} for way, find in ways.items()
+    }
+
+
+def _given(run: Run, windows: Tensor, context: Tensor) -> Tensor:
+    return torch.eye(run.model.n_tasks)[context]
+
+
+def _inferred(run: Run, windows: Tensor, context: Tensor) -> Tensor:
+    loss = evidence(run.model, windows[:, :-1], run.stream.sd)
+    return one_step(loss, max_entropy(len(windows), run.model.n_tasks)).q
+
+
+def _excess(run: Run, context: Tensor, find: Callable[[Run, Tensor, Tensor], Tensor], rows: int) -> Tensor:
+    """Excess error (S,) on windows of each seed's ``context`` (S,), with Z as ``find`` says.
+
+    The windows are 1 + 5 + 1 samples: history, five that are scored to infer Z and seen to predict, and the next.
+    """
+    stream, model = run.stream, run.model
+    drawn, which = steady_windows(stream.means, stream.sd, rows, WINDOW + 2, model.n_seeds, seed=8)
+    mine = which == context.repeat_interleave(rows * stream.n_contexts)
+    windows, which = drawn[mine], which[mine]
+    z = find(run, windows, which)
+    with torch.no_grad():
+        predicted = model(windows[:, 1:-1], z)[:, -1]
+    return excess_error(predicted, stream.means[which]).view(model.n_seeds, -1).mean(1)

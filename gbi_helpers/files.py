@@ -1,0 +1,195 @@
+"""Files that the course keeps: never half-written, the user's cache, checksums, and the shipped assets.
+
+Every failure here is a :class:`DataError` of one sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import lzma
+import os
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ASSETS = Path(__file__).parent / "assets"
+MANIFEST = "manifest.json"
+
+# What a damaged zip or npz may raise besides OSError (RuntimeError: it seems to have a password, or another method).
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+
+
+class DataError(RuntimeError):
+    """A data file that cannot be had, read or written; the message is one sentence that says what to do."""
+
+
+@contextlib.contextmanager
+def part_file(path: Path) -> Iterator[Path]:
+    """Yield a part file to write to; rename it to ``path`` when all went well, remove it when not.
+
+    Raises ``OSError`` with one clear sentence when the folder cannot be written or the disk is full.
+    """
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.part")  # nobody else's, also on a shared disk
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"Cannot write {path} ({error.strerror or error}). Free some space or choose another folder."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def cache_dir() -> Path:
+    """The user's cache folder: ``GBI_CACHE_DIR``, or ``gbi`` where this system keeps caches. Not created here.
+
+    Raises :class:`DataError` where it would lie in a home folder that cannot be found.
+    """
+    try:
+        return _cache_dir()
+    except RuntimeError as error:  # of Path.home() and expanduser()
+        raise DataError(
+            "The cache would lie in a home folder, which cannot be found: set GBI_CACHE_DIR to a folder of yours."
+        ) from error
+
+
+def _cache_dir() -> Path:
+    named = os.environ.get("GBI_CACHE_DIR")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gbi"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "gbi"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gbi"
+
+
+def writable_cache() -> Path:
+    """The cache folder, created if need be and tried with a real file. Raises :class:`DataError` if it is not writable.
+
+    Permission bits alone would not tell: they do not bind root, and a full or read-only disk has them set.
+    """
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"gbi")
+    except OSError as error:
+        raise DataError(
+            f"The cache folder {folder} cannot be written ({error.strerror or error}): set GBI_CACHE_DIR to a folder "
+            "of yours with some space left."
+        ) from error
+    return folder
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove what fits the pattern, part files and part folders, if a killed process left it more than a day ago."""
+    for left in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, size: int, changed_ns: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal; computed once per process as long as the file does not change."""
+    state = path.stat()
+    return _digest(path, state.st_size, state.st_mtime_ns)
+
+
+def checked(path: Path, digest: str) -> Path:
+    """``path``, once its SHA-256 is found to be ``digest``; raises :class:`DataError` if it is not."""
+    try:
+        same = sha256(path) == digest
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror or error}): put the file there, or make it readable."
+        ) from error
+    if not same:
+        raise DataError(
+            f"{path} is damaged, incomplete or another file (wrong SHA-256): delete it, so that a good one is used."
+        )
+    return path
+
+
+def manifest() -> dict[str, dict[str, Any]]:
+    """What is known of every shipped asset, by its name (path inside ``assets``, with forward slashes)."""
+    try:
+        return dict(json.loads((ASSETS / MANIFEST).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"The list of assets cannot be read; {_restore(MANIFEST)}") from error
+
+
+def load_asset(name: str) -> Path:
+    """Path of the shipped file ``name`` (say, ``data/mnist-slice.npz``), checked against the manifest's SHA-256.
+
+    Raises :class:`DataError` when the manifest does not know it, or the file is missing or damaged.
+    """
+    known = manifest()
+    if name not in known:
+        raise DataError(f"There is no asset '{name}': choose one of {', '.join(sorted(known)) or 'none'}.")
+    try:
+        return checked(ASSETS / name, known[name]["sha256"])
+    except DataError as error:
+        raise DataError(f"The shipped file {name} is missing or damaged; {_restore(name)}") from error
+
+
+def _restore(name: str) -> str:
+    return f"restore it with 'git checkout -- gbi_helpers/assets/{name}', or install the package again."
+
+
+def add_asset(path: str | Path, **facts: Any) -> dict[str, Any]:
+    """Enter a file that lies in ``assets`` into the manifest, with its size and SHA-256, and return the entry.
+
+    ``facts``, as plain JSON values, say where it comes from: for data ``licence``, ``source`` and ``made_by``; for a
+    checkpoint or record command, commit, seed, device, versions, minutes, metrics and data source.
+    Raises ``ValueError`` when the file is not inside ``assets`` or no facts are given.
+    """
+    path = Path(path).resolve()
+    if not path.is_relative_to(ASSETS.resolve()) or not facts:
+        raise ValueError(f"{path.name} must lie in {ASSETS} and come with facts, such as command= and source=.")
+    name = path.relative_to(ASSETS.resolve()).as_posix()
+    entry = {**facts, "bytes": path.stat().st_size, "sha256": sha256(path)}
+    with _locked(ASSETS / MANIFEST):  # two who write at once must not lose each other's entry
+        entries = manifest() | {name: entry}
+        with part_file(ASSETS / MANIFEST) as part:
+            part.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return entry
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock beside ``path``; the system lets it go even when the process is killed."""
+    with path.with_name(f".{path.name}.lock").open("a") as stream:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

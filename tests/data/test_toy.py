@@ -1,0 +1,107 @@
+"""The toy stream is what it says, and its references are exact."""
+
+import math
+
+import pytest
+import torch
+
+from gbi_helpers.bayes import bayes_filter, log_likelihood, predict_next, window_posterior
+from gbi_helpers.data.toy import floors, random_z, shuffled_z, steady_windows, switching_stream
+
+
+def test_a_seed_draws_the_same_alone_and_with_others():
+    together, alone = switching_stream(4, blocks=6), switching_stream([2], blocks=6)
+    assert torch.equal(together.x[2:3], alone.x)
+    assert torch.equal(together.context[2:3], alone.context)
+    assert not torch.equal(together.x[0], together.x[1])
+
+
+def test_two_contexts_take_turns_in_fixed_blocks():
+    stream = switching_stream(3, blocks=8, block=10)
+    blocks = stream.context.unflatten(1, (8, 10))
+    assert (blocks == blocks[:, :, :1]).all()
+    assert (blocks[:, 1:, 0] != blocks[:, :-1, 0]).all()
+    assert stream.hazard == 0.1
+
+
+@pytest.mark.parametrize("n_contexts", [2, 3, 5])
+def test_a_hazard_switches_that_often_and_never_to_the_same_context(n_contexts):
+    stream = switching_stream(5, means=list(range(n_contexts)), blocks=100, block=100, hazard=0.05)
+    switched = stream.context[:, 1:] != stream.context[:, :-1]
+    assert float(switched.float().mean()) == pytest.approx(0.05, abs=0.005)
+    assert stream.context.unique().tolist() == list(range(n_contexts))
+    assert stream.block == 0
+
+
+def test_samples_lie_around_the_means_of_their_contexts_also_for_vectors():
+    means = torch.tensor([[0.0, 1.0, -1.0], [2.0, 0.0, 3.0]])
+    stream = switching_stream(4, means=means, sd=0.5, blocks=100)
+    assert stream.x.shape == (4, 5000, 3)
+    error = stream.x - stream.true_mean
+    assert float(error.std()) == pytest.approx(0.5, abs=0.01)
+    assert error.mean((0, 1)).abs().max() < 0.02
+    assert torch.equal(stream.z.argmax(-1), stream.context)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"means": [0.1]}, {"means": torch.zeros(2, 2, 2)}, {"sd": 0.0}, {"blocks": 0}, {"hazard": 1.5}]
+)
+def test_what_makes_no_stream_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"stream needs|2 or more contexts"):
+        switching_stream(1, **wrong)
+
+
+def test_the_controls_keep_the_shape_of_z_but_not_its_meaning():
+    stream = switching_stream(10, blocks=200, block=10)
+    for z in (random_z(stream, 10), random_z(stream, 1), shuffled_z(stream)):
+        assert z.shape == stream.z.shape
+        assert (z.sum(-1) == 1).all()
+        assert float((z * stream.z).sum(-1).mean()) == pytest.approx(0.5, abs=0.06)
+    assert torch.equal(shuffled_z(stream).sum(1), stream.z.sum(1))
+    with pytest.raises(ValueError, match="no blocks"):
+        shuffled_z(switching_stream(1, hazard=0.1))
+
+
+def test_window_posterior_is_bayes_written_out():
+    x, means = torch.tensor([[0.1], [0.6]]), torch.tensor([[0.2], [0.8]])
+    density = [math.prod(math.exp(-((v - m) ** 2) / (2 * 0.09)) for v in (0.1, 0.6)) for m in (0.2, 0.8)]
+    expected = torch.tensor(density) / sum(density)
+    torch.testing.assert_close(window_posterior(x, means, 0.3).exp(), expected)
+
+
+def test_log_likelihood_is_a_normalised_density():
+    grid = torch.linspace(-4, 5, 9001)[:, None]
+    density = log_likelihood(grid, torch.tensor([[0.2], [0.8]]), 0.3).exp()
+    torch.testing.assert_close(density.sum(0) * 0.001, torch.ones(2), rtol=1e-3, atol=1e-3)
+
+
+def test_the_filter_takes_many_streams_at_once():
+    stream = switching_stream(3, blocks=4)
+    evidence = log_likelihood(stream.x, stream.means, stream.sd)
+    together = bayes_filter(evidence, 0.02)
+    for seed in range(3):
+        torch.testing.assert_close(together[seed], bayes_filter(evidence[seed], 0.02))
+
+
+def test_prediction_of_a_certain_filter_is_the_mean_after_a_possible_jump():
+    means = torch.tensor([[0.0], [1.0], [4.0]])
+    certain = torch.tensor([[1.0, 0.0, 0.0]]).log()
+    torch.testing.assert_close(predict_next(certain, 0.2, means), torch.tensor([[0.1 * 1 + 0.1 * 4]]))
+
+
+def test_floors_are_the_known_ones():
+    found = floors(switching_stream(20))
+    assert found.mse == pytest.approx(0.09)
+    assert found.mae == pytest.approx(0.2394, abs=1e-4)
+    assert found.filter_excess == pytest.approx(0.0175, abs=0.001)
+    assert found.window_excess == pytest.approx(0.0181, abs=0.001)
+    assert found.filter_excess < found.window_excess
+
+
+def test_steady_windows_stay_in_their_context():
+    windows, context = steady_windows(torch.tensor([[0.2], [0.8]]), 0.3, rows=500, length=6, seeds=3)
+    assert windows.shape == (3 * 2 * 500, 6, 1)
+    found = windows.unflatten(0, (3, 2, 500)).mean((2, 3, 4))
+    torch.testing.assert_close(found, torch.tensor([0.2, 0.8]).expand(3, 2), rtol=0, atol=0.03)
+    assert torch.equal(context.unflatten(0, (3, 2, 500))[0, :, 0], torch.tensor([0, 1]))
+    assert not torch.equal(windows[:1000], windows[1000:2000])

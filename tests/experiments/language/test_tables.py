@@ -1,0 +1,145 @@
+"""Tables of the language study say what its records hold: the right number in the right place, means over seeds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gbi_helpers.experiments.language import tables
+from gbi_helpers.experiments.language.results import LanguageResults
+from gbi_helpers.experiments.language.stream import LATE
+
+
+def naming(seed):
+    found = {"lengths": [20, 50], "confidence": {"sum": 0.8, "mean": 0.13}}
+    for way, base in zip(tables.WAYS, (20, 21, 22, 23, 24, 25), strict=True):
+        found[f"{way}_accuracy"] = [base + seed, 3 * base + seed]
+        found |= {f"{way}_{key}": [0.5, 0.25] for key in ("ece", "step_size", "fitted_ece")}
+        found[f"{way}_correlation"] = [0.9 + seed / 50, 0.8]
+    return found
+
+
+def rest(seed):
+    found = {"lengths": [1, 5], "lstm": 4.0, "uniform": 4.2, "wrong": 4.9, "true": 3.9 + seed / 10}
+    return found | {way: [4.1, 4.05 + seed / 10] for way in tables.INFERRED}
+
+
+def stream(seed):
+    found = {reader: {"loss": 4 + seed, "by_age": [5.0, 4.0]} for reader in tables.READERS}
+    for reader in found:
+        found[reader] |= {"accuracy": 70.0} if reader.startswith("filter") else {}
+        found[reader] |= {"recovered": 50 + seed} if reader != "lstm" else {}
+    for late, recovered in zip(LATE, (90, 80, 70, 50, 30), strict=True):
+        found[f"late_{late}"] = {"loss": 4.0, "recovered": recovered + seed}
+    found |= {
+        "long": {"filter": {"recovered": 80.0}},
+        "side_by_side": {"loss": 4.0, "recovered": 75.0, "accuracy": 70.0},
+    }
+    return found | {"true": found["true"] | {"recovered": 100.0}}
+
+
+def held_out(shift):
+    one = {
+        "uniform": 4.0 + shift,
+        "tuned_256": {"test": [4.0, 3.9, 4.3], "early": 3.95},
+        "tuned_2048": {"test": [4.0, 3.6, 3.5], "early": 3.5},
+    }
+    one |= {words: {"free": [4.0, 3.8], "logits": [4.0, 3.85], "single": 3.9} for words in ("256", "2048")}
+    return {"gbi": one, "lstm": {**one, "uniform": 3.95}}
+
+
+@pytest.fixture
+def found():
+    learning = {"gbi_test": [4.0, 4.2], "lstm_test": [4.1, 4.4]}
+    rows = {
+        "learning": {str(s): learning | {"gap": 0.15 + s / 100, "tokens_to_lstm": 0.6} for s in (0, 1)},
+        "naming": {str(s): naming(s) for s in (0, 1)},
+        "rest": {str(s): rest(s) for s in (0, 1)},
+        "stream": {str(s): stream(s) for s in (0, 1)},
+        "shuffled": {str(s): {"gap": 0.0} for s in (0, 1)},
+        "held_out/sea": {"0": held_out(0.0), "1": held_out(0.2)},
+        "held_out/bank": {"0": held_out(0.1), "1": held_out(0.3)},
+    }
+    variant = dict.fromkeys(("gap", "one_step", "corrected", "exact"), 0.125) | {"lstm": 4.5, "gbi": 4.25}
+    rows |= {job: {"0": variant} for job in tables.VARIANTS}
+    return LanguageResults("packages", ("sea", "bank"), rows, {}, {})
+
+
+def test_captions_count_the_seeds(found):
+    assert tables.seeds(found, "learning") == "mean of 2 seeds"
+    assert tables.seeds(found, "gate") == "one seed"
+
+
+def test_learning_gives_losses_and_the_paired_gap_with_its_spread(found):
+    head, rows = tables.learning({"packages": found})
+    assert rows == [["packages, 2 sources, 2 seeds", "4.250 ± 0.000", "4.100 ± 0.000", "0.155 ± 0.007", "0.60 ± 0.00"]]
+    assert len(head) == len(rows[0])
+
+
+def test_scores_by_words_read_are_means_over_seeds(found):
+    head, rows = tables.naming(found)
+    assert head == ["words read", "20", "50"]
+    assert rows[0] == ["one step", "20.5", "60.5"]
+    assert rows[-1] == ["naive Bayes, pairs", "25.5", "75.5"]
+    head, rows = tables.calibration(found)
+    assert [len(row) for row in rows] == [len(head)] * 3
+
+
+def test_the_rest_repeats_what_does_not_depend_on_the_words_read(found):
+    head, rows = tables.rest(found)
+    assert rows[0] == ["LSTM", "4.000", "4.000"]
+    assert rows[3] == ["GBI, told the source", "3.950", "3.950"]
+    assert rows[4] == ["bet on the best source", "4.100", "4.100"]
+    assert {len(row) for row in rows} == {len(head)}
+
+
+def test_streams_name_a_source_only_if_the_reader_believes_in_one(found):
+    _, rows = tables.streams(found)
+    assert rows[0] == ["LSTM", "4.500", "–", "–"]
+    assert rows[1] == ["GBI, uniform Z", "4.500", "50", "–"]
+    assert ["filter, one step + gap", "4.500", "50", "70"] in rows
+
+
+def test_a_filter_is_as_good_as_being_told_so_many_words_late(found):
+    assert tables.words_late(found) == pytest.approx(5)  # 5 words late it is 50, too
+    for one in found.rows["stream"].values():
+        one["filter"]["recovered"] += 10
+    assert tables.words_late(found) == pytest.approx(4)
+
+
+def test_held_out_sources_stand_side_by_side(found):
+    results = {"a": found, "b": found}
+    head, rows = tables.held_out(results, 2048)
+    assert head == ["held out", "sea", "bank", "sea", "bank"]
+    assert rows[3] == ["GBI, uniform Z", "4.100", "4.200", "4.100", "4.200"]
+    losses = tables.held_out_losses(results, 2048)
+    assert torch.equal(losses["GBI, Z free"], torch.full((4, 2), 3.8))
+    torch.testing.assert_close(losses["GBI, uniform Z"][1], torch.tensor([4.1, 4.3]))
+    assert tables.held_out_curves(results, "gbi", "tuned_256", "test").shape == (4, 3)
+
+
+def test_failures_are_told_as_differences(found):
+    head, rows = tables.failures({"packages": found})
+    told = dict(rows)
+    assert head == ["mistake", "packages"]
+    assert told["uniform Z taken for 'no Z'"] == "+0.20 against the LSTM"
+    assert told["a wrong source"] == "+0.95 against the true one"
+    assert told["50 steps of fine-tuning on 256 words"] == "+0.40 against each source's best step"
+
+
+def test_variants_stand_below_the_network_of_the_chapter(found):
+    head, (own, *others) = tables.variants(found)
+    assert own[:3] == ["both, as in this chapter", "0.250 ± nan", "–"]
+    assert [row[1] for row in others] == ["0.125 ± nan"] * len(tables.VARIANTS)
+    assert {len(row) for row in (own, *others)} == {len(head)}
+
+
+def test_the_main_numbers_have_intervals_over_seeds(found):
+    head, rows = tables.headline({"packages": found})
+    told = dict(rows)
+    assert head == ["mean ± 95 %", "packages"]
+    assert told["told the source: LSTM − GBI, nats a word"] == "0.155 ± 0.064"  # t with one degree of freedom: 12.7
+    assert told["K passes − one step, 20 words, points"] == "3.0 ± 0.0"
+    assert told["correlation with exact Bayes, one step + gap"] == "0.910 ± 0.127"
+    assert told["filter, way from LSTM to being told, %"] == "50.5 ± 6.4"
+    assert told["held out: LSTM − GBI, inputs optimised, nats"] == "0.000 ± 0.000"

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gbi_helpers import files, max_entropy, metrics, one_step
+from gbi_helpers.data import ImageData, load_fashion_mnist, load_mnist
+from gbi_helpers.experiments.mnist import recipes
+from gbi_helpers.experiments.ood import recipes as ood_models
+from gbi_helpers.experiments.ood import scores
+from gbi_helpers.experiments.ood import study as ood
+from gbi_helpers.experiments.ood import tables as ood_results
+from gbi_helpers.experiments.ood.sets import Scale, Sets, rotated, shuffled
+from gbi_helpers.models.image import Classifier, ConditionalVAE
+from gbi_helpers.readouts import decoder_loss
+from gbi_helpers.training import load_checkpoint
+
+SEEDS = 5
+
+
+@pytest.fixture(scope="module", name="data")
+def the_slice():
+    return load_mnist("slice")
+
+
+@pytest.fixture(scope="module", name="small")
+def a_little_of_it(data):
+    return ImageData(data.name, "a little", data.train[:256], data.validation[:60], data.test[:60], data.classes)
+
+
+@pytest.fixture(scope="module", name="clothes")
+def a_few_clothes():
+    return load_fashion_mnist("slice").test.pixels()[:60]
+
+
+@pytest.fixture(name="model")
+def untrained():
+    torch.manual_seed(0)
+    return ConditionalVAE().eval()
+
+
+@pytest.fixture(name="x")
+def images():
+    return torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+# The scores
+
+
+@settings(deadline=None)
+@given(st.floats(1e-3, 1e3), st.integers(0, 1000))
+def test_relative_gradient_does_not_see_the_scale_of_the_loss(factor, seed):
+    draw = torch.Generator().manual_seed(seed)
+    loss, grad = 1 + torch.rand(5, generator=draw).double(), torch.randn(5, 4, generator=draw).double()
+    torch.testing.assert_close(
+        scores.relative_gradient(factor * loss, factor * grad), scores.relative_gradient(loss, grad)
+    )
+
+
+def test_relative_gradient_is_the_gradient_of_the_log_of_the_loss(model, x):
+    seen = scores.look(model, x)
+    z = max_entropy(6, 10).requires_grad_()
+    (expected,) = torch.autograd.grad(decoder_loss(model, x)(z).log().sum(), z)
+    torch.testing.assert_close(scores.relative_gradient(seen.loss, seen.grad).float(), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_relative_gradient_names_what_it_cannot_divide_by():
+    with pytest.raises(ValueError, match="losses above 0"):
+        scores.relative_gradient(torch.tensor([1.0, 0.0]), torch.ones(2, 3))
+    with pytest.raises(ValueError, match="one loss for each row"):
+        scores.relative_gradient(torch.ones(3), torch.ones(2, 3))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.floats(0.1, 20))
+def test_log_odds_are_those_of_the_largest_probability(seed, scale):
+    score = scale * torch.randn(7, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    q = torch.softmax(score, 1).max(1).values
+    assert torch.allclose(torch.sigmoid(scores.log_odds(score)), q)
+
+
+def test_log_odds_tell_apart_what_rounding_ties():
+    score = torch.tensor([[50.0, 0.0, 0.0], [90.0, 0.0, 0.0]])
+    assert torch.softmax(score, 1).max(1).values.unique().numel() == 1
+    assert scores.log_odds(score).diff() > 0
+
+
+def test_advantage_is_what_small_steps_rank_by():
+    grad = torch.randn(200, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.equal(scores.log_odds(-1e-7 * grad).argsort(), scores.advantage(grad).argsort())
+
+
+def test_a_look_of_chunks_is_that_of_the_whole(model, x):
+    whole, parts = scores.look(model, x), scores.look(model, x, chunk=4)
+    for name in ("loss", "grad", "losses"):
+        torch.testing.assert_close(getattr(whole, name), getattr(parts, name), rtol=1e-4, atol=1e-3)
+
+
+def test_regret_compares_with_the_same_z_and_the_trap_does_not(model, x):
+    found, seen = scores.regret(model, x, steps=20), scores.look(model, x)
+    assert (found["regret"] < 0).all()  # minus what fitting the code wins
+    gain = seen.loss - seen.losses.min(1).values
+    torch.testing.assert_close(found["regret"] - found["uniform_regret"], gain)
+
+
+def test_every_score_of_a_model_is_one_number_an_image(model, x):
+    found = scores.gradient_scores(scores.look(model, x), {"max_z": 0.1, "relative": 1.0, "likelihood": 0.1})
+    assert {score.shape for score in found.values()} == {(6,)}
+    assert torch.equal(found["relative"], found["relative_fitted"])  # at the same step size
+
+
+def test_an_ensemble_of_one_opinion_is_that_classifier():
+    logits = torch.randn(1, 8, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    one, votes = scores.classifier_scores(logits[0]), scores.vote_scores(logits.log_softmax(2))
+    torch.testing.assert_close(one["softmax"], votes["softmax"])
+    torch.testing.assert_close(one["energy"], logits[0].logsumexp(1))
+
+
+# The images
+
+
+def test_rotated_by_a_right_angle_and_by_a_full_turn(x):
+    torch.testing.assert_close(rotated(x, 90), torch.rot90(x, 1, (2, 3)), rtol=0, atol=1e-4)
+    torch.testing.assert_close(rotated(x, 360), x, rtol=0, atol=1e-4)
+    assert rotated(torch.ones(1, 1, 28, 28), 45)[0, 0, 0, 0] == 0  # black where nothing was
+
+
+def test_shuffled_keeps_each_images_pixels(x):
+    mixed = shuffled(x)
+    assert not torch.equal(mixed, x)
+    assert torch.equal(mixed.flatten(1).sort(1).values, x.flatten(1).sort(1).values)
+    assert torch.equal(mixed, shuffled(x))
+
+
+def test_a_scale_standardises_its_own_set_and_can_be_undone(x):
+    scale = Scale.of(x)
+    assert float(scale(x).mean()) == pytest.approx(0, abs=1e-5)
+    assert float(scale(x).std()) == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(scale.undo(scale(x)), x)
+
+
+def test_two_digits_left_out_are_in_no_split_but_the_foreign_one(data, clothes):
+    sets = Sets.of(data, clothes)
+    near = sets.without((3, 8))
+    n = int(torch.isin(data.test.y, torch.tensor([3, 8])).sum())
+    assert len(near.foreign["near"]) == n
+    assert len(near.test[0]) == len(data.test) - n
+    for _, y in (near.train, near.validation, near.test):
+        assert y.unique().tolist() == list(range(8))
+    kept = data.train.y[~torch.isin(data.train.y, torch.tensor([3, 8]))]
+    assert torch.equal(near.train[1][kept == 9].unique(), torch.tensor([7]))
+
+
+def test_five_seeds_leave_out_every_digit_once():
+    assert sorted(digit for pair in ood_results.PAIRS for digit in pair) == list(range(10))
+
+
+def test_what_is_weighed_against_a_squared_error_grows_with_it():
+    found = ood_models.scaled({"beta": 0.6, "weight": 30.0, "epochs": 3}, sd=0.5)
+    assert found == {"beta": 2.4, "weight": 120.0, "epochs": 3}
+
+
+def test_dropout_votes_differ_repeat_and_leave_the_model_in_eval_mode(x):
+    model = ood_models.DropoutClassifier().eval()
+    votes = model.votes(x, masks=3)
+    assert votes.shape == (3, 6, 10)
+    assert not torch.allclose(votes[0], votes[1])
+    assert torch.equal(votes, model.votes(x, masks=3))
+    assert not model.training
+    torch.testing.assert_close(votes.exp().sum(2), torch.ones(3, 6))
+
+
+# The run, its resume, its record
+
+
+def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path, small, clothes, stopping):
+    keep, done = stopping("near_classifier", 1)
+    options = {"work": tmp_path, "data": small, "fashion": clothes, "changes": {"epochs": 1}}
+    with pytest.raises(KeyboardInterrupt):
+        ood.run([0, 1], ["near_classifier"], keep=keep, **options)
+    rows = ood.run([0, 1], ["near_classifier"], keep=lambda *a: done.append(a[:2]), **options)
+    assert done == [("near_classifier", 0), ("near_classifier", 1)]
+    assert set(rows["near_classifier"]) == {"0", "1"}
+    again = ood.run([0], ["near_classifier"], **{**options, "changes": {"epochs": 2}})
+    assert list(again["near_classifier"]) == ["0"]  # other settings: nothing of the earlier run is taken over
+
+
+@pytest.mark.parametrize("job", ood.JOBS)
+def test_every_job_runs_and_fills_its_rows_of_the_record(tmp_path, small, clothes, job):
+    options = {"work": tmp_path, "data": small, "fashion": clothes, "changes": {"epochs": 1}}
+    rows = ood.run([0], [job], **options)
+    row = rows[job]["0"]
+    assert "near" in row["detection"] if job.startswith("near") else "fashion" in row["detection"]
+    found = json.loads(json.dumps(row))
+    assert found == row  # plain JSON, keys included
+    results = ood_results.OodResults(rows, {}, {})
+    wanted = [score for of, score in [*ood_results.PAPER, *ood_results.BEYOND] if of == job]
+    assert all(0 <= results.detection(job, score).mean <= 1 for score in wanted)
+
+
+def test_the_record_names_the_choices_for_an_unknown_name():
+    results = ood.load_results()
+    for asked in (("vae_mul", "wrong"), ("wrong", "max_z"), ("vae_mul", "max_z", "wrong")):
+        with pytest.raises(KeyError, match="choose one of"):
+            results.detection(*asked)
+
+
+# What is shipped
+
+
+def test_shipped_record_holds_every_row_and_its_facts():
+    results = ood.load_results()
+    rows = [*results.table(), *results.beyond()]
+    assert results.seeds >= SEEDS
+    assert min(row.auroc.n for row in rows) >= SEEDS
+    assert not any(math.isnan(row.auroc.half_width) for row in rows)
+    assert {"command", "commit", "versions", "device", "minutes", "data"} <= results.facts.keys()
+    for foreign in ood_results.FOREIGN:
+        assert all(results.detection(job, score, foreign).n >= SEEDS for job, score in ood_results.ACROSS)
+
+
+def test_shipped_record_reaches_what_the_course_promises():
+    results = ood.load_results()
+    assert results.detection("vae_mul", "relative").mean >= 0.985
+    assert 0.82 <= results.detection("vae_mul", "max_z").mean <= 0.97
+    assert results.detection("vae_mul", "relative").low > results.detection("classifier", "softmax").high
+    sweep = results.sweep("vae_mul", "step size")
+    assert max(one.mean for one in sweep.values()) - min(one.mean for one in sweep.values()) > 0.02
+
+
+def test_shipped_weights_give_the_recorded_scores(data):
+    results = ood.load_results()
+    sets = Sets.of(data, load_fashion_mnist("slice").test.pixels())
+    (x, y), cloth = sets.test, sets.foreign["fashion"]
+    model, facts = load_checkpoint("checkpoints/ood_vae_mul.safetensors", ConditionalVAE())
+    known, foreign = (
+        scores.gradient_scores(scores.look(model, images), facts["metrics"]["sizes"]) for images in (x, cloth)
+    )
+    for name in ("max_z", "relative"):
+        expected = results.values("vae_mul", name)[0]
+        assert metrics.detection(known[name], foreign[name]).auroc == pytest.approx(expected, abs=0.003)
+    net, facts = load_checkpoint("checkpoints/ood_classifier.safetensors", Classifier())
+    with torch.no_grad():
+        assert metrics.accuracy(net(x).argmax(1), y) == pytest.approx(facts["metrics"]["accuracy"], abs=0.15)
+    assert all(files.manifest()[f"checkpoints/ood_{name}.safetensors"]["bytes"] < 1_000_000 for name in ood.SHIPPED)
+
+
+# From scratch, so that stored weights cannot hide a broken loop
+
+
+@pytest.mark.slow
+def test_relative_gradient_tells_clothes_from_digits_from_scratch(data):
+    part = data.train[:3000]
+    sets = Sets.of(
+        ImageData(data.name, "3,000", part, data.validation[:500], data.test[:500], data.classes),
+        load_fashion_mnist("slice").test.pixels()[:500],
+    )
+    settings = ood_models.scaled(ood_models.SETTINGS["vae_mul"], sets.scale.sd) | {"epochs": 10, "batch_size": 64}
+    model, _ = recipes.train_vae(*sets.train, seed=0, **settings)
+    known, foreign = (scores.look(model.eval(), x) for x in (sets.test[0], sets.foreign["fashion"]))
+    score = {
+        name: scores.log_odds(-scores.relative_gradient(s.loss, s.grad))
+        for name, s in {"in": known, "out": foreign}.items()
+    }
+    assert metrics.detection(score["in"], score["out"]).auroc >= 0.93  # five seeds: .969 to .986
+    assert (
+        metrics.accuracy(one_step(decoder_loss(model, sets.test[0]), max_entropy(500, 10)).task, sets.test[1]) >= 78
+    )  # 86 to 88

@@ -1,0 +1,275 @@
+"""Every notebook of the course: strict comparison of its outputs, and the shape that all of them share.
+
+nbval compares all text of every output, except: pictures (it skips image/png itself; sanitize.cfg takes the bytes out
+of <img> tags in text/html, so alt text and size are compared), live widget views, and cells tagged
+nbval-ignore-output, which are only executed.
+"""
+
+import ast
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+from gbi_helpers.course import coursework, execution, notebooks
+
+ROOT = Path(__file__).parents[2]
+BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CHAPTERS = [path for path in BOOKS if not path.name.startswith("00")]
+every_book = pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+DRAWERS = {"scrub", "modules", "read_along", "type_along"}
+
+
+@cache
+def book(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(path):
+    return [cell for cell in book(path).cells if cell.cell_type == "code"]
+
+
+def prose(path):
+    return "\n\n".join(cell.source for cell in book(path).cells if cell.cell_type == "markdown")
+
+
+def outputs(path):
+    return [output for cell in code(path) for output in cell.outputs]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def grader(cell):
+    return cell.metadata.get("nbgrader", {})
+
+
+def python(source):
+    """The cell without IPython's magics, which are no Python."""
+    return ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.MULTILINE))
+
+
+def calls(cell, names):
+    found = (node.func for node in ast.walk(python(cell.source)) if isinstance(node, ast.Call))
+    return any(getattr(func, "id", getattr(func, "attr", "")) in names for func in found)
+
+
+def html_of(output):
+    return output.get("data", {}).get("text/html", "")
+
+
+def test_the_first_chapters_are_there():
+    numbers = {path.name[:2] for path in BOOKS}
+    assert numbers >= {"00", "01", "05"}, f"the notebooks 00, 01 and 05 belong to the course; found {sorted(numbers)}"
+
+
+@pytest.fixture(scope="session")
+def drawing_is_warm():
+    """Matplotlib's first use on a machine lists the fonts, slowly, and says so: not in a notebook's output."""
+    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], check=True, capture_output=True)
+
+
+@pytest.mark.notebook
+@pytest.mark.usefixtures("drawing_is_warm")
+@every_book
+def test_stored_outputs_come_out_again(path):
+    with execution.environment(plain=True) as variables:
+        variables = {name: value for name, value in variables.items() if not name.startswith("PYTEST")}
+        command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q"]
+        command += ["-p", "no:xdist", "--nbval-sanitize-with", str(ROOT / "tests" / "notebooks" / "sanitize.cfg")]
+        done = subprocess.run([*command, str(path)], env=variables, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@every_book
+def test_first_code_cell_finds_the_package(path):
+    address = notebooks.address_of((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert code(path)[0].source == notebooks.bootstrap(address)
+
+
+@every_book
+def test_no_live_widget_is_stored(path):
+    assert "widgets" not in book(path).metadata
+    assert not [output for output in outputs(path) if execution.WIDGET_VIEW in output.get("data", {})]
+
+
+@every_book
+def test_stored_from_top_to_bottom_without_an_error(path):
+    assert [output.ename for output in outputs(path) if output.output_type == "error"] == []
+    assert [cell.execution_count for cell in code(path)] == list(range(1, len(code(path)) + 1))
+
+
+@every_book
+def test_metadata_is_the_same_on_every_machine(path):
+    assert set(book(path).metadata) <= {"kernelspec", "language_info", "title", "authors"}
+    assert book(path).metadata.kernelspec.name == "python3"
+    assert not [cell.id for cell in book(path).cells if "execution" in cell.metadata]
+    assert path.read_bytes().endswith(b"}\n")
+
+
+@every_book
+def test_every_picture_has_a_description(path):
+    for output in outputs(path):
+        data = output.get("data", {})
+        assert not [kind for kind in data if kind.startswith("image/")] or "text/html" in data, (
+            "use plots.show(fig, alt)"
+        )
+        for image in BeautifulSoup(html_of(output), "html.parser").find_all("img"):
+            assert len(image.get("alt", "").split()) >= 3, str(image)[:200]
+    assert not re.search(r"!\[\s*\]\(", prose(path))
+    assert all(image.get("alt") for image in BeautifulSoup(prose(path), "html.parser").find_all("img"))
+
+
+@every_book
+def test_a_scrubber_stands_alone_tagged_after_its_claim(path):
+    for before, cell in zip(code(path), code(path)[1:], strict=False):
+        if calls(cell, DRAWERS):
+            assert len(python(cell.source).body) == 1, f"this cell should only show the widget:\n{cell.source}"
+            assert "nbval-ignore-output" in tags(cell), cell.source
+            assert calls(before, {"claim"}), f"the cell before should claim the numbers shown:\n{cell.source}"
+
+
+@every_book
+def test_no_cell_is_kept_from_the_comparison_in_another_way(path):
+    for cell in code(path):
+        assert not {tag for tag in tags(cell) if tag.startswith(("nbval", "raises"))} - {"nbval-ignore-output"}
+        assert not re.search(r"#\s*(NBVAL|PYTEST_VALIDATE)_", cell.source), f"use a tag:\n{cell.source}"
+
+
+@every_book
+def test_an_answer_is_folded_and_checked(path):
+    cells = book(path).cells
+    for index, cell in enumerate(cells):
+        if not grader(cell).get("solution"):
+            continue
+        task, check = cells[index - 1], cells[index + 1]
+        assert re.search(r"\d+\s*min", task.source), f"say how many minutes:\n{task.source}"
+        assert re.search(r"easy|medium|hard", task.source, re.IGNORECASE), f"say how hard it is:\n{task.source}"
+        assert "<details>" in task.source, f"give a hint that unfolds:\n{task.source}"
+        assert coursework.BEGIN in cell.source
+        assert coursework.END in cell.source
+        assert cell.metadata.get("jupyter", {}).get("source_hidden"), f"fold the solution:\n{cell.source}"
+        assert grader(check).get("grade") is True, f"a check should follow:\n{cell.source}"
+        assert grader(check).get("locked") is True, check.source
+        assert "checks." in check.source or calls(check, {"claim"}), check.source
+
+
+@every_book
+def test_grading_names_are_unique_and_complete(path):
+    marks = [grader(cell) for cell in book(path).cells if grader(cell)]
+    names = [mark["grade_id"] for mark in marks]
+    assert len(set(names)) == len(names)
+    for mark in marks:
+        assert {"grade", "grade_id", "locked", "schema_version", "solution", "task"} <= set(mark)
+        assert "points" in mark or not mark["grade"]
+
+
+@every_book
+def test_opens_with_why_objectives_minutes_and_what_to_know(path):
+    first = book(path).cells[0].source
+    assert first.startswith("# ")
+    opening = prose(path)[:4000].lower()
+    for what, pattern in {
+        "objectives": r"objectives|you can\b|you will",
+        "minutes": r"minutes",
+        "what to know before": r"\bbefore\b",
+    }.items():
+        assert re.search(pattern, opening), f"no {what} at the beginning"
+
+
+@every_chapter
+def test_closes_with_failures_quiz_recap_references_and_next(path):
+    headings = "\n".join(re.findall(r"^#+ .*$", prose(path), re.MULTILINE)).lower()
+    for what, pattern in {
+        "failure signatures": r"fail|wrong",
+        "exercises": r"exercise",
+        "quiz": r"quiz",
+        "recap": r"recap|learned",
+        "references": r"references",
+        "where next": r"next",
+    }.items():
+        assert re.search(pattern, headings), f"no section on {what}"
+
+
+@every_chapter
+def test_quiz_of_three_with_answers_that_unfold(path):
+    quiz = re.split(r"^#+ .*quiz.*$", prose(path), flags=re.MULTILINE | re.IGNORECASE)[1]
+    assert len(re.findall(r"<details>", re.split(r"^#+ ", quiz, flags=re.MULTILINE)[0])) == 3
+
+
+@every_chapter
+def test_three_to_five_exercises(path):
+    assert 3 <= sum(bool(grader(cell).get("solution")) for cell in book(path).cells) <= 5
+
+
+@every_book
+def test_no_path_of_a_machine(path):
+    text = json.dumps(book(path), ensure_ascii=False)
+    text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", text)  # pictures
+    assert re.findall(r".{0,30}(?<![\w.])/(?:home|root|work|tmp|Users|mnt|private)/\w.{0,30}", text) == []
+
+
+@every_book
+def test_small_files_and_short_cells(path):
+    assert path.stat().st_size <= 1_500_000
+    lines = sorted(sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code(path))
+    assert statistics.median(lines) <= 8
+    assert lines[int(0.9 * len(lines))] <= 20
+
+
+@every_book
+def test_prose_leads_to_the_code(path):
+    kinds = "".join("c" if cell.cell_type == "code" else "m" for cell in book(path).cells)
+    assert kinds.startswith("mc")
+    assert "ccccc" not in kinds, "five code cells in a row: say in between what comes"
+
+
+@every_book
+def test_no_progress_bar_is_stored(path):
+    shown = json.dumps([output for cell in code(path) for output in cell.outputs])
+    assert not re.search(r"\d+%\|", shown)
+
+
+@every_book
+def test_student_version_hides_the_solutions(path):
+    version = coursework.student_version(book(path))
+    assert len(version.cells) == len(book(path).cells)
+    for cell, original in zip(version.cells, book(path).cells, strict=True):
+        assert not cell.get("outputs")
+        assert coursework.BEGIN not in cell.source
+        if grader(original).get("solution"):
+            assert "NotImplementedError" in cell.source
+            ast.parse(cell.source)
+
+
+@every_book
+def test_notebook_code_is_clean(path):
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", str(path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_comparison_can_fail(tmp_path):
+    """nbval with our settings does see a changed output, and does not see a changed picture."""
+    cell = nbformat.v4.new_code_cell
+    shown = 'from IPython.display import HTML\nHTML(\'<img alt="a dot" src="data:image/png;base64,AAAA">\')'
+    for stored, status in (("AAAA", 0), ("BBBB", 0), ('AAAA" width="9', 1)):
+        picture = {"text/html": f'<img alt="a dot" src="data:image/png;base64,{stored}">'}
+        data = {**picture, "text/plain": "<IPython.core.display.HTML object>"}
+        output = nbformat.v4.new_output("execute_result", data, execution_count=1)
+        path = tmp_path / f"{stored[:4]}{status}.ipynb"
+        notebooks.write(nbformat.v4.new_notebook(cells=[cell(shown, execution_count=1, outputs=[output])]), path)
+        command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p", "no:cacheprovider"]
+        command += ["--nbval-sanitize-with", str(ROOT / "tests" / "notebooks" / "sanitize.cfg"), str(path)]
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == status, done.stdout
