@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 ASSETS = Path(__file__).parent / "assets"
 MANIFEST = "manifest.json"
 
@@ -103,6 +105,25 @@ def sweep(folder: Path, pattern: str) -> None:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
+@contextlib.contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock beside ``path``, so that one process at a time works on it; True where it is held.
+
+    Without ``wait``, False at once where another holds it. The system lets it go even when the process is killed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 @functools.lru_cache(maxsize=256)
 def _digest(path: Path, size: int, changed_ns: int) -> str:
     digest = hashlib.sha256()
@@ -173,23 +194,8 @@ def add_asset(path: str | Path, **facts: Any) -> dict[str, Any]:
         raise ValueError(f"{path.name} must lie in {ASSETS} and come with facts, such as command= and source=.")
     name = path.relative_to(ASSETS.resolve()).as_posix()
     entry = {**facts, "bytes": path.stat().st_size, "sha256": sha256(path)}
-    with _locked(ASSETS / MANIFEST):  # two who write at once must not lose each other's entry
+    with locked(ASSETS / MANIFEST):  # two who write at once must not lose each other's entry
         entries = manifest() | {name: entry}
         with part_file(ASSETS / MANIFEST) as part:
             part.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return entry
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock beside ``path``; the system lets it go even when the process is killed."""
-    with path.with_name(f".{path.name}.lock").open("a") as stream:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

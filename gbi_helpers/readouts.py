@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +16,14 @@ from torch.nn import functional
 
 from gbi_helpers.inference import LossFn, enumerate_tasks, iterate, loss_of, max_entropy, one_step
 from gbi_helpers.meter import Passes, timed
-from gbi_helpers.models.image import bernoulli_nll, one_hot
+from gbi_helpers.models.base import Generative, bernoulli_nll, one_hot
 from gbi_helpers.records import Posterior
 
-Readout = Callable[[Any, Tensor], Posterior]
+Readout = Callable[[Generative, Tensor], Posterior]
 Nll = Callable[[Tensor, Tensor], Tensor]
 
 
-def decoder_loss(model: Any, x: Tensor, nll: Nll | None = None) -> LossFn:
+def decoder_loss(model: Generative, x: Tensor, nll: Nll | None = None) -> LossFn:
     """z (B, K) -> loss (B,) in nats, for images x whose code is computed once, here. No gradient reaches a weight."""
     nll = nll or model.nll
     with torch.no_grad():
@@ -32,24 +31,24 @@ def decoder_loss(model: Any, x: Tensor, nll: Nll | None = None) -> LossFn:
     return loss_of(model.decoder, h, lambda output, _: nll(output, x))
 
 
-def gbi_one_step(model: Any, x: Tensor) -> Posterior:
+def gbi_one_step(model: Generative, x: Tensor) -> Posterior:
     """One forward and one backward at maximal entropy."""
     return one_step(decoder_loss(model, x), _start(model, x))
 
 
-def gbi_iterative(model: Any, x: Tensor, steps: int = 50, lr: float = 0.2) -> Posterior:
+def gbi_iterative(model: Generative, x: Tensor, steps: int = 50, lr: float = 0.2) -> Posterior:
     """Fifty steps of Adam on the logits of z."""
     path = iterate(decoder_loss(model, x), _start(model, x), steps=steps, lr=lr)
     assert path.q is not None
     return Posterior(log_q=path.q[-1].clamp_min(1e-30).log(), loss=path.loss[-1])
 
 
-def likelihood(model: Any, x: Tensor) -> Posterior:
+def likelihood(model: Generative, x: Tensor) -> Posterior:
     """One forward for each digit: exact Bayes with a flat prior."""
     return enumerate_tasks(decoder_loss(model, x), _start(model, x))
 
 
-def nbi(model: Any, x: Tensor) -> Posterior:
+def nbi(model: Generative, x: Tensor) -> Posterior:
     """Norm-based inference: the digit whose one-hot z has the smallest gradient, |dL/dz|. Scores are minus the norm."""
     loss_fn, start = decoder_loss(model, x), _start(model, x)
     norms = []
@@ -62,7 +61,7 @@ def nbi(model: Any, x: Tensor) -> Posterior:
     return Posterior(log_q=torch.log_softmax(-norm, dim=1), loss=norm)
 
 
-def ebi(model: Any, x: Tensor) -> Posterior:
+def ebi(model: Generative, x: Tensor) -> Posterior:
     """Entropy-based inference: one step down the entropy of the model's own pixels, whatever the image's values are."""
     return one_step(decoder_loss(model, x, nll=lambda output, _: pixel_entropy(output)), _start(model, x))
 
@@ -97,7 +96,7 @@ class Measured:
 
 
 def readouts(
-    model: Any, images: Tensor, names: Sequence[str] = tuple(READOUTS), chunk: int = 250
+    model: Generative, images: Tensor, names: Sequence[str] = tuple(READOUTS), chunk: int = 250
 ) -> dict[str, Measured]:
     """Run the named readouts of Table 2 on images (N, 1, 28, 28), ``chunk`` at a time.
 
@@ -107,7 +106,7 @@ def readouts(
     return {name: _measure(model, images, READOUTS[name], chunk) for name in names}
 
 
-def _check_names(model: Any, names: Sequence[str]) -> None:
+def _check_names(model: Generative, names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in READOUTS]
     if unknown:
         raise ValueError(f"There is no readout {unknown}: choose among {list(READOUTS)}.")
@@ -115,7 +114,7 @@ def _check_names(model: Any, names: Sequence[str]) -> None:
         raise ValueError("Entropy-based inference needs pixels that are coins: leave out 'ebi' for this model.")
 
 
-def _measure(model: Any, images: Tensor, readout: Readout, chunk: int) -> Measured:
+def _measure(model: Generative, images: Tensor, readout: Readout, chunk: int) -> Measured:
     parts, ratios, passes = [], [], Passes(model.decoder)
     for x in images.split(chunk):
         forward, _ = timed(_plain_forward, model, x)
@@ -127,14 +126,14 @@ def _measure(model: Any, images: Tensor, readout: Readout, chunk: int) -> Measur
     return Measured(whole, passes.forwards // len(parts), passes.backwards // len(parts), median(ratios))
 
 
-def relative_time(model: nn.Module, other: Any, images: Tensor, chunk: int = 250) -> float:
+def relative_time(model: nn.Module, other: Generative, images: Tensor, chunk: int = 250) -> float:
     """Seconds of one call of ``model`` over those of a forward of the generative model ``other``, median of chunks."""
     with torch.no_grad():
         return median(timed(model, x)[0] / timed(_plain_forward, other, x)[0] for x in images.split(chunk))
 
 
 @torch.no_grad()
-def _plain_forward(model: Any, x: Tensor) -> Tensor:
+def _plain_forward(model: Generative, x: Tensor) -> Tensor:
     return model.nll(model(x, _start(model, x)), x)
 
 
@@ -143,5 +142,5 @@ def _grads(parts: Sequence[Posterior]) -> Tensor | None:
     return torch.cat(grads) if len(grads) == len(parts) else None
 
 
-def _start(model: Any, x: Tensor) -> Tensor:
+def _start(model: Generative, x: Tensor) -> Tensor:
     return max_entropy(len(x), model.n_tasks, x.dtype, x.device)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from gbi_helpers import runtime
-from gbi_helpers.files import load_asset, part_file
+from gbi_helpers.files import part_file
 from gbi_helpers.records import TrainingRecord
 
-M = TypeVar("M", bound=nn.Module)
 Batch = tuple[Tensor, ...]
 Batches = Callable[[int], Any]
 Watch = Callable[[int], Mapping[str, Any]]
@@ -91,58 +84,6 @@ def fit(
     seconds, cpu_seconds = (round(value, 2) for value in run.times())
     facts = plan | {"desc": desc, "seconds": seconds, "cpu_seconds": cpu_seconds}
     return TrainingRecord(loss=torch.tensor(run.losses), curves=run.stacked_curves(), facts=facts)
-
-
-def save_checkpoint(path: str | Path, model: nn.Module, facts: Mapping[str, Any], half: bool = True) -> Path:
-    """Write a model's weights to ``path`` (.safetensors), with plain-JSON ``facts`` inside; ``half``: in 16 bits.
-
-    Register it with :func:`gbi_helpers.data.add_asset` if it is to be shipped.
-    """
-    weights = {
-        name: (value.half() if half and value.is_floating_point() else value).cpu().contiguous()
-        for name, value in model.state_dict().items()
-    }
-    with part_file(Path(path)) as part:
-        part.write_bytes(save(weights, metadata={"facts": json.dumps(dict(facts))}))
-    return Path(path)
-
-
-def load_checkpoint(name: str | Path, model: M) -> tuple[M, dict[str, Any]]:
-    """Fill ``model`` with weights that :func:`save_checkpoint` wrote; returns it, in eval mode, and the facts.
-
-    ``name``: a shipped asset (say, "checkpoints/vae_mul.safetensors"), whose SHA-256 is checked, or a path.
-    Raises ``ValueError`` when the file cannot be read or is of another model, ``DataError`` for a damaged asset.
-    """
-    path = name if isinstance(name, Path) else load_asset(name)
-    try:
-        with safe_open(path, framework="pt") as stored:
-            facts = json.loads((stored.metadata() or {}).get("facts", "{}"))
-            weights = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118, it is no dict
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is not a checkpoint that can be read; write it again with save_checkpoint."
-        ) from error
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"{path} holds the weights of another model: make one of the same sizes first.") from error
-    return model.eval(), facts
-
-
-def run_facts(**more: Any) -> dict[str, Any]:
-    """What a checkpoint or record says of its making: versions, device, commit, and ``more`` (command, seed, ...)."""
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    return {"versions": versions, "device": runtime.device().type, "commit": _commit(), **more}
-
-
-def _commit() -> str | None:
-    """The commit of the source tree, or None where there is none."""
-    try:
-        here = Path(__file__).parent
-        asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return asked.stdout.strip()
 
 
 class _Run:

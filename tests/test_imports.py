@@ -14,7 +14,7 @@ PACKAGE = ROOT / "gbi_helpers"
 FLOORS = (
     {"runtime", "files", "claims", "bayes", "meter", "metrics", "modularity"},
     {"records", "models"},
-    {"data", "inference", "training"},
+    {"data", "inference", "training", "checkpoints"},
     {"theory", "readouts", "continual", "discovery"},
     {"plots", "widgets"},
     {"checks"},
@@ -23,8 +23,11 @@ FLOORS = (
     {"cli"},
 )
 ROOMS = (  # inside experiments
-    {"results", "shelf", "recipe", "rows"},
+    {"results", "shelf", "recipe", "source", "rows"},
     {"study", "paper"},
+    {"bench"},
+    {"workers"},
+    {"runner"},
     {"tables"},
     {"toy", "mnist", "cifar", "language"},
     {"ood", "cost", "continual", "questions"},

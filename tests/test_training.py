@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gbi_helpers.training import fit, load_checkpoint, run_facts, save_checkpoint
+from gbi_helpers.checkpoints import load_checkpoint, run_facts, save_checkpoint
+from gbi_helpers.training import fit
 
 X = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([[1.0], [-2.0], [0.5], [0.0]]) + 1

@@ -6,6 +6,9 @@ shares, and a slice is the beginning of the full split, so ``slice.test[7]`` and
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +71,20 @@ class ImageData:
     classes: tuple[str, ...]
     groups: tuple[str, ...] = ()
     group_of: tuple[int, ...] = ()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all images and labels, in their order: it tells this set from any other."""
+        found = hashlib.sha256()
+        for part in filter(None, (self.train, self.validation, self.test)):
+            found.update(part.x.numpy().tobytes())
+            found.update(part.y.numpy().tobytes())
+        return found.hexdigest()
+
+    def cut(self, train: int, validation: int, test: int) -> ImageData:
+        """The set with the first so many images of each split."""
+        sizes = dict(zip(SPLITS, (train, validation, test), strict=True))
+        return dataclasses.replace(self, **{name: getattr(self, name)[:size] for name, size in sizes.items()})
 
     def __repr__(self) -> str:
         """The source and the size of each split."""

@@ -13,14 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gbi_helpers.models.image import Conditioning, Join, squared_error
+from gbi_helpers.models.base import Described, gaussian_nll
+from gbi_helpers.models.image import Conditioning, Join
 
 CLASSES = 100
-
-
-def gaussian_nll(output: Tensor, x: Tensor) -> Tensor:
-    """-log p(x) in nats (B,), up to a constant, for Gaussian noise of standard deviation 1 in each direction."""
-    return squared_error(output, x) / 2
 
 
 class Columns(nn.Module):
@@ -35,7 +31,7 @@ class Columns(nn.Module):
         return z @ self.patterns
 
 
-class ZOnly(nn.Module):
+class ZOnly(Described):
     """The pure generative model, x = z @ patterns + noise: least squares makes every pattern the mean of its class.
 
     ``fit`` finds it in closed form. ``equidistant=True`` holds the patterns at one distance from each other, so all are
@@ -92,7 +88,7 @@ def nearest_equidistant(means: Tensor) -> Tensor:
     return (centre + values.mean() * left @ right).to(means)
 
 
-class Grouped(nn.Module):
+class Grouped(Described):
     """A two-level z: that of the class (B, K), and beside it that of its group, (B, K + G).
 
     The group's share of z is the sum over its classes, so one gradient to z adds up what both levels say.
@@ -114,7 +110,7 @@ class Grouped(nn.Module):
         return torch.cat([z, z @ self.membership], dim=1)
 
 
-class Embedded(nn.Module):
+class Embedded(Described):
     """A z of K classes as a mixture of K learned embeddings, (B, size)."""
 
     def __init__(self, n_tasks: int, size: int):
@@ -140,7 +136,7 @@ class TaskDecoder(nn.Module):
         return self.body(self.join(h, self.task_map(z)))
 
 
-class CodeModel(nn.Module):
+class CodeModel(Described):
     """An autoencoder of vectors x (B, D) with a code of ``latent`` numbers, and z in its decoder.
 
     ``conditioning`` "mul" lets z choose which hidden units take part, "concat" is the paper's. ``task_map``: what z
@@ -174,7 +170,7 @@ class CodeModel(nn.Module):
         return self.decoder(self.encode(x), z)
 
 
-class EquidistantModel(nn.Module):
+class EquidistantModel(Described):
     """A model of its own learned description of x: class k is described by the k-th of K orthogonal columns.
 
     As in Pang et al. (2018) and Yang et al. (2021, arXiv 2101.00122), the classes' means are held equidistant and the
@@ -203,7 +199,7 @@ class EquidistantModel(nn.Module):
         return self.decoder(self.encode(x), z)
 
 
-class VectorClassifier(nn.Module):
+class VectorClassifier(Described):
     """The plain classifier of vectors (B, D) with the same hidden layer: class logits (B, K). ``width=0``: linear."""
 
     def __init__(self, size: int, n_tasks: int = CLASSES, width: int = 512, drop: float = 0.0):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gbi_helpers.models.hundred import CLASSES, gaussian_nll
+from gbi_helpers.models.base import Described, gaussian_nll
+from gbi_helpers.models.hundred import CLASSES
 from gbi_helpers.models.image import Conditioning, Decoder, Join
 
 CENTRE, SPREAD = 0.48, 0.27  # of CIFAR-100's pixels, roughly
@@ -26,7 +27,7 @@ def block(channels: int, out: int, stride: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.GroupNorm(8, out), nn.ReLU())
 
 
-class ConvModel(nn.Module):
+class ConvModel(Described):
     """Convolutions to a code, and a decoder of code and z to a 16x16 image (B, 3, 16, 16)."""
 
     def __init__(
@@ -68,7 +69,7 @@ def conv_encoder(out: int, channels: int = 32) -> nn.Sequential:
     )
 
 
-class ConvClassifier(nn.Module):
+class ConvClassifier(Described):
     """The plain classifier: the convolutions and the code of :class:`ConvModel`, one hidden layer, class logits."""
 
     def __init__(self, n_tasks: int = CLASSES, latent: int = 64, channels: int = 32, width: int = 256):
@@ -84,7 +85,7 @@ class ConvClassifier(nn.Module):
 Maps = tuple[Tensor, Tensor, Tensor]
 
 
-class UNet(nn.Module):
+class UNet(Described):
     """Encoder and decoder joined by skip connections; z is multiplied in at the narrowest place.
 
     The skips carry the image past z, so the decoder hardly needs it: a model that fails, and shows how.

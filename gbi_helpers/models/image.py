@@ -12,22 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gbi_helpers.models.base import Described, bernoulli_nll, one_hot, squared_error
+
 PIXELS = 28 * 28
 Conditioning = Literal["concat", "add", "mul"]
-
-
-def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
-    """-log p(x) in nats (B,) of pixels as coins: binary cross-entropy summed over each image's pixels."""
-    return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
-
-
-def squared_error(output: Tensor, x: Tensor) -> Tensor:
-    """Squared error (B,) summed over each image's pixels.
-
-    It is -log p(x) in nats, up to a constant, for Gaussian pixels of standard deviation sqrt(1/2) = 0.71. For a
-    standard deviation s, divide by 2 s^2: the step size of one-step inference then grows by the same factor.
-    """
-    return (output - x).square().flatten(1).sum(1)
 
 
 class Join(nn.Module):
@@ -68,7 +56,7 @@ class Decoder(nn.Module):
         return self.body(self.join(h, z))
 
 
-class ConvAutoencoder(nn.Module):
+class ConvAutoencoder(Described):
     """The paper's kind of autoencoder: a small code, and a one-hot task beside it; returns pixel logits.
 
     ``latent=0`` is the pure generative model, a decoder of z alone (3 is the faithful size; more lets the code carry
@@ -92,7 +80,7 @@ class ConvAutoencoder(nn.Module):
         return self.decoder(self.encode(x), z)
 
 
-class ConditionalVAE(nn.Module):
+class ConditionalVAE(Described):
     """Variational autoencoder whose decoder is multiplied by the task ("VAE-mul"); returns pixel values.
 
     In training the code pays for what it tells (:func:`free_energy`), so it does not repeat what z says already: that
@@ -134,7 +122,7 @@ class ConditionalVAE(nn.Module):
         return h, 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(1)
 
 
-class Classifier(nn.Module):
+class Classifier(Described):
     """The canonical classifier: the autoencoders' convolutions, then one layer to the class logits (B, K)."""
 
     def __init__(self, n_classes: int = 10, channels: int = 16):
@@ -169,11 +157,6 @@ def gradient_loss(
     loss = model.nll(model.decoder(h, z0), x)
     (gradient,) = torch.autograd.grad(loss.sum(), z0, create_graph=True)
     return functional.cross_entropy(-log_step_size.exp() * gradient, y)
-
-
-def one_hot(y: Tensor, n_tasks: int = 10) -> Tensor:
-    """Task z (B, K) of known labels y (B,): 1 at the label, 0 elsewhere."""
-    return functional.one_hot(y, n_tasks).float()
 
 
 def conv_encoder(out: int, channels: int = 16) -> nn.Sequential:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gbi_helpers.models.base import Described
+
 Conditioning = Literal["concat", "gate", "both", "gatein"]
 State = tuple[Tensor, Tensor]
 CONDITIONINGS = ("concat", "gate", "both", "gatein")
@@ -35,7 +37,7 @@ def check_z(z: Tensor, tokens: Tensor, n_tasks: int) -> None:
         raise ValueError(f"z must be ({batch}, {n_tasks}) or ({batch}, {words}, {n_tasks}), not {tuple(z.shape)}.")
 
 
-class WordLSTM(nn.Module):
+class WordLSTM(Described):
     """Next-word model with z: embedding, one LSTM layer, a gate, and the embedding again as the read-out.
 
     ``conditioning``: "concat" puts z beside each word's embedding; "gate" multiplies the LSTM's output by W z; "both"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gbi_helpers.models.base import Described
 from gbi_helpers.models.features import PatchFeatures
 from gbi_helpers.models.hundred import CLASSES, ZOnly
 from gbi_helpers.models.projection import Projection
@@ -13,7 +14,7 @@ from gbi_helpers.models.projection import Projection
 SKETCH = 16  # pixels across of the picture that is drawn
 
 
-class PictureModel(nn.Module):
+class PictureModel(Described):
     """Patch features and their discriminants (``see``), a decoder of z alone for those, and a drawing (``draw``).
 
     The classes are held equidistant, so that one gradient step is exact. ``draw`` shows a description as the picture a

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gbi_helpers.models.base import Described
 from gbi_helpers.models.language import check_z, window_nll
 
 
@@ -29,7 +30,7 @@ class Block(nn.Module):
         return x + self.mlp(self.between(x))
 
 
-class WordTransformer(nn.Module):
+class WordTransformer(Described):
     """Next-word model: two pre-norm blocks, learned positions, the embedding again as the read-out.
 
     z (B, K) is added to the words' embeddings, and gates the final residual stream, as it gates the LSTM's output.

@@ -6,16 +6,14 @@ import pytest
 import torch
 
 from gbi_helpers import loss_of, max_entropy, one_step
+from gbi_helpers.models.base import bernoulli_nll, one_hot, squared_error
 from gbi_helpers.models.image import (
     Classifier,
     ConditionalVAE,
     ConvAutoencoder,
-    bernoulli_nll,
     free_energy,
     gradient_loss,
-    one_hot,
     reconstruction,
-    squared_error,
 )
 
 GENERATIVE = {

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gbi_helpers.checkpoints import load_checkpoint, run_facts, save_checkpoint
 from gbi_helpers.experiments.cifar.views import VIEWS, Study, View
 from gbi_helpers.files import ASSETS, add_asset
 from gbi_helpers.inference import iterate, max_entropy, one_step
@@ -16,7 +17,6 @@ from gbi_helpers.models.hundred import ZOnly
 from gbi_helpers.models.picture import PictureModel
 from gbi_helpers.readouts import decoder_loss
 from gbi_helpers.records import Posterior, Trajectory
-from gbi_helpers.training import load_checkpoint, run_facts, save_checkpoint
 
 # By the name of the data: how many filters its shipped model has, and the name of its file.
 FILTERS = {"CIFAR-100": VIEWS["features"]["n_filters"], "Glyphs-100": 100}

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.hundred import CodeModel, EquidistantModel, VectorClassifier, ZOnly
 from gbi_helpers.models.hundred_images import ConvClassifier, ConvModel, UNet
-from gbi_helpers.models.image import gradient_loss, one_hot
+from gbi_helpers.models.image import gradient_loss
 from gbi_helpers.records import TrainingRecord
 from gbi_helpers.training import fit
 

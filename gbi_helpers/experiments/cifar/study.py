@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import metrics
+from gbi_helpers.checkpoints import run_facts
 from gbi_helpers.data import DataError, ImageData, add_asset, load_cifar100
 from gbi_helpers.experiments.cifar import live as cifar_live
 from gbi_helpers.experiments.cifar import prices as cifar_cost
@@ -31,7 +32,6 @@ from gbi_helpers.experiments.cifar.views import Study
 from gbi_helpers.experiments.rows import take
 from gbi_helpers.files import ASSETS, part_file, writable_cache
 from gbi_helpers.meter import size_of, timed
-from gbi_helpers.training import run_facts
 
 __all__ = ["CifarResults", "gap", "load_cifar_results", "reproduce", "run", "scores"]
 

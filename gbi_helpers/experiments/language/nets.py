@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gbi_helpers.checkpoints import load_checkpoint, save_checkpoint
 from gbi_helpers.experiments.language.recipes import LOOKS, NETWORKS, SETTINGS, made, train
 from gbi_helpers.experiments.language.windows import Corpus
 from gbi_helpers.records import TrainingRecord
-from gbi_helpers.training import load_checkpoint, save_checkpoint
 
 Net = tuple[Any, TrainingRecord]
 

@@ -11,13 +11,13 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional
 
+from gbi_helpers.checkpoints import load_checkpoint
 from gbi_helpers.data.vocabulary import Vocabulary, clean
 from gbi_helpers.experiments.language.windows import with_start
 from gbi_helpers.files import load_asset
 from gbi_helpers.inference import max_entropy
 from gbi_helpers.models.language import WordLSTM, word_nll
 from gbi_helpers.records import WordsRecord
-from gbi_helpers.training import load_checkpoint
 
 READ = 4000  # characters at the end of a text that are read at most: a whole book may have been pasted
 Loaded = tuple[WordLSTM, Vocabulary, tuple[str, ...], dict[str, Any]]

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from gbi_helpers.checkpoints import run_facts, save_checkpoint
 from gbi_helpers.data.text import TextData, load_text
 from gbi_helpers.experiments.language import jobs as jobs_of
 from gbi_helpers.experiments.language import stream
@@ -31,7 +32,6 @@ from gbi_helpers.experiments.language.windows import corpus_of
 from gbi_helpers.experiments.rows import Rows, plain, take
 from gbi_helpers.files import ASSETS, DataError, add_asset, part_file, writable_cache
 from gbi_helpers.records import TrainingRecord, WordsRecord
-from gbi_helpers.training import run_facts, save_checkpoint
 
 __all__ = [
     "LanguageResults", "continue_text", "delta_of", "load_language", "load_results", "read_words", "reproduce", "run",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +10,11 @@ from torch import Tensor, nn
 
 from gbi_helpers import metrics
 from gbi_helpers.experiments.mnist import recipes
+from gbi_helpers.experiments.recipe import Recipe
 from gbi_helpers.inference import max_entropy, one_step
-from gbi_helpers.models.image import PIXELS, ConvAutoencoder, one_hot, reconstruction
+from gbi_helpers.models.base import one_hot
+from gbi_helpers.models.image import PIXELS, ConvAutoencoder
 from gbi_helpers.readouts import decoder_loss
-from gbi_helpers.records import TrainingRecord
-from gbi_helpers.training import fit
 
 
 def at_test(model: Any, x: Tensor, y: Tensor, fashion: Tensor) -> dict[str, float]:
@@ -36,22 +35,21 @@ def at_test(model: Any, x: Tensor, y: Tensor, fashion: Tensor) -> dict[str, floa
     return found
 
 
-def train_with_batch_norm(
-    x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **changes: Any
-) -> tuple[ConvAutoencoder, TrainingRecord]:
+class BatchNormAutoencoder(ConvAutoencoder):
     """The faithful model with BatchNorm after the first layer of its decoder's body."""
-    torch.manual_seed(seed)
-    model = ConvAutoencoder()
-    first, *rest = model.decoder.body.children()
-    assert isinstance(first, nn.Linear)
-    model.decoder.body = nn.Sequential(first, nn.BatchNorm1d(first.out_features), *rest)
-    model.to(x.device)
-    options = recipes.SETTINGS["faithful"] | changes
 
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        return reconstruction(model, batch[0], batch[1])
+    def __init__(self) -> None:
+        super().__init__()
+        first, *rest = self.decoder.body.children()
+        assert isinstance(first, nn.Linear)
+        self.decoder.body = nn.Sequential(first, nn.BatchNorm1d(first.out_features), *rest)
 
-    return model, fit(model, loss, (x, y), seed=seed, resume=resume, desc="BatchNorm", **options)
+
+def _with_batch_norm(x: Tensor) -> BatchNormAutoencoder:
+    return BatchNormAutoencoder()
+
+
+train_with_batch_norm = Recipe("BatchNorm", _with_batch_norm, recipes.described, recipes.SETTINGS["faithful"])
 
 
 def of_batch_norm(model: ConvAutoencoder, x: Tensor, y: Tensor, chunk: int = 200) -> dict[str, float]:

@@ -1,18 +1,20 @@
-"""How each MNIST model is trained: settings chosen on validation images, and one function a model.
+"""How each MNIST model is trained: settings chosen on validation images, and a recipe a model.
 
-Every function returns the trained model and its ``TrainingRecord``. ``x`` (N, 1, 28, 28) in [0, 1], labels ``y`` (N,).
+Inputs x (N, 1, 28, 28) in [0, 1], labels y (N,).
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gbi_helpers.experiments.recipe import Recipe
 from gbi_helpers.metrics import accuracy
+from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.image import (
     Classifier,
     ConditionalVAE,
@@ -20,10 +22,8 @@ from gbi_helpers.models.image import (
     ConvAutoencoder,
     free_energy,
     gradient_loss,
-    one_hot,
     reconstruction,
 )
-from gbi_helpers.records import TrainingRecord
 from gbi_helpers.training import fit
 
 # "faithful" serves every autoencoder whatever its code, and is ours: the paper's settings are not known to us.
@@ -42,26 +42,18 @@ FULL: dict[str, dict[str, Any]] = {
     "gradient_aware": {"epochs": 10, "channels": 32},
     "classifier_long": {"epochs": 10, "channels": 32},
 }
-SIZES = ("latent", "n_tasks", "channels", "width", "conditioning")  # of a ConditionalVAE
+Loss = Callable[..., Tensor]
 
 
-def train_autoencoder(
-    x: Tensor,
-    y: Tensor,
-    seed: int = 0,
-    latent: int = 3,
-    conditioning: Conditioning = "concat",
-    soften: bool = False,
-    resume: Path | None = None,
-    **changes: Any,
-) -> tuple[ConvAutoencoder, TrainingRecord]:
-    """The faithful model (``latent=3``), or another code size or conditioning; ``latent=0`` is the pure generative one.
+def _autoencoder(x: Tensor, latent: int = 3, conditioning: Conditioning = "concat") -> ConvAutoencoder:
+    return ConvAutoencoder(latent, conditioning=conditioning)
+
+
+def described(model: ConvAutoencoder, soften: bool = False) -> Loss:
+    """What a model with the task given does not explain of its images.
 
     ``soften`` mixes the one-hot z with the uniform one by a random share in training, which is a mistake: see 05.
     """
-    torch.manual_seed(seed)
-    model = ConvAutoencoder(latent, conditioning=conditioning).to(x.device)
-    options = SETTINGS["faithful"] | changes
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         images, labels = batch
@@ -71,31 +63,31 @@ def train_autoencoder(
         z = (1 - share) * one_hot(labels) + share / 10
         return model.nll(model(images, z), images).mean()
 
-    return model, fit(model, loss, (x, y), seed=seed, resume=resume, desc=f"autoencoder, code of {latent}", **options)
+    return loss
 
 
-def train_vae(
-    x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **changes: Any
-) -> tuple[ConditionalVAE, TrainingRecord]:
-    """The conditional VAE with multiplicative Z: no label but the one-hot z that the decoder is given."""
-    options = SETTINGS["vae_mul"] | changes
-    beta = options.pop("beta")
-    model = _vae(x, seed, options)
+def _vae(
+    x: Tensor,
+    latent: int = 16,
+    n_tasks: int = 10,
+    channels: int = 16,
+    width: int = 256,
+    conditioning: Conditioning = "mul",
+) -> ConditionalVAE:
+    return ConditionalVAE(latent, n_tasks, conditioning, channels, width)
+
+
+def _free_energy(model: ConditionalVAE, beta: float) -> Loss:
+    """No label but the one-hot z that the decoder is given."""
 
     def loss(batch: tuple[Tensor, Tensor], done: float) -> Tensor:
         return free_energy(model, batch[0], batch[1], beta * _rise(done))
 
-    return model, fit(model, loss, (x, y), progress=True, seed=seed, resume=resume, desc="VAE-mul", **options)
+    return loss
 
 
-def train_gradient_aware(
-    x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **changes: Any
-) -> tuple[ConditionalVAE, TrainingRecord]:
-    """The same VAE, told in training how wrong its one-step answer is (second-order, through the decoder)."""
-    options = SETTINGS["gradient_aware"] | changes
-    beta, weight, shift = (options.pop(name) for name in ("beta", "weight", "shift"))
-    model = _vae(x, seed, options)
-    log_step_size = nn.Parameter(torch.tensor(-3.0, device=x.device))
+def _gradient_aware(model: ConditionalVAE, beta: float, weight: float, shift: int, log_step_size: Tensor) -> Loss:
+    """The same, and how wrong the one-step answer is (second-order, through the decoder)."""
 
     def loss(batch: tuple[Tensor, Tensor], done: float) -> Tensor:
         images, labels = shifted(batch[0], shift), batch[1]
@@ -103,16 +95,7 @@ def train_gradient_aware(
         described = model.nll(model.decoder(h, one_hot(labels)), images) + beta * _rise(done) * divergence
         return described.mean() + weight * gradient_loss(model, h, images, labels, log_step_size)
 
-    parameters = [*model.parameters(), log_step_size]
-    record = fit(parameters, loss, (x, y), progress=True, seed=seed, resume=resume, desc="gradient-aware", **options)
-    return model, record
-
-
-def _vae(x: Tensor, seed: int, options: dict[str, Any]) -> ConditionalVAE:
-    """A fresh model of the sizes named in ``options``, which are taken out of it."""
-    torch.manual_seed(seed)
-    sizes = {name: options.pop(name) for name in SIZES if name in options}
-    return ConditionalVAE(**sizes).to(x.device)
+    return loss
 
 
 def _rise(done: float) -> float:
@@ -120,23 +103,26 @@ def _rise(done: float) -> float:
     return min(1.0, done / 0.3)
 
 
-def train_classifier(
-    x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **changes: Any
-) -> tuple[Classifier, TrainingRecord]:
-    """The canonical classifier, the same convolutions as the generative models'.
+def _classifier(x: Tensor, channels: int = 16) -> Classifier:
+    return Classifier(channels=channels)
 
-    With ``SETTINGS["classifier_long"]`` as ``changes`` it is trained as long as the gradient-aware model, on images
-    shifted in the same way: what that one must be compared with.
-    """
-    options = SETTINGS["classifier"] | changes
-    torch.manual_seed(seed)
-    sizes = {"channels": options.pop("channels")} if "channels" in options else {}
-    model, shift = Classifier(**sizes).to(x.device), options.pop("shift", 0)
+
+def classified(model: nn.Module, shift: int = 0) -> Loss:
+    """Cross-entropy of a classifier's logits; ``shift``: pixels by which images are moved at random."""
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         return functional.cross_entropy(model(shifted(batch[0], shift)), batch[1])
 
-    return model, fit(model, loss, (x, y), seed=seed, resume=resume, desc="classifier", **options)
+    return loss
+
+
+# The faithful model (a code of 3), or another code size or conditioning; ``latent=0`` is the pure generative one.
+train_autoencoder = Recipe("autoencoder", _autoencoder, described, SETTINGS["faithful"])
+train_vae = Recipe("VAE-mul", _vae, _free_energy, SETTINGS["vae_mul"])
+train_gradient_aware = Recipe("gradient-aware", _vae, _gradient_aware, SETTINGS["gradient_aware"])
+# The canonical classifier, the same convolutions as the generative models'. With SETTINGS["classifier_long"] it is
+# trained as long as the gradient-aware model, on images shifted in the same way: what that one must be compared with.
+train_classifier = Recipe("classifier", _classifier, classified, SETTINGS["classifier"])
 
 
 def probe_accuracy(h: Tensor, y: Tensor, h_test: Tensor, y_test: Tensor, seed: int = 0) -> float:

@@ -1,15 +1,11 @@
 """The MNIST experiments: Table 2 of the paper, what drives the one-step, and two better models.
 
-``reproduce(seeds, size)`` trains and measures everything and writes ``assets/records/mnist_<size>.json``; it goes on
-where it was stopped. ``load_results(size)`` reads such a record. Test images are used for the numbers written, and for
-nothing else: all settings (see :mod:`recipes`) were chosen on validation images.
+Test images are used for the numbers written, and for nothing else: all settings (see :mod:`.recipes`) were chosen on
+validation images.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +15,22 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import metrics, runtime
-from gbi_helpers.data import ImageData, add_asset, load_fashion_mnist, load_mnist
+from gbi_helpers.checkpoints import run_facts, save_checkpoint
+from gbi_helpers.data import load_fashion_mnist, load_mnist
 from gbi_helpers.experiments.mnist import failures, recipes
-from gbi_helpers.experiments.mnist.tables import Results, load_results
-from gbi_helpers.experiments.rows import plain, take
-from gbi_helpers.files import ASSETS, part_file, writable_cache
-from gbi_helpers.meter import size_of, timed
+from gbi_helpers.experiments.mnist.recipes import FULL, SETTINGS
+from gbi_helpers.experiments.recipe import Recipe, trained
+from gbi_helpers.experiments.results import Results
+from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.study import ALL, SMALL, Row, Study
+from gbi_helpers.files import ASSETS, DataError, add_asset
+from gbi_helpers.models.base import Generative
+from gbi_helpers.models.image import ConvAutoencoder
 from gbi_helpers.readouts import Measured, readouts, relative_time
-from gbi_helpers.training import run_facts, save_checkpoint
-
-__all__ = ["JOBS", "Results", "load_results", "reproduce", "run"]
 
 Metrics = dict[str, float]
+Settings = Mapping[str, Any]
+Measure = Callable[["World", int, Settings], Metrics]
 
 
 @dataclass(frozen=True)
@@ -44,91 +44,79 @@ class Sets:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One model of one seed: the images, the seed, settings that differ, and where training goes on from."""
+class World:
+    """The images of one process, and the shelf that trained models lie on."""
 
     sets: Sets
-    seed: int
-    changes: Mapping[str, Any]
-    resume: Path | None = None
+    shelf: Shelf
+    digest: str
+    facts: Settings
 
-    def train(self, recipe: Callable[..., Any], **more: Any) -> tuple[Any, Metrics]:
-        """A trained model in eval mode, and what its training took."""
-        model, record = recipe(*self.sets.train, seed=self.seed, resume=self.resume, **{**more, **self.changes})
-        times = {"train_seconds": record.facts["seconds"], "train_cpu_seconds": record.facts["cpu_seconds"]}
-        return model.eval(), {**times, "parameters": size_of(model)}
+    def trained(self, recipe: Recipe, seed: int, settings: Settings) -> tuple[Any, Metrics]:
+        """A model in eval mode, and what its training took."""
+        return trained(self.shelf, self.digest, recipe, recipe.name, seed, self.sets.train, settings)
 
 
-def faithful(job: Job) -> tuple[Any, Metrics]:
+def opened(shelf: Shelf, variant: str) -> World:
+    """The slice that comes with the course, all of MNIST, or a few images. ``DataError`` without the full set."""
+    data = load_mnist("full" if variant == "full" else "slice")
+    if variant == "full" and len(data.train) < 50_000:
+        raise DataError(f"The full set is not at hand ({data.source}): see 'gbi data', or use --size slice.")
+    data = data.cut(256, 100, 100) if variant == SMALL else data
+    clothes = load_fashion_mnist("slice").test.pixels()
+    device = runtime.device()
+    train, validation, test = (
+        (part.pixels().to(device), part.y.to(device)) for part in (data.train, data.validation, data.test)
+    )
+    return World(Sets(train, validation, test, clothes.to(device)), shelf, data.digest, {"data": data.source})
+
+
+def faithful(world: World, seed: int, settings: Settings) -> Metrics:
     """The faithful model with every readout, its statistics, its leak, and the mistakes one can make with it."""
-    model, facts = job.train(recipes.train_autoencoder)
+    model, facts = world.trained(recipes.train_autoencoder, seed, settings)
     names = ("one_step", "iterative", "likelihood", "nbi", "ebi")
-    found = facts | _scores(model, job.sets, names) | posterior_statistics(model, job.sets) | _leak(model, job)
-    return model, found | failures.at_test(model, *job.sets.test, job.sets.fashion)
+    found = facts | _scores(model, world.sets, names) | posterior_statistics(model, world.sets)
+    return found | _leak(model, world.sets, seed) | failures.at_test(model, *world.sets.test, world.sets.fashion)
 
 
-def variant(recipe: Callable[..., Any], **options: Any) -> Callable[[Job], tuple[Any, Metrics]]:
-    """A job for a model that differs from the faithful one, or from the VAE, in one thing."""
+def variant(recipe: Recipe) -> Measure:
+    """A row for a model that differs from the faithful one, or from the VAE, in one thing."""
 
-    def measure(job: Job) -> tuple[Any, Metrics]:
-        model, facts = job.train(recipe, **options)
-        leak = _leak(model, job) if model.latent else {}
-        return model, facts | _scores(model, job.sets, ("one_step", "likelihood")) | leak
-
-    return measure
-
-
-def improved(recipe: Callable[..., Any]) -> Callable[[Job], tuple[Any, Metrics]]:
-    """A job for one of the two better models."""
-
-    def measure(job: Job) -> tuple[Any, Metrics]:
-        model, facts = job.train(recipe)
-        scores = _scores(model, job.sets, ("one_step", "iterative", "likelihood"))
-        return model, facts | scores | posterior_statistics(model, job.sets) | _leak(model, job)
+    def measure(world: World, seed: int, settings: Settings) -> Metrics:
+        model, facts = world.trained(recipe, seed, settings)
+        leak = _leak(model, world.sets, seed) if model.latent else {}
+        return facts | _scores(model, world.sets, ("one_step", "likelihood")) | leak
 
     return measure
 
 
-def classifier(**options: Any) -> Callable[[Job], tuple[Any, Metrics]]:
-    """A job for the canonical classifier; its time is set against a forward of the faithful autoencoder."""
+def improved(recipe: Recipe) -> Measure:
+    """A row for one of the two better models."""
 
-    def measure(job: Job) -> tuple[Any, Metrics]:
-        model, facts = job.train(recipes.train_classifier, **options)
-        x, y = job.sets.test
-        with torch.no_grad():
-            found = metrics.accuracy(torch.cat([model(part) for part in x.split(1000)]).argmax(1), y)
-        other = recipes.ConvAutoencoder().to(x.device)
-        return model, facts | {"accuracy": found, "accuracy_time": relative_time(model, other, x)}
+    def measure(world: World, seed: int, settings: Settings) -> Metrics:
+        model, facts = world.trained(recipe, seed, settings)
+        scores = _scores(model, world.sets, ("one_step", "iterative", "likelihood"))
+        return facts | scores | posterior_statistics(model, world.sets) | _leak(model, world.sets, seed)
 
     return measure
 
 
-def batch_norm(job: Job) -> tuple[Any, Metrics]:
-    """The faithful model with BatchNorm, asked in the wrong mode: see :mod:`failures`."""
-    model, facts = job.train(failures.train_with_batch_norm)
-    return model, facts | failures.of_batch_norm(model, *job.sets.test)
+def classifier(world: World, seed: int, settings: Settings) -> Metrics:
+    """The canonical classifier; its time is set against a forward of the faithful autoencoder."""
+    model, facts = world.trained(recipes.train_classifier, seed, settings)
+    x, y = world.sets.test
+    with torch.no_grad():
+        found = metrics.accuracy(torch.cat([model(part) for part in x.split(1000)]).argmax(1), y)
+    return facts | {"accuracy": found, "accuracy_time": relative_time(model, ConvAutoencoder().to(x.device), x)}
 
 
-JOBS: dict[str, Callable[[Job], tuple[Any, Metrics]]] = {
-    "faithful": faithful,
-    "pure_generative": variant(recipes.train_autoencoder, latent=0),
-    "classifier": classifier(),
-    "classifier_long": classifier(**recipes.SETTINGS["classifier_long"]),
-    "vae_mul": improved(recipes.train_vae),
-    "gradient_aware": improved(recipes.train_gradient_aware),
-    **{f"latent_{size}": variant(recipes.train_autoencoder, latent=size) for size in (2, 4, 8, 16)},
-    "add": variant(recipes.train_autoencoder, conditioning="add"),
-    "mul": variant(recipes.train_autoencoder, conditioning="mul"),
-    "vae_concat": variant(recipes.train_vae, conditioning="concat"),
-    "vae_no_kl": variant(recipes.train_vae, beta=0.0),
-    "soft_z": variant(recipes.train_autoencoder, soften=True),
-    "batch_norm": batch_norm,
-}
-FULL_JOBS = ("vae_mul", "gradient_aware", "classifier", "classifier_long")  # what more images and minutes are for
-SHIPPED = ("vae_mul", "gradient_aware")  # trained longer than a notebook may: seed 0 on the slice is shipped
+def batch_norm(world: World, seed: int, settings: Settings) -> Metrics:
+    """The faithful model with BatchNorm, asked in the wrong mode: see :mod:`.failures`."""
+    model, facts = world.trained(failures.train_with_batch_norm, seed, settings)
+    return facts | failures.of_batch_norm(model, *world.sets.test)
 
 
-def posterior_statistics(model: Any, sets: Sets) -> Metrics:
+def posterior_statistics(model: Generative, sets: Sets) -> Metrics:
     """How near one step comes to the posterior; step sizes, which move confidence only, are fitted on validation.
 
     "correlation" of -gradient with -loss across digits; "agreement" of their choices, percent; "kl" from the posterior
@@ -158,7 +146,7 @@ def _score(measured: Measured) -> Tensor:
     return -(posterior.loss if posterior.grad is None else posterior.grad)
 
 
-def _scores(model: Any, sets: Sets, names: Sequence[str]) -> Metrics:
+def _scores(model: Generative, sets: Sets, names: Sequence[str]) -> Metrics:
     """Accuracy, model runs and relative time of each readout on the test images."""
     found: Metrics = {}
     for name, measured in readouts(model, sets.test[0], names).items():
@@ -168,93 +156,60 @@ def _scores(model: Any, sets: Sets, names: Sequence[str]) -> Metrics:
     return found
 
 
-def _leak(model: Any, job: Job) -> Metrics:
+def _leak(model: Generative, sets: Sets, seed: int) -> Metrics:
     """Digit accuracy of a small network on the code, percent."""
-    (x, y), (x_test, y_test) = job.sets.train, job.sets.test
+    (x, y), (x_test, y_test) = sets.train, sets.test
     with torch.no_grad():
         h, h_test = torch.cat([model.encode(part) for part in x.split(1000)]), model.encode(x_test)
-    return {"probe": recipes.probe_accuracy(h, y, h_test, y_test, job.seed)}
+    return {"probe": recipes.probe_accuracy(h, y, h_test, y_test, seed)}
 
 
-def run(
-    seeds: Sequence[int],
-    size: str,
-    jobs: Sequence[str] | None = None,
-    *,
-    work: Path | None = None,
-    data: ImageData | None = None,
-    fashion: Tensor | None = None,
-    changes: Mapping[str, Any] | None = None,
-    keep: Callable[[str, int, Any, Metrics], None] | None = None,
-) -> dict[str, dict[str, Metrics]]:
-    """Train and measure the named ``jobs`` (all of ``size`` if None) for each seed: {job: {seed: {metric: value}}}.
-
-    Every finished one is in ``work/mnist_<size>.json`` at once, and is not run again. ``changes`` replace settings of
-    all recipes, ``data`` and ``fashion`` the images; ``keep(job, seed, model, metrics)`` is called with each new model.
-    """
-    work = work or writable_cache() / "experiments"
-    state = work / f"mnist_{size}.json"
-    sets = _sets(data or load_mnist(size), fashion)
-    names = jobs or (list(JOBS) if size == "slice" else FULL_JOBS)
-    settings = {"settings": _settings(size), "changes": dict(changes or {})}
-    mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-
-    def measure(name: str, seed: int) -> Metrics:
-        special = recipes.FULL.get(name, {}) if size == "full" else {}
-        job = Job(sets, seed, {**special, **(changes or {})}, work / f"{size}-{name}-{seed}-{mark}.pt")
-        seconds, (model, found) = timed(JOBS[name], job)
-        found = plain(found | {"seconds": seconds})
-        if keep is not None:
-            keep(name, seed, model, found)
-        return found
-
-    return take([(name, seed) for seed in seeds for name in names], measure, state, settings, f"MNIST {size}")
+SHIPPED = {"vae_mul": recipes.train_vae, "gradient_aware": recipes.train_gradient_aware}
 
 
-def _sets(data: ImageData, fashion: Tensor | None) -> Sets:
-    device = runtime.device()
-    train, validation, test = (
-        (part.pixels().to(device), part.y.to(device)) for part in (data.train, data.validation, data.test)
-    )
-    clothes = load_fashion_mnist("slice").test.pixels() if fashion is None else fashion
-    return Sets(train, validation, test, clothes.to(device))
+def ship(world: World, results: Results) -> list[Path]:
+    """The two better models, trained longer than a notebook may, of seed 0 on the slice."""
+    if results.name != "mnist_slice":
+        return []
+    return [_shipped(world, results, name) for name in SHIPPED]
 
 
-def reproduce(seeds: int, size: str = "slice") -> Path:
-    """Run everything for seeds 0 .. ``seeds`` - 1 and write the record (and, for the slice, two checkpoints) to assets.
-
-    Raises ``ValueError`` for another size than "slice" or "full", or where the full set is not at hand.
-    """
-    if size not in ("slice", "full"):
-        raise ValueError(f"size is '{size}': choose 'slice' or 'full'.")
-    data = load_mnist(size)
-    if size == "full" and len(data.train) < 50_000:
-        raise ValueError(f"The full set is not at hand ({data.source}): see 'gbi data', or use size='slice'.")
-    command = f"gbi reproduce mnist --seeds {seeds} --size {size}"
-    facts = run_facts(command=command, data=data.source, threads=torch.get_num_threads())
-
-    def keep(name: str, seed: int, model: Any, found: Metrics) -> None:
-        if size == "slice" and seed == 0 and name in SHIPPED:
-            minutes = round(found["train_seconds"] / 60, 2)
-            _ship_model(name, model, facts | {"seed": seed, "minutes": minutes, "metrics": found})
-
-    rows = run(range(seeds), size, data=data, keep=keep)
-    facts["minutes"] = round(sum(found["seconds"] for runs in rows.values() for found in runs.values()) / 60, 1)
-    path = ASSETS / "records" / f"mnist_{size}.json"
-    content = {"size": size, "seeds": list(range(seeds)), "settings": _settings(size), "facts": facts, "rows": rows}
-    with part_file(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    add_asset(path, **facts, seed=list(range(seeds)), metrics=load_results(size, path).headline())
-    (writable_cache() / "experiments" / f"mnist_{size}.json").unlink(missing_ok=True)
-    print(f"Wrote {path}.", file=sys.stderr)
+def _shipped(world: World, results: Results, name: str) -> Path:
+    found = results.rows[name]["0"]
+    model, _ = world.trained(SHIPPED[name], 0, results.settings[name])
+    minutes = round(found["train_seconds"] / 60, 2)
+    facts = run_facts(**{**results.facts, "seed": 0, "minutes": minutes, "metrics": found})
+    path = save_checkpoint(ASSETS / "checkpoints" / f"mnist_{name}.safetensors", model, facts)
+    add_asset(path, **facts)
     return path
 
 
-def _settings(size: str) -> dict[str, dict[str, Any]]:
-    special = recipes.FULL if size == "full" else {}
-    return {name: options | special.get(name, {}) for name, options in recipes.SETTINGS.items()}
+def _row(words: str, measure: Measure, settings: str = "faithful", **options: Any) -> Row:
+    only = () if options.pop("full", False) else ("slice", SMALL)
+    return Row(measure, words, {**SETTINGS[settings], **options}, only=only)
 
 
-def _ship_model(name: str, model: Any, facts: dict[str, Any]) -> None:
-    path = save_checkpoint(ASSETS / "checkpoints" / f"mnist_{name}.safetensors", model, facts)
-    add_asset(path, **facts)
+FAITHFUL, VAE = variant(recipes.train_autoencoder), variant(recipes.train_vae)
+STUDY = Study(
+    "mnist",
+    __name__,
+    "05",
+    {
+        "faithful": _row("faithful autoencoder, code of 3", faithful),
+        "pure_generative": _row("pure generative: no code", FAITHFUL, latent=0),
+        "classifier": _row("classifier", classifier, "classifier", full=True),
+        "classifier_long": _row("classifier, trained as long", classifier, "classifier_long", full=True),
+        "vae_mul": _row("VAE-mul", improved(recipes.train_vae), "vae_mul", full=True),
+        "gradient_aware": _row("gradient-aware", improved(recipes.train_gradient_aware), "gradient_aware", full=True),
+        **{f"latent_{n}": _row(f"faithful, code of {n}", FAITHFUL, latent=n) for n in (2, 4, 8, 16)},
+        "add": _row("faithful, z added", FAITHFUL, conditioning="add"),
+        "mul": _row("faithful, z multiplied", FAITHFUL, conditioning="mul"),
+        "vae_concat": _row("VAE, z concatenated", VAE, "vae_mul", conditioning="concat"),
+        "vae_no_kl": _row("VAE-mul without KL", VAE, "vae_mul", beta=0.0),
+        "soft_z": _row("faithful, soft Z in training", FAITHFUL, soften=True),
+        "batch_norm": _row("faithful, BatchNorm", batch_norm),
+    },
+    opened,
+    {"slice": {}, "full": FULL, SMALL: {ALL: {"epochs": 1}}},
+    ship=ship,
+)

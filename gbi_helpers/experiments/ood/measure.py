@@ -8,20 +8,21 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gbi_helpers import metrics
 from gbi_helpers.experiments.ood import scores
 from gbi_helpers.experiments.ood.sets import Sets
+from gbi_helpers.models.base import Generative
 from gbi_helpers.readouts import gbi_iterative
 
-Row = dict[str, Any]
+Found = dict[str, Any]
 STEP_SIZES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 RELATIVE_SIZES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 POWERS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
-def generative_row(model: Any, sets: Sets) -> Row:
+def generative_row(model: Generative, sets: Sets) -> Found:
     """Every score of a generative model against every foreign set; sweeps and calibration, where the sets allow."""
     (x_fit, y_fit), (x, y) = sets.validation, sets.test
     fit, known = scores.look(model, x_fit), scores.look(model, x)
@@ -32,7 +33,7 @@ def generative_row(model: Any, sets: Sets) -> Row:
     def every(seen: scores.Look, images: Tensor) -> dict[str, Tensor]:
         return scores.gradient_scores(seen, sizes) | scores.regret(model, images)
 
-    row: Row = {
+    row: Found = {
         "sizes": sizes,
         "accuracy": metrics.accuracy(known.grad.argmin(1), y),
         "detection": _against(every(known, x), {n: every(foreign[n], sets.foreign[n]) for n in foreign}),
@@ -46,7 +47,7 @@ def generative_row(model: Any, sets: Sets) -> Row:
     return row
 
 
-def _against(known: dict[str, Tensor], foreign: dict[str, dict[str, Tensor]]) -> Row:
+def _against(known: dict[str, Tensor], foreign: dict[str, dict[str, Tensor]]) -> Found:
     """AUROC, AUPR and FPR95 by foreign set and score."""
     return {
         name: {score: asdict(metrics.detection(known[score], values)) for score, values in found.items()}
@@ -54,7 +55,7 @@ def _against(known: dict[str, Tensor], foreign: dict[str, dict[str, Tensor]]) ->
     }
 
 
-def _sweeps(known: scores.Look, foreign: scores.Look) -> Row:
+def _sweeps(known: scores.Look, foreign: scores.Look) -> Found:
     """AUROC against clothes by the step size of max Z, by that of the relative gradient, and by the power of L."""
 
     def auroc(score: Callable[[scores.Look], Tensor]) -> float:
@@ -83,7 +84,7 @@ def _by_power(seen: scores.Look, power: float) -> Tensor:
     return scores.advantage(seen.grad) / seen.loss**power
 
 
-def _by_angle(known: Any, turned: dict[int, Any], score: Callable[[Any], dict[str, Tensor]]) -> Row:
+def _by_angle(known: Any, turned: dict[int, Any], score: Callable[[Any], dict[str, Tensor]]) -> Found:
     """AUROC of each score against the test images turned by each angle."""
     upright, found = score(known), {angle: score(seen) for angle, seen in turned.items()}
     return {
@@ -92,7 +93,7 @@ def _by_angle(known: Any, turned: dict[int, Any], score: Callable[[Any], dict[st
     }
 
 
-def _calibrations(model: Any, sets: Sets, fit: scores.Look, known: scores.Look) -> Row:
+def _calibrations(model: Generative, sets: Sets, fit: scores.Look, known: scores.Look) -> Found:
     """Calibration of one step, of iterating, and of the likelihood, before and after a step size is fitted."""
     (x_fit, y_fit), (x, y) = sets.validation, sets.test
     walked = [torch.cat([gbi_iterative(model, part).log_q for part in images.split(500)]) for images in (x_fit, x)]
@@ -100,9 +101,9 @@ def _calibrations(model: Any, sets: Sets, fit: scores.Look, known: scores.Look) 
     return {name: _calibration(before, y_fit, after, y) for name, (before, after) in answers.items()}
 
 
-def _calibration(before: Tensor, y_fit: Tensor, after: Tensor, y: Tensor) -> Row:
+def _calibration(before: Tensor, y_fit: Tensor, after: Tensor, y: Tensor) -> Found:
     """Log score, calibration error and reliability of softmax(score), as it comes and with a fitted step size."""
-    found: Row = {"size": metrics.fitted_step_size(before, y_fit)}
+    found: Found = {"size": metrics.fitted_step_size(before, y_fit)}
     for name, size in (("raw", 1.0), ("fitted", found["size"])):
         log_q = torch.log_softmax(size * after.double(), 1)
         bins = metrics.reliability(log_q.exp(), y).tolist()
@@ -111,11 +112,11 @@ def _calibration(before: Tensor, y_fit: Tensor, after: Tensor, y: Tensor) -> Row
     return found
 
 
-def classifier_row(sets: Sets, score: Callable[[Tensor], dict[str, Tensor]], logits: Callable[..., Tensor]) -> Row:
+def classifier_row(sets: Sets, score: Callable[[Tensor], dict[str, Tensor]], logits: Callable[..., Tensor]) -> Found:
     """The named scores of images, against every foreign set; accuracy and calibration of the logits."""
     x, y = sets.test
     after = logits(x)
-    row: Row = {
+    row: Found = {
         "accuracy": metrics.accuracy(after.argmax(1), y),
         "detection": _against(score(x), {name: score(images) for name, images in sets.foreign.items()}),
         "calibration": {"classifier": _calibration(logits(sets.validation[0]), sets.validation[1], after, y)},
@@ -124,6 +125,6 @@ def classifier_row(sets: Sets, score: Callable[[Tensor], dict[str, Tensor]], log
 
 
 @torch.no_grad()
-def logits_of(model: Any, x: Tensor) -> Tensor:
+def logits_of(model: nn.Module, x: Tensor) -> Tensor:
     """Class logits (N, K) of images, a thousand at a time."""
     return torch.cat([model(part) for part in x.split(1000)])

@@ -8,17 +8,15 @@ ten times cheaper, and would carry more of the digit past z.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from gbi_helpers.experiments.mnist import recipes
-from gbi_helpers.models.image import ConvAutoencoder, conv_encoder, reconstruction, squared_error
-from gbi_helpers.records import TrainingRecord
-from gbi_helpers.training import fit
+from gbi_helpers.experiments.recipe import Recipe
+from gbi_helpers.models.base import Described, squared_error
+from gbi_helpers.models.image import ConvAutoencoder, conv_encoder
 
 # Epochs are fewer than in :mod:`recipes`, so that a seed of all models takes minutes. No image is shifted: the border
 # of a standardised image is not 0.
@@ -41,7 +39,7 @@ class PixelAutoencoder(ConvAutoencoder):
         return squared_error(logits, x)
 
 
-class DropoutClassifier(nn.Module):
+class DropoutClassifier(Described):
     """The canonical classifier with dropout before each layer but the first; :meth:`votes` keeps it on at test.
 
     Averaged over many masks it stands for a Bayesian network (Gal and Ghahramani 2016).
@@ -73,29 +71,14 @@ def scaled(settings: Mapping[str, Any], sd: float) -> dict[str, Any]:
     return {name: value / sd**2 if name in WEIGHTS else value for name, value in settings.items()}
 
 
-def train_faithful(
-    x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **changes: Any
-) -> tuple[PixelAutoencoder, TrainingRecord]:
-    """The faithful autoencoder (a code of three, z beside it) on standardised images x (N, 1, 28, 28)."""
-    torch.manual_seed(seed)
-    model = PixelAutoencoder(latent=3).to(x.device)
-
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        return reconstruction(model, batch[0], batch[1])
-
-    options = SETTINGS["faithful"] | changes
-    return model, fit(model, loss, (x, y), seed=seed, resume=resume, desc="autoencoder", **options)
+def _faithful(x: Tensor) -> PixelAutoencoder:
+    return PixelAutoencoder(latent=3)
 
 
-def train_dropout(
-    x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **changes: Any
-) -> tuple[DropoutClassifier, TrainingRecord]:
-    """The classifier with dropout; its masks come from the seed."""
-    torch.manual_seed(seed)
-    model = DropoutClassifier().to(x.device)
+def _dropout(x: Tensor) -> DropoutClassifier:
+    return DropoutClassifier()
 
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        return functional.cross_entropy(model(batch[0]), batch[1])
 
-    options = SETTINGS["dropout"] | changes
-    return model, fit(model, loss, (x, y), seed=seed, resume=resume, desc="dropout classifier", **options)
+# The faithful autoencoder (a code of three, z beside it) on standardised images; the classifier with dropout.
+train_faithful = Recipe("autoencoder", _faithful, recipes.described, SETTINGS["faithful"])
+train_dropout = Recipe("dropout classifier", _dropout, recipes.classified, SETTINGS["dropout"])

@@ -8,13 +8,12 @@ which rank samples in the same way but never round to 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gbi_helpers.inference import enumerate_tasks, max_entropy, one_step
-from gbi_helpers.models.image import one_hot
+from gbi_helpers.models.base import Generative, one_hot
 from gbi_helpers.readouts import decoder_loss
 
 
@@ -29,7 +28,7 @@ class Look:
     losses: Tensor
 
 
-def look(model: Any, x: Tensor, chunk: int = 500) -> Look:
+def look(model: Generative, x: Tensor, chunk: int = 500) -> Look:
     """One step and K trials for images x (N, 1, 28, 28), ``chunk`` at a time."""
     parts = []
     for part in x.split(chunk):
@@ -87,7 +86,7 @@ def gradient_scores(seen: Look, sizes: dict[str, float]) -> dict[str, Tensor]:
     }
 
 
-def regret(model: Any, x: Tensor, steps: int = 30, lr: float = 0.05, chunk: int = 500) -> dict[str, Tensor]:
+def regret(model: Generative, x: Tensor, steps: int = 30, lr: float = 0.05, chunk: int = 500) -> dict[str, Tensor]:
     """Minus the likelihood regret (N,) of images x, in nats, in two ways: see Xiao et al. (2020).
 
     The regret is by how much the loss falls when the code is fitted to this one image, by Adam, from what the encoder
@@ -98,7 +97,7 @@ def regret(model: Any, x: Tensor, steps: int = 30, lr: float = 0.05, chunk: int 
     return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 
 
-def _regret(model: Any, x: Tensor, steps: int, lr: float) -> dict[str, Tensor]:
+def _regret(model: Generative, x: Tensor, steps: int, lr: float) -> dict[str, Tensor]:
     seen = look(model, x)
     z = one_hot(seen.losses.argmin(1), model.n_tasks).to(x)
     with torch.no_grad():

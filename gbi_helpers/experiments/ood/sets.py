@@ -67,6 +67,7 @@ class Sets:
     foreign: dict[str, Tensor]
     turned: dict[int, Tensor]
     scale: Scale
+    kept: tuple[int, ...] = tuple(range(10))  # the digits that are known
 
     @staticmethod
     def of(data: ImageData, fashion: Tensor) -> Sets:
@@ -95,11 +96,12 @@ class Sets:
 
     def without(self, pair: tuple[int, int]) -> Sets:
         """The sets of the eight other digits, numbered anew 0 .. 7; foreign are the test images of the pair."""
-        kept = torch.tensor([digit for digit in range(10) if digit not in pair], device=self.test[1].device)
+        digits = tuple(digit for digit in range(10) if digit not in pair)
+        kept = torch.tensor(digits, device=self.test[1].device)
 
         def split(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             inside = torch.isin(part[1], kept)
             return part[0][inside], torch.searchsorted(kept, part[1][inside])
 
         foreign = {"near": self.test[0][~torch.isin(self.test[1], kept)]}
-        return Sets(split(self.train), split(self.validation), split(self.test), foreign, {}, self.scale)
+        return Sets(split(self.train), split(self.validation), split(self.test), foreign, {}, self.scale, digits)

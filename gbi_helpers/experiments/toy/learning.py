@@ -15,11 +15,11 @@ from tqdm.auto import tqdm
 
 from gbi_helpers.bayes import bayes_filter as exact_filter
 from gbi_helpers.bayes import log_likelihood, predict_next
+from gbi_helpers.checkpoints import run_facts
 from gbi_helpers.data.toy import Stream, floors, switching_stream
 from gbi_helpers.experiments.toy.recipes import NETWORKS, WINDOW, Run, train
 from gbi_helpers.files import ASSETS, add_asset, load_asset
 from gbi_helpers.records import Record
-from gbi_helpers.training import run_facts
 
 NAME = "records/toy_learning.npz"
 COMPARED = ("LSTM", "GBI post", "GBI concat")

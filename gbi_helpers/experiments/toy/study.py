@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from gbi_helpers.checkpoints import run_facts
 from gbi_helpers.data.toy import floors, switching_stream
 from gbi_helpers.experiments.toy import inference, modules
 from gbi_helpers.experiments.toy import theory as in_networks
 from gbi_helpers.experiments.toy.recipes import NETWORKS, Run, train
 from gbi_helpers.files import ASSETS, add_asset, load_asset, part_file
 from gbi_helpers.metrics import Summary, blocks_to_criterion, summarise
-from gbi_helpers.training import run_facts
 
 NAME = "records/toy_measured.json"
 INFERRING = ("GBI post", "GBI post, learned gates", "GBI recurrent", "GBI concat", "GBI add")

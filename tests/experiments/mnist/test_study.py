@@ -7,13 +7,14 @@ import torch
 from torch.nn import functional
 
 from gbi_helpers import files, max_entropy, metrics, one_step
+from gbi_helpers.checkpoints import load_checkpoint
 from gbi_helpers.data import ImageData, load_mnist
 from gbi_helpers.experiments.cost import step as benchmark
 from gbi_helpers.experiments.mnist import failures, recipes
 from gbi_helpers.experiments.mnist import study as mnist
-from gbi_helpers.models.image import ConditionalVAE, ConvAutoencoder, one_hot
+from gbi_helpers.models.base import one_hot
+from gbi_helpers.models.image import ConditionalVAE, ConvAutoencoder
 from gbi_helpers.readouts import READOUTS, decoder_loss, ebi, nbi, pixel_entropy, readouts
-from gbi_helpers.training import load_checkpoint
 
 SEEDS = 5
 

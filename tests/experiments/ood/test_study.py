@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gbi_helpers import files, max_entropy, metrics, one_step
+from gbi_helpers.checkpoints import load_checkpoint
 from gbi_helpers.data import ImageData, load_fashion_mnist, load_mnist
 from gbi_helpers.experiments.mnist import recipes
 from gbi_helpers.experiments.ood import recipes as ood_models
@@ -18,7 +19,6 @@ from gbi_helpers.experiments.ood import tables as ood_results
 from gbi_helpers.experiments.ood.sets import Scale, Sets, rotated, shuffled
 from gbi_helpers.models.image import Classifier, ConditionalVAE
 from gbi_helpers.readouts import decoder_loss
-from gbi_helpers.training import load_checkpoint
 
 SEEDS = 5
 

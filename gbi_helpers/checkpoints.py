@@ -1,0 +1,97 @@
+"""Trained models in files: weights, whose they are, and how they came to be."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from gbi_helpers import runtime
+from gbi_helpers.files import load_asset, part_file
+from gbi_helpers.models.base import Described, description, made_from
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def save_checkpoint(path: str | Path, model: nn.Module, facts: Mapping[str, Any], half: bool = True) -> Path:
+    """Write a model's weights to ``path`` (.safetensors), with plain-JSON ``facts`` inside; ``half``: in 16 bits.
+
+    The facts say which model it is and of what sizes, for :func:`load_model`. Register it with
+    :func:`gbi_helpers.files.add_asset` if it is to be shipped.
+    """
+    told = {"model": description(model)} if isinstance(model, Described) else {}
+    weights = {
+        name: (value.half() if half and value.is_floating_point() else value).cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    with part_file(Path(path)) as part:
+        part.write_bytes(save(weights, metadata={"facts": json.dumps(told | dict(facts))}))
+    return Path(path)
+
+
+def load_checkpoint(name: str | Path, model: M) -> tuple[M, dict[str, Any]]:
+    """Fill ``model`` with weights that :func:`save_checkpoint` wrote; returns it, in eval mode, and the facts.
+
+    ``name``: a shipped asset (say, "checkpoints/vae_mul.safetensors"), whose SHA-256 is checked, or a path.
+    Raises ``ValueError`` when the file cannot be read or is of another model, ``DataError`` for a damaged asset.
+    """
+    path = name if isinstance(name, Path) else load_asset(name)
+    facts, weights = _stored(path)
+    return _filled(model, weights, path), facts
+
+
+def load_model(name: str | Path, kind: type[M] = nn.Module) -> tuple[M, dict[str, Any]]:  # type: ignore[assignment]
+    """The model in a file of :func:`save_checkpoint`, made by the file's own word of class and sizes; and the facts.
+
+    ``kind``: what it is expected to be. Raises as :func:`load_checkpoint` does, also for a file without that word.
+    """
+    path = name if isinstance(name, Path) else load_asset(name)
+    facts, weights = _stored(path)
+    model = made_from(facts.get("model", {}))
+    if not isinstance(model, kind):
+        raise ValueError(f"{path} holds a {type(model).__name__}, not a {kind.__name__}.")
+    return _filled(model, weights, path), facts
+
+
+def _stored(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The facts and the weights in a checkpoint."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            facts = json.loads((stored.metadata() or {}).get("facts", "{}"))
+            return facts, {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118, it is no dict
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a checkpoint that can be read; write it again with save_checkpoint."
+        ) from error
+
+
+def _filled(model: M, weights: dict[str, Tensor], path: Path) -> M:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path} holds the weights of another model: make one of the same sizes first.") from error
+    return model.eval()
+
+
+def run_facts(**more: Any) -> dict[str, Any]:
+    """What a checkpoint or record says of its making: versions, device, commit, and ``more`` (command, seed, ...)."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    return {"versions": versions, "device": runtime.device().type, "commit": _commit(), **more}
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, or None where there is none."""
+    try:
+        here = Path(__file__).parent
+        asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return asked.stdout.strip()

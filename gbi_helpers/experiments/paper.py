@@ -1,0 +1,47 @@
+"""What the paper reports, in one table: each number once, with where it is known from.
+
+Hummos et al. (2024), arXiv 2407.17356. ``assets/paper.csv`` names the row of a study, and the path inside it, that a
+number is to be held against. "stated": it stands in a source at hand; "recalled": from memory of the paper, unverified;
+an empty value: the paper has such a row, but its number is not known to us, or there is none.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+
+from gbi_helpers.files import load_asset
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One number of the paper: its ``name`` in words, its ``value`` or None, ``known`` from where."""
+
+    study: str
+    row: str
+    path: tuple[str, ...]
+    name: str
+    value: float | None
+    known: str
+
+
+def reported(study: str) -> list[Reported]:
+    """What the paper reports of a study, in its order. Raises ``KeyError`` for a study of which it reports nothing."""
+    with load_asset("paper.csv").open(encoding="utf-8", newline="") as stream:
+        lines = [line for line in csv.DictReader(stream) if line["study"] == study]
+    if not lines:
+        raise KeyError(f"The paper reports nothing of a study '{study}'.")
+    return [_read(line) for line in lines]
+
+
+def paper_number(study: str, row: str, *path: str) -> float:
+    """One number. Raises ``KeyError`` where there is none."""
+    for one in reported(study):
+        if (one.row, one.path) == (row, path) and one.value is not None:
+            return one.value
+    raise KeyError(f"The paper reports no {'/'.join(path)} of '{row}' in {study}.")
+
+
+def _read(line: dict[str, str]) -> Reported:
+    value = float(line["value"]) if line["value"] else None
+    return Reported(line["study"], line["row"], tuple(line["path"].split("/")), line["name"], value, line["known"])

@@ -1,0 +1,133 @@
+"""One reader of every record: what was measured, by row, seed and path, as tensors, summaries or a tidy table."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gbi_helpers.files import load_asset
+from gbi_helpers.metrics import Summary, summarise
+
+Rows = dict[str, dict[str, Any]]  # row -> seed -> what was measured: numbers, lists and dicts of them
+Where = tuple[str, ...]  # a row, then the keys inside it: ("faithful", "detection", "fashion", "max_z", "auroc")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What ``gbi reproduce`` left of a study: ``rows[row][seed]``; settings and name of each row; facts."""
+
+    name: str
+    rows: Rows
+    settings: dict[str, Any]
+    facts: dict[str, Any]
+    words: dict[str, str]
+
+    def seeds(self, row: str | None = None) -> int:
+        """How many seeds a row has; without one, the row that has fewest of those that have several."""
+        if row is not None:
+            return len(_inside(self.rows, [row], "the record"))
+        several = [len(seeds) for seeds in self.rows.values() if len(seeds) > 1]
+        return min(several, default=1)
+
+    def values(self, row: str, *path: str) -> Tensor:
+        """Numbers over seeds on the first axis, (S, ...), float64; infinite where a goal was never reached.
+
+        Raises ``KeyError`` naming the choices for an unknown name.
+        """
+        return torch.tensor([_numbers(found) for found in self._at(row, path)], dtype=torch.float64)
+
+    def summary(self, row: str, *path: str, at: int | None = None) -> Summary:
+        """Mean, sd and 95 % interval over seeds of one number, or of number ``at`` of a list.
+
+        Raises ``ValueError`` for a list without ``at``.
+        """
+        values = self.values(row, *path)
+        if at is None and values.dim() > 1:
+            raise ValueError(f"'{row}' has a list of numbers there: choose one with at=0 to {values.shape[1] - 1}.")
+        return summarise(values if at is None else values[:, at])
+
+    def mean(self, row: str, *path: str) -> float:
+        """Mean over seeds of one number."""
+        return self.summary(row, *path).mean
+
+    def paired(self, one: Where, other: Where) -> Summary:
+        """``one`` minus ``other``, seed by seed."""
+        return summarise(self.values(*one) - self.values(*other))
+
+    def first(self, row: str, *path: str) -> Any:
+        """What the first seed has there, numbers or text."""
+        return self._at(row, path)[0]
+
+    def has(self, row: str, *path: str) -> bool:
+        """Whether that was measured."""
+        try:
+            self._at(row, path)
+        except KeyError:
+            return False
+        return True
+
+    def frame(self) -> pd.DataFrame:
+        """All single numbers, tidy: columns study, row, seed, metric ("detection/fashion/max_z/auroc"), value."""
+        found = [
+            (self.name, row, int(seed), metric, value)
+            for row, seeds in self.rows.items()
+            for seed, measured in seeds.items()
+            for metric, value in _leaves(measured)
+        ]
+        return pd.DataFrame(found, columns=["study", "row", "seed", "metric", "value"])
+
+    def _at(self, row: str, path: Sequence[str]) -> list[Any]:
+        return [_inside(seed, path, f"'{row}'") for seed in _inside(self.rows, [row], "the record").values()]
+
+
+def load_results(name: str, path: Path | None = None) -> Results:
+    """The shipped record of this name ("mnist_slice"; its SHA-256 is checked), or the one at ``path``."""
+    stored = json.loads((path or load_asset(f"records/{name}.json")).read_text(encoding="utf-8"))
+    return Results(name, *(stored[part] for part in ("rows", "settings", "facts", "words")))
+
+
+def plain(value: Any) -> Any:
+    """The same as JSON will have it: keys as text, numbers with six significant digits, infinity as None.
+
+    Raises ``ValueError`` for NaN, which no measurement may be.
+    """
+    if isinstance(value, Tensor):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float):
+        if math.isnan(value):
+            raise ValueError("A measurement is NaN (not a number), so it is not kept: look at its inputs.")
+        return float(f"{value:.6g}") if abs(value) < math.inf else None
+    return value
+
+
+def _inside(found: Any, path: Sequence[str], where: str) -> Any:
+    for key in path:
+        if not isinstance(found, Mapping) or key not in found:
+            choices = sorted(found) if isinstance(found, Mapping) else "nothing, for it is no table"
+            raise KeyError(f"There is no '{key}' in {where}: choose one of {choices}.")
+        found = found[key]
+    return found
+
+
+def _numbers(value: Any) -> Any:
+    return [_numbers(v) for v in value] if isinstance(value, list) else math.inf if value is None else value
+
+
+def _leaves(found: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(found, Mapping):
+        for key, inner in found.items():
+            yield from _leaves(inner, f"{path}/{key}" if path else key)
+    elif isinstance(found, int | float):
+        yield path, float(found)

@@ -1,0 +1,170 @@
+"""Run a study: what is not on the shelf yet is measured, here or on many machines; and the record is written.
+
+Every row is kept at once, so a study may be stopped at any moment. Whoever else works on the same shelf takes other
+rows meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from gbi_helpers.checkpoints import run_facts
+from gbi_helpers.experiments.bench import Bench
+from gbi_helpers.experiments.results import Results, load_results, plain
+from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.study import SMALL, Study, Task, tasks
+from gbi_helpers.experiments.workers import measure_there
+from gbi_helpers.files import ASSETS, DataError, add_asset, locked, part_file
+from gbi_helpers.records import TrainingRecord
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def run(
+    study: Study,
+    seeds: Sequence[int],
+    rows: Sequence[str] | None = None,
+    *,
+    variant: str | None = None,
+    shelf: Shelf | None = None,
+    workers: Client | None = None,
+) -> Results:
+    """Measure the named rows (all if None) for each seed, and nothing twice: what lies on the shelf is taken from it.
+
+    ``workers``: a client of Dask's scheduler, to which the rows go; None: this process.
+    Raises ``ValueError`` for an unknown row or variant, with the choices.
+    """
+    chosen = study.variant(variant)
+    names = study.names(chosen, rows)
+    bench = Bench(study, chosen, shelf or Shelf.of(study.name))
+    wanted = list(tasks(study, names, seeds))
+    with _progress(study, chosen, [task for task in wanted if bench.missing(task)]) as done:
+        if workers is None:
+            _here(bench, wanted, done)
+        else:
+            measure_there(workers, bench, wanted, done)
+    found = {name: {} for name in names}  # type: dict[str, dict[str, Any]]
+    for task in wanted:
+        found[task.row] |= {str(seed): bench.kept(task.row, seed) for seed in task.seeds}
+    settings = {name: plain(study.settings(name, chosen)) for name in names}
+    words = {name: study.rows[name].words for name in names}
+    return Results(study.record(chosen), found, settings, dict(bench.world.facts), words)
+
+
+def _here(bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None]) -> None:
+    """Measure in this process. What another process is at comes last: perhaps it is done by then."""
+    queue, busy = deque(wanted), 0
+    while queue:
+        task = queue.popleft()
+        if not bench.missing(task):
+            busy = 0
+            continue
+        with locked(bench.place(task.row, task.seeds[0]), wait=busy > len(queue)) as mine:
+            if mine:
+                bench.measure(task)
+                done(task)
+            else:
+                queue.append(task)
+        busy = 0 if mine else busy + 1
+
+
+@contextlib.contextmanager
+def _progress(study: Study, variant: str, left: Sequence[Task]) -> Iterator[Callable[[Task], None]]:
+    """A bar whose length is the time that the shipped record took, so that the time left is one to count on."""
+    took = seconds_of(study.record(variant))
+    usual = sum(took.values()) / len(took) if took else 1.0
+    cost = {task: took.get(task.row, usual) * len(task.seeds) for task in left}
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=sum(cost.values()), desc=study.record(variant), delay=2, bar_format=form) as bar:
+
+        def done(task: Task) -> None:
+            bar.set_postfix_str(f"{task.row} {task.seeds[0]}", refresh=False)
+            bar.update(cost.get(task, 0.0))
+
+        yield done
+
+
+def seconds_of(record: str) -> dict[str, float]:
+    """CPU seconds of one seed of each row, as the shipped record has them; empty where there is none."""
+    try:
+        rows = load_results(record).rows
+    except DataError:
+        return {}
+    spent = {
+        name: [found.get("cpu_seconds", found.get("seconds", 0.0)) for found in by.values()]
+        for name, by in rows.items()
+    }
+    return {name: sum(values) / len(values) for name, values in spent.items()}
+
+
+# ---------------------------------------------------------------- the record
+
+
+def reproduce(
+    study: Study,
+    seeds: int,
+    rows: Sequence[str] | None = None,
+    *,
+    variant: str | None = None,
+    workers: Client | None = None,
+) -> list[Path]:
+    """Measure for seeds 0 .. ``seeds`` - 1 and write the record, and what is shipped beside it; the paths.
+
+    The shipped record is replaced by a whole one only: some rows, or the small variant, leave theirs on the shelf.
+    """
+    chosen = study.variant(variant)
+    bench = Bench(study, chosen, Shelf.of(study.name))
+    results = run(study, range(seeds), rows, variant=chosen, shelf=bench.shelf, workers=workers)
+    whole = rows is None and chosen != SMALL
+    options = (f" --size {chosen}" if chosen else "") + (f" --rows {' '.join(rows)}" if rows else "")
+    command = f"gbi reproduce {study.name} --seeds {seeds}{options}"
+    minutes = round((_row_seconds(results) + _network_seconds(bench, results)) / 60, 1)
+    facts = run_facts(command=command, seed=list(range(seeds)), threads=1, cpu_minutes=minutes, **results.facts)
+    folder = ASSETS / "records" if whole else bench.shelf.folder / "records"
+    path = write_record(folder / f"{results.name}.json", results, facts)
+    if not whole:
+        return [path]
+    add_asset(path, **facts)
+    return [path, *(study.ship(bench.world, load_results(results.name)) if study.ship else ())]
+
+
+def write_record(path: Path, results: Results, facts: Mapping[str, Any]) -> Path:
+    """The one shape of all records: settings and words by row, facts, and what was measured by row and seed."""
+    content = {"settings": results.settings, "facts": facts, "words": results.words, "rows": results.rows}
+    with part_file(path) as part:
+        part.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return path
+
+
+def _row_seconds(results: Results) -> float:
+    return sum(found["cpu_seconds"] for by_seed in results.rows.values() for found in by_seed.values())
+
+
+def _network_seconds(bench: Bench, results: Results) -> float:
+    """Of the networks behind the rows, whenever and wherever they were trained; as far as they lie on this shelf."""
+    needed = {(need, seed) for row, by in results.rows.items() for need in bench.study.rows[row].needs for seed in by}
+    train = bench.study.train
+    files = [path for need, seed in sorted(needed) for path in (train(bench.world, need, int(seed)) if train else ())]
+    return sum(TrainingRecord.load(path).facts["cpu_seconds"] for path in files if path.suffix == ".npz")
+
+
+def on_the_shelf(study: Study, seeds: int, variant: str | None = None) -> list[tuple[str, str, str, str]]:
+    """A line for each row: its name, its words, how many seeds lie on the shelf, minutes of a seed as shipped."""
+    chosen = study.variant(variant)
+    bench, took = Bench(study, chosen, Shelf.of(study.name)), seconds_of(study.record(chosen))
+    lines = []
+    for name in study.names(chosen):
+        asked = list(tasks(study, [name], range(seeds)))
+        total = sum(len(task.seeds) for task in asked)
+        there = total - sum(len(bench.missing(task)) for task in asked)
+        minutes = f"{took[name] / 60:.1f}" if name in took else "?"
+        lines.append((name, study.rows[name].words, f"{there} of {total}", minutes))
+    return lines
