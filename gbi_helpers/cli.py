@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from nbformat.sign import NotebookNotary
 
 from gbi_helpers.course import coursework, execution, notebooks, publish
 from gbi_helpers.data import DataError, catalogue, fetch
+from gbi_helpers.experiments import STUDIES
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -60,24 +63,24 @@ def _parser() -> argparse.ArgumentParser:
     student.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
     student.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
 
-    data = add("data", _data, "list the data sets, or fetch one: gbi data get NAME")
-    data.add_argument("get", nargs="?", choices=["get"], help="fetch a set")
-    data.add_argument("name", metavar="NAME", nargs="?", help="the set's name as the list gives it")
-    data.set_defaults(usage=data.error)
+    data = add("data", _data, "list the data sets, or fetch one")
+    get = data.add_subparsers(metavar="get NAME").add_parser("get", help="fetch a set", description="Fetch a data set.")
+    get.add_argument("name", metavar="NAME", help="the set's name as the list gives it")
+    get.set_defaults(handler=_get)
 
-    reproduce = add("reproduce", _reproduce, "train and measure again what the course's records hold")
-    reproduce.add_argument("what", choices=list(STUDIES), help="; ".join(f"{k}: {v}" for k, v in STUDIES.items()))
+    reproduce = add("reproduce", _reproduce, "measure again what the course's records hold; goes on where it stopped")
+    reproduce.add_argument("study", choices=[*STUDIES, "all"], help=f"one of {', '.join(STUDIES)}, or all")
     reproduce.add_argument("--seeds", type=_positive, default=5, metavar="N", help="how many (default: %(default)s)")
-    reproduce.add_argument("--size", choices=["slice", "full"], help="of mnist (default: slice)")
-    reproduce.add_argument("--data", choices=["packages", "babylm"], help="of language (default: both, as far as here)")
-    reproduce.set_defaults(usage=reproduce.error)
+    reproduce.add_argument("--rows", nargs="+", metavar="NAME", help="only these rows (--list names them)")
+    reproduce.add_argument("--size", metavar="SIZE", help="small: minutes for all of it; mnist: full; language: babylm")
+    reproduce.add_argument("--list", action="store_true", help="rows, what of them is measured already, and minutes")
+    reproduce.add_argument("--workers", metavar="N", help="so many processes, or a Dask scheduler's tcp://HOST:PORT")
 
     links = add("links", _links, "write the repository's address into pyproject.toml, README.md and the notebooks")
     links.add_argument("repository", metavar="OWNER/NAME", type=_repository)
     return parser
 
 
-STUDIES = {"mnist": "chapter 05", "image": "chapters 06 and 07", "language": "chapter 08"}
 WHICH = "a path, a name or a number, such as 05 (default: all, or the start page)"
 
 
@@ -162,11 +165,6 @@ def _student(arguments: argparse.Namespace) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    if arguments.get:
-        if not arguments.name:
-            arguments.usage("which set? gbi data get NAME; 'gbi data' lists the names")
-        print(f"{arguments.name} is in {fetch(arguments.name)}.")
-        return 0
     for row in catalogue():
         print(f"{row.name} (gbi data get {row.key})")
         print(f"  found      {row.found} ({row.bytes / 1e6:.1f} MB), checksum {row.checksum}")
@@ -177,28 +175,53 @@ def _data(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _reproduce(arguments: argparse.Namespace) -> int:
-    what, size, data = arguments.what, arguments.size, arguments.data
-    if (size and what != "mnist") or (data and what != "language"):
-        arguments.usage("--size goes with mnist, and --data with language")
-    for path in _study(what, arguments.seeds, size, data):
-        print(f"The record is in {path}.")
+def _get(arguments: argparse.Namespace) -> int:
+    print(f"{arguments.name} is in {fetch(arguments.name)}.")
     return 0
 
 
-def _study(what: str, seeds: int, size: str | None, data: str | None) -> Sequence[Path]:
-    """Run one of STUDIES; the records it wrote."""
-    if what == "mnist":
-        from gbi_helpers.experiments.mnist import study as mnist
+def _reproduce(arguments: argparse.Namespace) -> int:
+    """All studies asked for; of several, those whose data are not at hand are left out, and named."""
+    names = list(STUDIES) if arguments.study == "all" else [arguments.study]
+    asked = [(name, size) for name in names for size in _sizes(name, arguments.size)]
+    with _workers(arguments.workers) as workers:
+        for name, size in asked:
+            try:
+                _reproduce_one(name, size, arguments, workers)
+            except DataError as error:
+                if len(asked) == 1:
+                    raise
+                print(f"gbi: {name} {size or ''} was left out: {error}".replace("  ", " "), file=sys.stderr)
+    return 0
 
-        return [mnist.reproduce(seeds, size or "slice")]
-    if what == "image":
-        from gbi_helpers.experiments import image
 
-        return image.reproduce(seeds)
-    from gbi_helpers.experiments.language import study as language
+def _sizes(name: str, asked: str | None) -> list[str | None]:
+    """The variant asked for; without a word the first one, and of language both sets of text."""
+    return ["packages", "babylm"] if name == "language" and asked is None else [asked]
 
-    return language.reproduce(seeds, data)
+
+def _workers(asked: str | None) -> contextlib.AbstractContextManager[Any]:
+    from gbi_helpers.experiments import workers
+
+    return contextlib.nullcontext() if asked is None else workers.connected(asked)
+
+
+def _reproduce_one(name: str, size: str | None, arguments: argparse.Namespace, workers: Any) -> None:
+    from gbi_helpers.experiments import runner
+
+    study = importlib.import_module(STUDIES[name]).STUDY
+    if arguments.list:
+        _list(f"{name} {size or ''}".strip(), runner.on_the_shelf(study, arguments.seeds, size))
+        return
+    for path in runner.reproduce(study, arguments.seeds, arguments.rows, variant=size, workers=workers):
+        print(f"{path.name} is in {path.parent}.")
+
+
+def _list(title: str, lines: Sequence[Sequence[str]]) -> None:
+    head = (title, "in words", "measured", "minutes a seed")
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    for line in (head, *lines):
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _links(arguments: argparse.Namespace) -> int:

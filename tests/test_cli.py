@@ -1,4 +1,3 @@
-import importlib
 import os
 import re
 import subprocess
@@ -12,7 +11,9 @@ import pytest
 
 from gbi_helpers import cli
 from gbi_helpers.course import execution, notebooks, publish
+from gbi_helpers.data import DataError
 from gbi_helpers.data.text_sources import DATA_PACKAGES
+from gbi_helpers.experiments import runner
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,8 +48,8 @@ def test_help_names_every_command(capsys):
         ["links", "no-slash"],
         ["links", "a/../b"],
         ["reproduce", "mnist", "--seeds", "0"],
-        ["reproduce", "image", "--size", "full"],
-        ["reproduce", "mnist", "--data", "packages"],
+        ["reproduce", "nothing"],
+        ["reproduce", "mnist", "--rows"],
     ],
 )
 def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
@@ -59,43 +60,67 @@ def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "module", "called_with"),
+    ("arguments", "asked"),
     [
-        (["mnist"], "mnist", (5, "slice")),
-        (["mnist", "--seeds", "2", "--size", "full"], "mnist", (2, "full")),
-        (["image", "--seeds", "3"], "image", (3,)),
-        (["language"], "language", (5, None)),
-        (["language", "--seeds", "1", "--data", "packages"], "language", (1, "packages")),
+        (["mnist"], [("mnist", 5, None, None)]),
+        (["mnist", "--seeds", "2", "--size", "full"], [("mnist", 2, None, "full")]),
+        (["ood", "--rows", "dropout", "faithful"], [("ood", 5, ["dropout", "faithful"], None)]),
+        (["language"], [("language", 5, None, "packages"), ("language", 5, None, "babylm")]),
+        (["language", "--size", "babylm"], [("language", 5, None, "babylm")]),
+        (
+            ["all", "--size", "small", "--seeds", "1"],
+            [(name, 1, None, "small") for name in ("toy", "mnist", "ood", "cifar", "language")],
+        ),
     ],
-    ids=lambda given: " ".join(map(str, given)) if isinstance(given, list) else "",
+    ids=lambda given: " ".join(map(str, given)) if given and isinstance(given[0], str) else "",
 )
-def test_reproduce_starts_the_study_asked_for(arguments, module, called_with, monkeypatch, capsys):
-    def reproduce(*given):
-        assert given == called_with
-        return Path("a.json") if module == "mnist" else [Path("a.json"), Path("b.json")]
+def test_reproduce_starts_the_studies_asked_for(arguments, asked, monkeypatch, capsys):
+    called = []
 
-    monkeypatch.setattr(
-        importlib.import_module(f"gbi_helpers.experiments.{module}" + ("" if module == "image" else ".study")),
-        "reproduce",
-        reproduce,
-    )
+    def reproduce(study, seeds, rows, *, variant, workers):
+        called.append((study.name, seeds, rows, variant))
+        return [Path("records/a.json")]
+
+    monkeypatch.setattr(runner, "reproduce", reproduce)
     assert cli.main(["reproduce", *arguments]) == 0
-    assert capsys.readouterr().out.count("The record is in ") == (1 if module == "mnist" else 2)
+    assert called == asked
+    assert capsys.readouterr().out.count("a.json is in records.") == len(asked)
 
 
-def test_reproducing_the_images_without_cifar_says_so_and_goes_on(monkeypatch, capsys):
-    from gbi_helpers.data import DataError
-    from gbi_helpers.experiments import image
-    from gbi_helpers.experiments.cifar import study as cifar
-    from gbi_helpers.experiments.ood import study as ood
+def test_all_studies_go_on_where_the_data_of_one_are_not_at_hand(monkeypatch, capsys):
+    def reproduce(study, *_, **__):
+        if study.name == "cifar":
+            raise DataError("CIFAR-100 is not here: get it.")
+        return [Path(f"records/{study.name}.json")]
 
-    def missing(seeds):
-        raise DataError("CIFAR-100 is not here: get it.")
+    monkeypatch.setattr(runner, "reproduce", reproduce)
+    assert cli.main(["reproduce", "all"]) == 0
+    told = capsys.readouterr()
+    assert "gbi: cifar was left out: CIFAR-100 is not here" in told.err
+    assert told.out.count(" is in records.") == 5
+    assert cli.main(["reproduce", "cifar"]) == 1
 
-    monkeypatch.setattr(ood, "reproduce", lambda seeds: Path("ood.json"))
-    monkeypatch.setattr(cifar, "reproduce", missing)
-    assert image.reproduce(2) == [Path("ood.json")]
-    assert "Chapter 07 was left out: CIFAR-100 is not here" in capsys.readouterr().err
+
+def test_reproduce_lists_rows_what_is_measured_and_minutes(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path))
+    assert cli.main(["reproduce", "mnist", "--list", "--seeds", "3"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["mnist", "in", "words", "measured", "minutes", "a", "seed"]
+    assert len(lines) == 16
+    assert re.fullmatch(r"faithful +faithful autoencoder, code of 3 +0 of 3 +0\.\d", lines[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["mnist", "--rows", "nothing"], "has no row 'nothing': choose among faithful, "),
+        (["mnist", "--size", "babylm"], "has no size 'babylm': choose one of slice, full, small"),
+        (["mnist", "--workers", "many"], "give a number of processes, or an address as tcp://HOST:PORT"),
+    ],
+)
+def test_what_a_study_does_not_have_is_one_sentence(arguments, told, capsys):
+    assert cli.main(["reproduce", *arguments]) == 1
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["run", "99_nothing"], ["store", "99_nothing"], ["data", "get", "nothing"]])

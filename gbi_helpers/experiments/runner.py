@@ -79,7 +79,7 @@ def _here(bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None]) ->
 @contextlib.contextmanager
 def _progress(study: Study, variant: str, left: Sequence[Task]) -> Iterator[Callable[[Task], None]]:
     """A bar whose length is the time that the shipped record took, so that the time left is one to count on."""
-    took = seconds_of(study.record(variant))
+    took = seconds_of(study.record(variant)) or seconds_of(study.record(study.variant(None)))
     usual = sum(took.values()) / len(took) if took else 1.0
     cost = {task: took.get(task.row, usual) * len(task.seeds) for task in left}
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"

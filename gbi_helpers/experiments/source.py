@@ -46,6 +46,8 @@ def _note(home: str, name: str, value: Any, found: set[str], visited: set[int]) 
         value = inspect.unwrap(value)
         name = f"{value.__module__}.{value.__qualname__}"
         found.add(f"{name}: {_code(value)}")
+    elif hasattr(value, "__qualname__"):
+        found.add(f"{name} is {value.__module__}.{value.__qualname__}")  # a library's, by name
     for inner, part in _parts(value, home):
         _note(home, f"{name}.{inner}", part, found, visited)
 

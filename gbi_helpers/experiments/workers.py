@@ -42,7 +42,7 @@ def connected(workers: str) -> Iterator[Client]:
     except ImportError as error:
         raise ImportError(MISSING) from error
     if workers.isdecimal() and int(workers):
-        cluster = distributed.LocalCluster(int(workers), threads_per_worker=1, dashboard_address=None)
+        cluster = distributed.LocalCluster(int(workers), threads_per_worker=1, dashboard_address=":0")
         with cluster, distributed.Client(cluster) as client:
             yield client
         return

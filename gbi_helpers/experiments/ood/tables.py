@@ -49,6 +49,11 @@ def at(job: str, score: str, foreign: str = "fashion", measure: str = "auroc") -
     return (f"near_{job}" if foreign == "near" else job, "detection", foreign, score, measure)
 
 
+def calibrated(job: str, answer: str, state: str = "fitted", measure: str = "ece") -> Where:
+    """Where the calibration error in percent, or "log_score" in nats, of an answer "raw" or "fitted" stands."""
+    return (job, "calibration", answer, state, measure)
+
+
 def sweep(results: Results, job: str, name: str) -> dict[float, Summary]:
     """AUROC by "step size", "relative step size" or "power" (against clothes), or by "angle, SCORE"."""
     return {float(key): results.summary(job, "sweeps", name, key) for key in results.first(job, "sweeps", name)}

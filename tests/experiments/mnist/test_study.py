@@ -7,14 +7,16 @@ import torch
 from torch.nn import functional
 
 from gbi_helpers import files, max_entropy, metrics, one_step
-from gbi_helpers.checkpoints import load_checkpoint
-from gbi_helpers.data import ImageData, load_mnist
-from gbi_helpers.experiments.cost import step as benchmark
-from gbi_helpers.experiments.mnist import failures, recipes
-from gbi_helpers.experiments.mnist import study as mnist
-from gbi_helpers.models.base import one_hot
-from gbi_helpers.models.image import ConditionalVAE, ConvAutoencoder
-from gbi_helpers.readouts import READOUTS, decoder_loss, ebi, nbi, pixel_entropy, readouts
+from gbi_helpers.checkpoints import load_model
+from gbi_helpers.data import load_mnist
+from gbi_helpers.experiments.mnist import failures, recipes, study, tables
+from gbi_helpers.experiments.mnist.study import STUDY
+from gbi_helpers.experiments.results import load_results
+from gbi_helpers.experiments.runner import run
+from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.files import DataError
+from gbi_helpers.models.image import ConditionalVAE
+from gbi_helpers.readouts import decoder_loss
 
 SEEDS = 5
 
@@ -26,157 +28,92 @@ def the_slice():
 
 @pytest.fixture(scope="module", name="small")
 def a_little_of_it(data):
-    return ImageData(data.name, "a little", data.train[:256], data.validation[:100], data.test[:100], data.classes)
+    return data.cut(256, 100, 100)
 
 
-@pytest.fixture(name="model")
-def untrained():
-    torch.manual_seed(0)
-    return ConvAutoencoder().eval()
+# The study, at small size
 
 
-@pytest.fixture(name="x")
-def images():
-    return torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+def test_the_small_study_measures_every_row(tmp_path):
+    results = run(STUDY, [0], variant="small", shelf=Shelf(tmp_path))
+    assert set(results.rows) == set(STUDY.rows)
+    for by_seed in results.rows.values():
+        (found,) = by_seed.values()
+        assert found["train_seconds"] > 0
+        assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
+    assert results.settings["latent_4"] == recipes.SETTINGS["faithful"] | {"latent": 4, "epochs": 1}
 
 
-# What each readout costs and means
+def test_all_of_mnist_has_the_rows_and_settings_that_minutes_are_for():
+    rows = STUDY.names("full")
+    assert rows == ["classifier", "classifier_long", "vae_mul", "gradient_aware"]
+    assert STUDY.settings("vae_mul", "full") == recipes.SETTINGS["vae_mul"] | recipes.FULL["vae_mul"]
 
 
-def test_passes_are_counted_exactly(model, x):
-    found = readouts(model, x, chunk=3)
-    assert {name: (one.forwards, one.backwards) for name, one in found.items()} == {
-        "one_step": (1, 1),
-        "iterative": (51, 50),
-        "likelihood": (10, 0),
-        "nbi": (10, 10),
-        "ebi": (1, 1),
-    }
-    assert all(one.posterior.log_q.shape == (6, 10) and one.relative_time > 0 for one in found.values())
-
-
-def test_benchmark_counts_one_forward_and_one_backward_of_the_whole_model():
-    assert benchmark.passes(batch=8) == (1, 1)
-    assert all(ratio > 0 for ratio in benchmark.ratios(batch=8, repetitions=3))
-
-
-def test_readouts_of_chunks_are_those_of_the_whole(model, x):
-    for name in READOUTS:
-        whole, chunked = (readouts(model, x, [name], chunk=size)[name].posterior.log_q for size in (6, 2))
-        torch.testing.assert_close(whole, chunked, rtol=1e-3, atol=1e-3)
-
-
-def test_nbi_is_the_norm_of_the_gradient_at_each_corner(model, x):
-    norm = nbi(model, x).loss
-    for digit in (0, 7):
-        z = one_hot(torch.full((6,), digit)).requires_grad_()
-        model.nll(model(x, z), x).sum().backward()
-        torch.testing.assert_close(norm[:, digit], z.grad.norm(dim=1), rtol=1e-4, atol=1e-4)
-    assert torch.equal(nbi(model, x).task, norm.argmin(1))
-
-
-def test_ebi_descends_the_entropy_of_the_models_own_pixels(model, x):
-    logits = torch.randn(3, 1, 2, 2)
-    expected = torch.distributions.Bernoulli(logits=logits).entropy().sum((1, 2, 3))
-    torch.testing.assert_close(pixel_entropy(logits), expected)
-    z = max_entropy(6, 10).requires_grad_()
-    pixel_entropy(model(x, z)).sum().backward()
-    torch.testing.assert_close(ebi(model, x).grad, z.grad, rtol=1e-4, atol=1e-4)
-
-
-def test_no_readout_leaves_a_gradient_on_the_weights(model, x):
-    readouts(model, x)
-    assert all(p.grad is None and p.requires_grad for p in model.parameters())
-
-
-def test_readouts_refuse_what_they_cannot_do(model, x):
-    with pytest.raises(ValueError, match="leave out 'ebi'"):
-        readouts(ConditionalVAE(), x)
-    with pytest.raises(ValueError, match="choose among"):
-        readouts(model, x, ["two_step"])
-
-
-# The run, its resume, its record
-
-
-def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path, small, stopping):
-    keep, done = stopping("classifier", 1)
-    options = {"work": tmp_path, "data": small, "changes": {"epochs": 1}, "fashion": small.test.pixels()}
-    with pytest.raises(KeyboardInterrupt):
-        mnist.run([0, 1], "slice", ["classifier", "vae_mul"], keep=keep, **options)
-    rows = mnist.run([0, 1], "slice", ["classifier", "vae_mul"], keep=lambda *a: done.append(a[:2]), **options)
-    assert done == [("classifier", 0), ("vae_mul", 0), ("classifier", 1), ("vae_mul", 1)]
-    assert {job: set(seeds) for job, seeds in rows.items()} == {"classifier": {"0", "1"}, "vae_mul": {"0", "1"}}
-    again = mnist.run([0], "slice", ["classifier"], **{**options, "changes": {"epochs": 2}})
-    assert list(again) == ["classifier"]  # other settings: nothing of the earlier run is taken over
-
-
-@pytest.mark.parametrize("job", mnist.JOBS)
-def test_every_job_runs_and_gives_finite_numbers(tmp_path, small, job):
-    options = {"work": tmp_path, "data": small, "changes": {"epochs": 1}, "fashion": small.test.pixels()}
-    (found,) = mnist.run([0], "slice", [job], **options)[job].values()
-    assert found["train_seconds"] > 0
-    assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
-
-
-def test_reproduce_refuses_an_unknown_size():
-    with pytest.raises(ValueError, match="'slice' or 'full'"):
-        mnist.reproduce(1, "huge")
+def test_all_of_mnist_is_refused_where_only_the_slice_is(tmp_path, monkeypatch, data):
+    monkeypatch.setattr(study, "load_mnist", lambda size: data)
+    with pytest.raises(DataError, match="The full set is not at hand"):
+        study.opened(Shelf(tmp_path), "full")
 
 
 # The records that are shipped
 
 
+def lines(results):
+    return [*tables.paper_table(results), *tables.beyond(results)]
+
+
+def test_shipped_record_holds_both_tables_and_its_facts():
+    results = load_results("mnist_slice")
+    assert len(lines(results)) == 15
+    assert min(line.measured.n for line in lines(results)) >= SEEDS
+    assert [line.paper for line in tables.paper_table(results)] == [
+        "91.4", "81.9*", "–", "78.8", "27.4", "85.5", "88.5*", "91.9*",
+    ]  # fmt: skip
+    assert {line.runs for line in lines(results)} >= {
+        "1 forward + 1 backward",
+        "10 forward",
+        "51 forward + 50 backward",
+    }
+
+
 @pytest.mark.parametrize("size", ["slice", "full"])
-def test_shipped_record_holds_both_tables_and_its_facts(size):
-    results = mnist.load_results(size)
-    jobs = [row.job for row in [*results.table(), *results.table(beyond=True)]]
-    assert jobs.count("faithful") == (5 if size == "slice" else 0)
-    assert jobs.count("vae_mul") == jobs.count("gradient_aware") == 3
-    seeds = [row.measured.n for row in [*results.table(), *results.table(beyond=True)]]
-    assert min(seeds) >= (SEEDS if size == "slice" else 3)
+def test_shipped_records_say_how_they_came_to_be(size):
+    results = load_results(f"mnist_{size}")
+    assert min(line.measured.n for line in tables.beyond(results)) >= (SEEDS if size == "slice" else 3)
     assert {"command", "commit", "versions", "device", "minutes", "data"} <= results.facts.keys()
-    assert f"--size {size}" in results.facts["command"]
 
 
 def test_shipped_slice_reaches_what_the_course_promises():
-    results = mnist.load_results("slice")
-    assert 80 <= results.summary("faithful", "one_step").mean <= 90
-    assert results.summary("faithful", "likelihood").mean >= 87
+    results = load_results("mnist_slice")
+    assert 80 <= results.mean("faithful", "one_step") <= 90
+    assert results.mean("faithful", "likelihood") >= 87
     assert results.summary("vae_mul", "one_step").low >= 93
     assert results.summary("gradient_aware", "one_step").low >= 97
-    for job in ("faithful", "vae_mul", "gradient_aware"):  # the least of the seeds: a busy machine inflates the others
-        assert min(results.values(job, "train_cpu_seconds")) <= 20
+    for row in ("faithful", "vae_mul", "gradient_aware"):  # the least of the seeds: a busy machine inflates the others
+        assert results.values(row, "train_cpu_seconds").min() <= 20
 
 
 def test_shipped_full_reaches_what_the_course_promises():
-    results = mnist.load_results("full")
-    assert results.summary("vae_mul", "one_step").mean >= 95
-    assert results.summary("gradient_aware", "one_step").mean >= 98.5
+    results = load_results("mnist_full")
+    assert results.mean("vae_mul", "one_step") >= 95
+    assert results.mean("gradient_aware", "one_step") >= 98.5
 
 
 def test_shipped_sweeps_and_failures_tell_the_story():
-    results = mnist.load_results("slice")
-    leak, wrong = results.leak(), results.failures()
+    results = load_results("mnist_slice")
+    leak, wrong = tables.by_model(results, tables.LEAK), tables.failures(results)
+    assert "probe" not in leak[0]
     assert leak[16]["one_step"].mean < leak[3]["one_step"].mean - 10
     assert leak[2]["probe"].mean < leak[4]["probe"].mean < leak[16]["probe"].mean
-    assert set(results.conditioning()) == {"concat", "add", "mul"}
-    assert wrong["soft_z"].mean < leak[3]["one_step"].mean
-    assert wrong["mean_confidence"].mean < wrong["summed_confidence"].mean
-    assert wrong["no_code_one_step"].mean < wrong["no_code_likelihood"].mean
+    assert set(tables.by_model(results, tables.CONDITIONING)) == {"concat", "add", "mul"}
+    assert wrong["soft_z"] < leak[3]["one_step"].mean
+    assert wrong["mean_confidence"] < wrong["summed_confidence"]
 
 
-def test_results_name_the_choices_for_an_unknown_name():
-    results = mnist.load_results("slice")
-    with pytest.raises(KeyError, match="choose one of"):
-        results.values("faithful", "accuracy of things")
-    with pytest.raises(KeyError, match="choose one of"):
-        results.values("no such job", "one_step")
-
-
-@pytest.mark.parametrize("name", mnist.SHIPPED)
+@pytest.mark.parametrize("name", study.SHIPPED)
 def test_shipped_weights_give_the_recorded_accuracy(name, data):
-    model, facts = load_checkpoint(f"checkpoints/mnist_{name}.safetensors", ConditionalVAE())
+    model, facts = load_model(f"checkpoints/mnist_{name}.safetensors", ConditionalVAE)
     x, y = data.test.pixels(), data.test.y
     found = metrics.accuracy(one_step(decoder_loss(model, x), max_entropy(len(x), 10)).task, y)
     assert found == pytest.approx(facts["metrics"]["one_step"], abs=0.15)  # 16-bit weights, other machines

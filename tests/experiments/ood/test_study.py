@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
@@ -9,14 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gbi_helpers import files, max_entropy, metrics, one_step
-from gbi_helpers.checkpoints import load_checkpoint
+from gbi_helpers.checkpoints import load_model
 from gbi_helpers.data import ImageData, load_fashion_mnist, load_mnist
 from gbi_helpers.experiments.mnist import recipes
 from gbi_helpers.experiments.ood import recipes as ood_models
-from gbi_helpers.experiments.ood import scores
-from gbi_helpers.experiments.ood import study as ood
-from gbi_helpers.experiments.ood import tables as ood_results
+from gbi_helpers.experiments.ood import scores, study, tables
 from gbi_helpers.experiments.ood.sets import Scale, Sets, rotated, shuffled
+from gbi_helpers.experiments.ood.study import STUDY
+from gbi_helpers.experiments.results import load_results
+from gbi_helpers.experiments.runner import run
+from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.models.image import Classifier, ConditionalVAE
 from gbi_helpers.readouts import decoder_loss
 
@@ -26,11 +27,6 @@ SEEDS = 5
 @pytest.fixture(scope="module", name="data")
 def the_slice():
     return load_mnist("slice")
-
-
-@pytest.fixture(scope="module", name="small")
-def a_little_of_it(data):
-    return ImageData(data.name, "a little", data.train[:256], data.validation[:60], data.test[:60], data.classes)
 
 
 @pytest.fixture(scope="module", name="clothes")
@@ -157,7 +153,7 @@ def test_two_digits_left_out_are_in_no_split_but_the_foreign_one(data, clothes):
 
 
 def test_five_seeds_leave_out_every_digit_once():
-    assert sorted(digit for pair in ood_results.PAIRS for digit in pair) == list(range(10))
+    assert sorted(digit for pair in tables.PAIRS for digit in pair) == list(range(10))
 
 
 def test_what_is_weighed_against_a_squared_error_grows_with_it():
@@ -175,79 +171,63 @@ def test_dropout_votes_differ_repeat_and_leave_the_model_in_eval_mode(x):
     torch.testing.assert_close(votes.exp().sum(2), torch.ones(3, 6))
 
 
-# The run, its resume, its record
+# The study, at small size
 
 
-def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path, small, clothes, stopping):
-    keep, done = stopping("near_classifier", 1)
-    options = {"work": tmp_path, "data": small, "fashion": clothes, "changes": {"epochs": 1}}
-    with pytest.raises(KeyboardInterrupt):
-        ood.run([0, 1], ["near_classifier"], keep=keep, **options)
-    rows = ood.run([0, 1], ["near_classifier"], keep=lambda *a: done.append(a[:2]), **options)
-    assert done == [("near_classifier", 0), ("near_classifier", 1)]
-    assert set(rows["near_classifier"]) == {"0", "1"}
-    again = ood.run([0], ["near_classifier"], **{**options, "changes": {"epochs": 2}})
-    assert list(again["near_classifier"]) == ["0"]  # other settings: nothing of the earlier run is taken over
+def test_the_small_study_measures_every_row_for_every_table(tmp_path):
+    results = run(STUDY, [0], variant="small", shelf=Shelf(tmp_path))
+    for row, by_seed in results.rows.items():
+        assert set(by_seed["0"]["detection"]) >= ({"near"} if row.startswith("near") else {"fashion"})
+    lines = [*tables.paper_table(results), *tables.beyond(results)]
+    assert all(0 <= line.auroc.mean <= 1 for line in lines)
+    assert all(results.has(*tables.at(*score, foreign)) for score in tables.ACROSS for foreign in tables.FOREIGN)
 
 
-@pytest.mark.parametrize("job", ood.JOBS)
-def test_every_job_runs_and_fills_its_rows_of_the_record(tmp_path, small, clothes, job):
-    options = {"work": tmp_path, "data": small, "fashion": clothes, "changes": {"epochs": 1}}
-    rows = ood.run([0], [job], **options)
-    row = rows[job]["0"]
-    assert "near" in row["detection"] if job.startswith("near") else "fashion" in row["detection"]
-    found = json.loads(json.dumps(row))
-    assert found == row  # plain JSON, keys included
-    results = ood_results.OodResults(rows, {}, {})
-    wanted = [score for of, score in [*ood_results.PAPER, *ood_results.BEYOND] if of == job]
-    assert all(0 <= results.detection(job, score).mean <= 1 for score in wanted)
-
-
-def test_the_record_names_the_choices_for_an_unknown_name():
-    results = ood.load_results()
-    for asked in (("vae_mul", "wrong"), ("wrong", "max_z"), ("vae_mul", "max_z", "wrong")):
-        with pytest.raises(KeyError, match="choose one of"):
-            results.detection(*asked)
+def test_an_ensemble_shares_its_first_network_with_the_classifier(tmp_path):
+    shelf = Shelf(tmp_path)
+    run(STUDY, [0, 1], ["classifier"], variant="small", shelf=shelf)
+    assert len(list(tmp_path.glob("classifier-*.safetensors"))) == 2 * study.MEMBERS
 
 
 # What is shipped
 
 
 def test_shipped_record_holds_every_row_and_its_facts():
-    results = ood.load_results()
-    rows = [*results.table(), *results.beyond()]
-    assert results.seeds >= SEEDS
-    assert min(row.auroc.n for row in rows) >= SEEDS
-    assert not any(math.isnan(row.auroc.half_width) for row in rows)
+    results = load_results("ood")
+    lines = [*tables.paper_table(results), *tables.beyond(results)]
+    assert results.seeds() >= SEEDS
+    assert min(line.auroc.n for line in lines) >= SEEDS
+    assert not any(math.isnan(line.auroc.half_width) for line in lines)
     assert {"command", "commit", "versions", "device", "minutes", "data"} <= results.facts.keys()
-    for foreign in ood_results.FOREIGN:
-        assert all(results.detection(job, score, foreign).n >= SEEDS for job, score in ood_results.ACROSS)
+    for foreign in tables.FOREIGN:
+        assert all(results.summary(*tables.at(*score, foreign)).n >= SEEDS for score in tables.ACROSS)
 
 
 def test_shipped_record_reaches_what_the_course_promises():
-    results = ood.load_results()
-    assert results.detection("vae_mul", "relative").mean >= 0.985
-    assert 0.82 <= results.detection("vae_mul", "max_z").mean <= 0.97
-    assert results.detection("vae_mul", "relative").low > results.detection("classifier", "softmax").high
-    sweep = results.sweep("vae_mul", "step size")
+    results = load_results("ood")
+    relative = results.summary(*tables.at("vae_mul", "relative"))
+    assert relative.mean >= 0.985
+    assert 0.82 <= results.mean(*tables.at("vae_mul", "max_z")) <= 0.97
+    assert relative.low > results.summary(*tables.at("classifier", "softmax")).high
+    sweep = tables.sweep(results, "vae_mul", "step size")
     assert max(one.mean for one in sweep.values()) - min(one.mean for one in sweep.values()) > 0.02
 
 
 def test_shipped_weights_give_the_recorded_scores(data):
-    results = ood.load_results()
+    results = load_results("ood")
     sets = Sets.of(data, load_fashion_mnist("slice").test.pixels())
     (x, y), cloth = sets.test, sets.foreign["fashion"]
-    model, facts = load_checkpoint("checkpoints/ood_vae_mul.safetensors", ConditionalVAE())
+    model, facts = load_model("checkpoints/ood_vae_mul.safetensors", ConditionalVAE)
     known, foreign = (
         scores.gradient_scores(scores.look(model, images), facts["metrics"]["sizes"]) for images in (x, cloth)
     )
     for name in ("max_z", "relative"):
-        expected = results.values("vae_mul", name)[0]
+        expected = results.values(*tables.at("vae_mul", name))[0]
         assert metrics.detection(known[name], foreign[name]).auroc == pytest.approx(expected, abs=0.003)
-    net, facts = load_checkpoint("checkpoints/ood_classifier.safetensors", Classifier())
+    net, facts = load_model("checkpoints/ood_classifier.safetensors", Classifier)
     with torch.no_grad():
         assert metrics.accuracy(net(x).argmax(1), y) == pytest.approx(facts["metrics"]["accuracy"], abs=0.15)
-    assert all(files.manifest()[f"checkpoints/ood_{name}.safetensors"]["bytes"] < 1_000_000 for name in ood.SHIPPED)
+    assert all(files.manifest()[f"checkpoints/ood_{name}.safetensors"]["bytes"] < 1_000_000 for name in study.SHIPPED)
 
 
 # From scratch, so that stored weights cannot hide a broken loop

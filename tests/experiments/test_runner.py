@@ -1,0 +1,230 @@
+"""One runner for all studies: nothing is measured twice, nothing finished is lost, nothing else passes for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import math
+import multiprocessing
+import os
+from collections import Counter
+from pathlib import Path
+
+import counting
+import pytest
+from counting import ROWS, STUDY
+
+from gbi_helpers import files
+from gbi_helpers.experiments import bench, runner
+from gbi_helpers.experiments.results import load_results, plain
+from gbi_helpers.experiments.runner import reproduce, run
+from gbi_helpers.experiments.shelf import Shelf
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("COUNTING", str(tmp_path))
+    monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path / "cache"))
+    bench._world.cache_clear()
+    return tmp_path
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return Shelf(tmp_path / "shelf")
+
+
+def measured(folder):
+    """What was measured since the last call, and how often."""
+    path = folder / "measured.txt"
+    found = Counter(path.read_text().splitlines()) if path.exists() else Counter()
+    path.unlink(missing_ok=True)
+    return found
+
+
+def test_every_row_is_measured_for_every_seed_and_kept(shelf, folder):
+    results = run(STUDY, [0, 1], shelf=shelf)
+    assert measured(folder) == {
+        "row 0": 2, "row 1": 1, "together [0, 1]": 1, "trained 0": 1, "trained 1": 1, "with network 0": 2,
+        "with network 1": 2,
+    }  # fmt: skip
+    assert results.values("fast", "score").tolist() == [0.0, 0.333333]
+    assert results.values("fast", "curve")[1].tolist() == [1, math.inf]
+    assert results.values("together", "score").tolist() == [0, 10]
+    assert {row: results.seeds(row) for row in results.rows} == {
+        "fast": 2, "once": 1, "together": 2, "net a": 2, "net b": 2,
+    }  # fmt: skip
+    assert results.words["once"] == "without randomness"
+    assert run(STUDY, [0, 1], shelf=shelf).values("fast", "score").tolist() == [0.0, 0.333333]
+    assert measured(folder) == {}
+
+
+def test_two_seeds_after_five_are_two(shelf, folder):
+    run(STUDY, range(5), ["fast", "together"], shelf=shelf)
+    measured(folder)
+    two = run(STUDY, range(2), ["fast", "together"], shelf=shelf)
+    assert {row: list(by_seed) for row, by_seed in two.rows.items()} == {"fast": ["0", "1"], "together": ["0", "1"]}
+    assert measured(folder) == {}
+
+
+def test_a_pass_of_all_seeds_takes_only_those_that_are_missing(shelf, folder):
+    run(STUDY, range(2), ["together"], shelf=shelf)
+    run(STUDY, range(4), ["together"], shelf=shelf)
+    assert measured(folder) == {"together [0, 1]": 1, "together [2, 3]": 1}
+
+
+def test_a_stopped_study_goes_on_where_it_was(shelf, folder, monkeypatch):
+    def stops(world, seed, settings):
+        raise KeyboardInterrupt
+
+    rows = {"fast": ROWS["fast"], "stops": dataclasses.replace(ROWS["fast"], measure=stops)}
+    with pytest.raises(KeyboardInterrupt):
+        run(dataclasses.replace(STUDY, rows=rows), [0, 1], shelf=shelf)
+    assert measured(folder) == {"row 0": 1}
+    run(STUDY, [0, 1], ["fast"], shelf=shelf)
+    assert measured(folder) == {"row 1": 1}
+
+
+def test_other_settings_are_another_row_and_leave_the_others_alone(shelf, folder):
+    run(STUDY, [0], ["fast", "once"], shelf=shelf)
+    measured(folder)
+    changed = ROWS | {"fast": dataclasses.replace(ROWS["fast"], settings={"which": 7})}
+    results = run(dataclasses.replace(STUDY, rows=changed), [0], ["fast", "once"], shelf=shelf)
+    assert results.values("fast", "which").tolist() == [7]
+    assert results.settings["fast"] == {"which": 7}
+    assert measured(folder) == {"row 0": 1}
+    assert run(STUDY, [0], ["fast"], shelf=shelf).values("fast", "which").tolist() == [0]
+    assert measured(folder) == {}
+
+
+def test_a_variant_changes_settings_and_bears_its_name(shelf):
+    small = run(STUDY, [0], ["fast", "once"], variant="small", shelf=shelf)
+    assert (small.name, small.settings) == ("counting_small", {"fast": {"which": 1}, "once": {}})
+    assert "slow" not in run(STUDY, [0], shelf=shelf).rows
+
+
+def test_other_data_is_another_row(shelf, folder, monkeypatch):
+    run(STUDY, [0], ["fast"], shelf=shelf)
+    monkeypatch.setenv("COUNTING_DATA", "other")
+    bench._world.cache_clear()
+    run(STUDY, [0], ["fast"], shelf=shelf)
+    assert measured(folder) == {"row 0": 2}
+
+
+def test_other_code_is_another_row(shelf, folder):
+    def fast(world, seed, settings):
+        counting.note(f"row {seed}")
+        return {"score": seed / 4}
+
+    run(STUDY, [0], ["fast"], shelf=shelf)
+    changed = {"fast": dataclasses.replace(ROWS["fast"], measure=fast)}
+    run(dataclasses.replace(STUDY, rows=changed), [0], shelf=shelf)
+    assert measured(folder) == {"row 0": 2}
+
+
+def test_a_damaged_file_is_made_anew_and_said_once(shelf, folder, capsys):
+    run(STUDY, [0], ["fast"], shelf=shelf)
+    (path,) = (path for path in shelf.folder.glob("fast*.json"))
+    path.write_text('{"score": 0.')
+    assert run(STUDY, [0], ["fast"], shelf=shelf).values("fast", "score").tolist() == [0]
+    assert capsys.readouterr().err.count("is damaged: what it held is made anew") == 1
+    assert measured(folder) == {"row 0": 2}
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"rows": ["fats"]}, "The study counting has no row 'fats': choose among fast, once, together, net a, net b"),
+        ({"variant": "large"}, "The study counting has no size 'large': choose one of dying, small"),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_choices(shelf, asked, told):
+    with pytest.raises(ValueError, match=told):
+        run(STUDY, [0], **asked, shelf=shelf)
+
+
+def test_nan_is_no_measurement(shelf):
+    nan = {"nan": dataclasses.replace(ROWS["fast"], measure=lambda world, seed, settings: {"loss": [1.0, math.nan]})}
+    with pytest.raises(ValueError, match="is NaN"):
+        run(dataclasses.replace(STUDY, rows=nan), [0], shelf=shelf)
+    assert not list(shelf.folder.glob("*.json"))
+
+
+def test_numbers_become_plain():
+    found = plain({1: [1 / 3, math.inf], "text": ("a", 7, None)})
+    assert found == {"1": [0.333333, None], "text": ["a", 7, None]}
+
+
+def test_a_full_disk_is_told_in_one_sentence(shelf, monkeypatch):
+    def full(values, path):
+        path.write_text("{")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bench, "write_values", full)
+    with pytest.raises(OSError, match=r"Cannot write .*fast-0.* \(No space left on device\). Free some space"):
+        run(STUDY, [0], ["fast"], shelf=shelf)
+    assert not list(shelf.folder.glob("fast*"))
+
+
+def take_all(folder, shelf):
+    os.environ["COUNTING"] = str(folder)
+    import many
+
+    run(many.STUDY, range(3), shelf=shelf)
+
+
+def test_two_processes_on_one_shelf_lose_nothing_and_measure_nothing_twice(shelf, folder):
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=_child, args=(str(folder), str(shelf.folder))) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+        assert process.exitcode == 0
+    found = measured(folder)
+    assert sum(found.values()) == 300
+    assert set(found.values()) == {100}  # three seeds of a hundred rows
+    assert len(list(shelf.folder.glob("row_*.json"))) == 300
+
+
+def _child(folder, shelf):
+    take_all(folder, Shelf(Path(shelf)))
+
+
+# ---------------------------------------------------------------- the record
+
+
+def test_some_rows_leave_their_record_on_the_shelf_and_the_shipped_one_alone(folder, monkeypatch):
+    monkeypatch.setattr(runner, "ASSETS", folder / "assets")
+    (path,) = reproduce(STUDY, 2, ["fast"])
+    assert path.is_relative_to(folder / "cache")
+    assert not (folder / "assets").exists()
+    found = load_results("counting", path)
+    assert found.values("fast", "score").tolist() == [0.0, 0.333333]
+    assert found.facts["command"] == "gbi reproduce counting --seeds 2 --rows fast"
+
+
+def test_a_whole_study_ships_its_record_with_facts_and_what_lies_beside_it(folder, monkeypatch):
+    assets = folder / "assets"
+    monkeypatch.setattr(runner, "ASSETS", assets)
+    monkeypatch.setattr(files, "ASSETS", assets)
+
+    def ship(world, results):
+        assert (world.digest, results.name) == ("data", "counting")
+        return [folder / "beside.npz"]
+
+    paths = reproduce(dataclasses.replace(STUDY, ship=ship), 2)
+    assert paths == [assets / "records" / "counting.json", folder / "beside.npz"]
+    stored = json.loads(paths[0].read_text())
+    assert list(stored) == ["settings", "facts", "words", "rows"]
+    facts = files.manifest()["records/counting.json"]
+    assert {"command", "commit", "seed", "device", "versions", "cpu_minutes", "data", "sha256"} <= set(facts)
+    assert facts["seed"] == [0, 1]
+    assert facts["cpu_minutes"] == 0.1  # both networks say 1.5 seconds: 3 of 60
+
+
+def test_the_list_says_what_is_measured_already(folder):
+    reproduce(STUDY, 2, ["fast", "together"])
+    lines = {name: there for name, _, there, _ in runner.on_the_shelf(STUDY, 3)}
+    assert lines == {"fast": "2 of 3", "once": "0 of 1", "together": "2 of 3", "net a": "0 of 3", "net b": "0 of 3"}

@@ -1,0 +1,73 @@
+"""A shelf: what took long is made once, whole, and made anew where it is damaged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gbi_helpers.experiments.shelf import Shelf, mark
+from gbi_helpers.models.image import Classifier
+from gbi_helpers.records import TrainingRecord
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return Shelf(tmp_path)
+
+
+def test_marks_differ_where_the_settings_do():
+    assert mark({"a": 1, "b": 2}) == mark({"b": 2, "a": 1})
+    assert len({mark({"lr": 0.1}), mark({"lr": 0.2}), mark({"lr": 0.1}, "more"), mark()}) == 4
+
+
+def test_values_are_made_once_for_what_they_depend_on(shelf):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"found": len(made)}
+
+    assert [shelf.values("a/b", on, make)["found"] for on in ("x", "x", "y", "x")] == [1, 1, 2, 1]
+    assert len(list(shelf.folder.glob("a-b-*.json"))) == 2
+
+
+def test_nothing_half_written_is_left(shelf):
+    def stops():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shelf.values("a", "x", stops)
+    assert [path for path in shelf.folder.iterdir() if not path.name.startswith(".")] == []
+
+
+def trained(channels, resumes):
+    def train(resume):
+        resumes.append(resume)
+        torch.manual_seed(0)
+        return Classifier(channels=channels), TrainingRecord(torch.arange(3.0), facts={"cpu_seconds": 1.0})
+
+    return train
+
+
+def test_a_network_comes_back_bit_by_bit_with_its_record_in_its_own_sizes(shelf):
+    resumes = []
+    first, _ = shelf.network("net", "x", trained(3, resumes))
+    again, record = shelf.network("net", "x", trained(3, resumes))
+    assert len(resumes) == 1
+    assert resumes[0].parent == shelf.folder
+    assert not again.training
+    assert again.sizes == {"channels": 3}
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert record.loss.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".npz"])
+def test_a_damaged_network_is_trained_anew_and_said_once(shelf, ending, capsys):
+    resumes = []
+    shelf.network("net", "x", trained(3, resumes))
+    path = shelf.place("net", "x", ending)
+    path.write_bytes(path.read_bytes()[:40])
+    for _ in range(2):
+        shelf.network("net", "x", trained(3, resumes))
+    assert len(resumes) == 2
+    assert capsys.readouterr().err.count("is damaged: what it held is made anew") == 1

@@ -1,0 +1,70 @@
+"""Every way to read the task out of a generative model: what it means, and what it costs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gbi_helpers import max_entropy
+from gbi_helpers.models.base import one_hot
+from gbi_helpers.models.image import ConditionalVAE, ConvAutoencoder
+from gbi_helpers.readouts import READOUTS, ebi, nbi, pixel_entropy, readouts
+
+
+@pytest.fixture(name="model")
+def untrained():
+    torch.manual_seed(0)
+    return ConvAutoencoder().eval()
+
+
+@pytest.fixture(name="x")
+def images():
+    return torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+def test_passes_are_counted_exactly(model, x):
+    found = readouts(model, x, chunk=3)
+    assert {name: (one.forwards, one.backwards) for name, one in found.items()} == {
+        "one_step": (1, 1),
+        "iterative": (51, 50),
+        "likelihood": (10, 0),
+        "nbi": (10, 10),
+        "ebi": (1, 1),
+    }
+    assert all(one.posterior.log_q.shape == (6, 10) and one.relative_time > 0 for one in found.values())
+
+
+def test_readouts_of_chunks_are_those_of_the_whole(model, x):
+    for name in READOUTS:
+        whole, chunked = (readouts(model, x, [name], chunk=size)[name].posterior.log_q for size in (6, 2))
+        torch.testing.assert_close(whole, chunked, rtol=1e-3, atol=1e-3)
+
+
+def test_nbi_is_the_norm_of_the_gradient_at_each_corner(model, x):
+    norm = nbi(model, x).loss
+    for digit in (0, 7):
+        z = one_hot(torch.full((6,), digit)).requires_grad_()
+        model.nll(model(x, z), x).sum().backward()
+        torch.testing.assert_close(norm[:, digit], z.grad.norm(dim=1), rtol=1e-4, atol=1e-4)
+    assert torch.equal(nbi(model, x).task, norm.argmin(1))
+
+
+def test_ebi_descends_the_entropy_of_the_models_own_pixels(model, x):
+    logits = torch.randn(3, 1, 2, 2)
+    expected = torch.distributions.Bernoulli(logits=logits).entropy().sum((1, 2, 3))
+    torch.testing.assert_close(pixel_entropy(logits), expected)
+    z = max_entropy(6, 10).requires_grad_()
+    pixel_entropy(model(x, z)).sum().backward()
+    torch.testing.assert_close(ebi(model, x).grad, z.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_no_readout_leaves_a_gradient_on_the_weights(model, x):
+    readouts(model, x)
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_readouts_refuse_what_they_cannot_do(model, x):
+    with pytest.raises(ValueError, match="leave out 'ebi'"):
+        readouts(ConditionalVAE(), x)
+    with pytest.raises(ValueError, match="choose among"):
+        readouts(model, x, ["two_step"])
