@@ -1,7 +1,8 @@
 """Figures: one palette, alt text on every picture, nothing told by colour alone.
 
 A figure is drawn with matplotlib's ``Figure`` (no pyplot, no global state) and shown with :func:`show`, which asks for
-the alt text a screen reader will speak.
+the alt text a screen reader will speak. Seaborn draws what stands for many seeds or cells: bands, strips, heat maps.
+It takes as long to import as all the rest, so the functions that need it do that.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008): eight colours that colour-blind readers tell apart; black is last, for text and references.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+MARKERS = "os^Dv<"
+LOOKS: dict[str, Sequence[Any]] = {"color": PALETTE, "linestyle": LINES, "marker": MARKERS}
 HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 DPI = 110
 
@@ -93,6 +96,96 @@ def lines(ax: Axes, x: ArrayLike, curves: Mapping[str, ArrayLike], *, xlabel: st
         ax.plot(np.asarray(x), np.asarray(curve), label=name)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if len(curves) > 1:
+        ax.legend(frameon=False)
+
+
+def bands(
+    ax: Axes,
+    x: ArrayLike,
+    curves: Mapping[str, ArrayLike | tuple[ArrayLike, ArrayLike]],
+    *,
+    error: Any = ("pi", 80),
+    whiskers: bool = False,
+    legend: bool = True,
+) -> None:
+    """Draw curves by name over ``x``: the mean of values (S, X) and their spread over S as a band, or as ``whiskers``.
+
+    ``error`` is seaborn's: ("pi", 80) from the 10th to the 90th percentile, ("pi", 100) from the lowest to the highest,
+    ("sd", 1) a standard deviation each way, None for the mean alone. A curve may be a pair instead: mean and half-width
+    of its interval. Each has its own colour, line style and marker. Raises ``ValueError`` on a logarithmic axis: set
+    that scale afterwards.
+    """
+    if ax.get_yscale() != "linear":
+        raise ValueError("Draw the bands first, then set the scale: on a logarithmic axis means would be of logs.")
+    shade = {"linewidth": 0, "alpha": 0.25}
+    style = {"err_style": "bars", "err_kws": {"capsize": 3}} if whiskers else {"err_kws": shade}
+    for index, (name, curve) in enumerate(curves.items()):
+        values, spread = _interval(*curve) if isinstance(curve, tuple) else (np.atleast_2d(curve), error)
+        _curve(ax, index, name, np.tile(x, len(values)), values.ravel(), errorbar=spread, **style)
+    if legend and len(curves) > 1:
+        ax.legend(frameon=False)
+
+
+def _interval(mean: ArrayLike, half_width: ArrayLike) -> tuple[np.ndarray, tuple[str, int]]:
+    """Values (3, X) whose mean and range are an interval's."""
+    centre, half = (np.asarray(a, dtype=float) for a in (mean, half_width))
+    return np.stack([centre - half, centre, centre + half]), ("pi", 100)
+
+
+def _curve(ax: Axes, index: int, name: str, x: ArrayLike, y: ArrayLike, **options: Any) -> None:
+    """One of several curves, told from the others by colour, line style and marker."""
+    import seaborn
+
+    look = {key: cycle[index % len(cycle)] for key, cycle in LOOKS.items()}
+    every = -(-len(np.unique(x)) // 15)
+    seaborn.lineplot(x=x, y=y, ax=ax, label=name, legend=False, markersize=5, markevery=every, **look, **options)
+
+
+def strip(ax: Axes, groups: Mapping[str, ArrayLike], *, error: Any = ("pi", 80)) -> None:
+    """Draw a row for each name, the first on top: a tick for each of its values (S,), a dot at their mean and a bar."""
+    import seaborn
+
+    values = {name: np.asarray(group, dtype=float).ravel() for name, group in groups.items()}
+    rows = np.repeat(list(values), [len(group) for group in values.values()])
+    data = {"x": np.concatenate(list(values.values())), "y": rows, "ax": ax, "orient": "h"}
+    seaborn.stripplot(**data, jitter=False, color="0.35", marker="|", size=11, linewidth=0.8, zorder=1)
+    look = {"color": PALETTE[0], "markersize": 6, "linestyle": "none", "zorder": 2}
+    seaborn.pointplot(**data, **look, errorbar=error, err_kws={"linestyle": "-", "linewidth": 2})
+    ax.grid(axis="x", alpha=0.3)
+
+
+def heatmap(
+    ax: Axes, matrix: ArrayLike, rows: Sequence[str] | bool = True, columns: Sequence[str] | bool = True, **look: Any
+) -> None:
+    """Draw a matrix as shades, its first row on top; up to 100 cells have their values written in them.
+
+    ``rows`` and ``columns`` are names, or False for none; ``look`` goes to ``seaborn.heatmap``.
+    """
+    import seaborn
+
+    values = np.asarray(matrix, dtype=float)
+    told = values.size <= 100
+    style = {"cmap": "Blues", "annot": told, "cbar": not told, "fmt": ".1f", "annot_kws": {"fontsize": 8}, **look}
+    seaborn.heatmap(values, ax=ax, yticklabels=rows, xticklabels=columns, **style)
+    ax.set_ylim(len(values), 0)  # each call turns the axis over, a shared one twice
+    ax.tick_params(length=0)
+    ax.tick_params(axis="y", rotation=0)
+
+
+def reliability(
+    ax: Axes, answers: Mapping[str, Sequence[ArrayLike]], *, least: float = 0.003, legend: bool = True
+) -> None:
+    """Draw how often answers were right over how sure they were, by name, and the diagonal on which both agree.
+
+    An answer is three arrays (bins,): share of samples, confidence, share right. A bin with at most the share ``least``
+    is left out.
+    """
+    ax.plot([0, 1], [0, 1], color="0.6", linestyle="-", linewidth=1)
+    for index, (name, parts) in enumerate(answers.items()):
+        share, confidence, right = (np.asarray(part, dtype=float) for part in parts)
+        _curve(ax, index, name, confidence[share > least], right[share > least], estimator=None, errorbar=None)
+    ax.set(xlabel="confidence", ylabel="share right")
+    if legend:
         ax.legend(frameon=False)
 
 
