@@ -1,220 +1,14 @@
-"""Checks of chapter 02, train with Z. Each takes the student's function; see :class:`gbi_helpers.checks.Exercise`."""
+"""The exercises of chapter 02, train with Z; see :class:`gbi_helpers.checks.Exercise`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, normal, uniform
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform
 from gbi_helpers.metrics import blocks_to_criterion
-
-Student = Callable[..., Any]
-
-
-def by_place(student: Student) -> None:
-    """Check ``student(error (N, S), block)`` -> mean error at each place of a block (block, S)."""
-    draw = torch.Generator().manual_seed(201)
-
-    def inputs(blocks: int, block: int, seeds: int) -> Inputs:
-        return uniform(draw, blocks * block, seeds), block
-
-    Exercise(
-        "by_place",
-        _by_place,
-        [inputs(4, 3, 2), inputs(3, 5, 4), inputs(2, 4, 1), inputs(6, 2, 3)],
-        mistakes=[
-            Mistake(
-                lambda e, n: e.unflatten(0, (n, -1)).mean(1),
-                "You cut the stream into `block` pieces. Cut it into pieces of `block` numbers, "
-                "(blocks, block, S), then average over the first axis.",
-            ),
-            Mistake(
-                lambda e, n: e.reshape(len(e) // n, n, -1).sum(0), "You sum over the blocks: take the mean over them."
-            ),
-            Mistake(lambda e, n: e[-n:], "That is the last block alone: average over all blocks."),
-            Mistake(lambda e, n: e[:n], "That is the first block alone: average over all blocks."),
-            Mistake(
-                lambda e, n: _by_place(e, n).mean(1, keepdim=True).expand(-1, e.shape[1]),
-                "You average over the seeds too: keep one value a seed.",
-            ),
-            Mistake(
-                lambda e, n: e.unflatten(0, (-1, n)).median(0).values, "That is the median over blocks: take the mean."
-            ),
-        ],
-    ).check(student)
-
-
-def blocks_until(student: Student) -> None:
-    """Check ``student(excess (blocks, S), criterion)`` -> the block (S,), counted from 1, that ends the first good run.
-
-    A good run: three blocks in a row whose mean lies below the criterion. Infinity where there is none.
-    """
-    draw = torch.Generator().manual_seed(202)
-
-    def inputs(blocks: int, seeds: int) -> Inputs:
-        falling = torch.linspace(1, 0, blocks, dtype=torch.float64)[:, None]
-        return falling + 0.6 * uniform(draw, blocks, seeds), 0.75
-
-    never = torch.cat([torch.ones(6, 1, dtype=torch.float64), inputs(6, 2)[0]], dim=1)
-    Exercise(
-        "blocks_until",
-        lambda e, c: blocks_to_criterion(e, c, run=3),
-        [inputs(9, 3), inputs(14, 2), inputs(20, 5), inputs(11, 4)],
-        mistakes=[
-            Mistake(lambda e, c: blocks_to_criterion(e, c, run=3) - 1, "Blocks are counted from 1, not from 0."),
-            Mistake(
-                lambda e, c: blocks_to_criterion(e, c, run=3) - 2,
-                "You give the block that begins the run of three; asked is the one that ends it.",
-            ),
-            Mistake(
-                lambda e, c: blocks_to_criterion(e, c, run=3) - 3,
-                "You give the index at which the run of three begins; asked is the block that ends it, counted from 1.",
-            ),
-            Mistake(
-                lambda e, c: blocks_to_criterion(e, c, run=1),
-                "One block below the criterion may be luck: the mean of three in a row has to be.",
-            ),
-            Mistake(
-                lambda e, c: blocks_to_criterion(e.unfold(0, 3, 1).amax(-1), c, run=1) + 2,
-                "You want each of the three blocks below the criterion; it is their mean that has to be.",
-            ),
-            Mistake(
-                lambda e, c: len(e) + 1 - blocks_to_criterion((2 * c - e).flip(0), c, run=3),
-                "That is not the first time: some later blocks are above the criterion again.",
-            ),
-        ],
-        hard=[
-            (
-                (never, 0.75),
-                "Right where the criterion is met. But a seed that never meets it should get infinity (math.inf), "
-                "or your average will call the slowest network fast.",
-            )
-        ],
-    ).check(student)
-
-
-def gated(student: Student) -> None:
-    """Check ``student(h (B, H), z (B, K), gate (K, H), weight (D, H), bias (D,))`` -> prediction (B, D)."""
-    draw = torch.Generator().manual_seed(203)
-
-    def inputs(batch: int, hidden: int, tasks: int, size: int) -> Inputs:
-        z = torch.softmax(2 * normal(draw, batch, tasks), -1)
-        weight, bias = normal(draw, size, hidden), normal(draw, size)
-        return normal(draw, batch, hidden), z, uniform(draw, tasks, hidden), weight, bias
-
-    Exercise(
-        "gated",
-        _gated,
-        [inputs(4, 6, 3, 2), inputs(2, 5, 4, 3), inputs(7, 8, 2, 1), inputs(3, 4, 5, 2)],
-        mistakes=[
-            Mistake(lambda h, z, g, w, b: h @ w.T + b, "The gate is missing: h * (z @ gate) goes into the readout."),
-            Mistake(lambda h, z, g, w, b: _gated(h, z, g, w, 0 * b), "The bias of the readout is missing."),
-            Mistake(
-                lambda h, z, g, w, b: (h + z @ g) @ w.T + b, "You add z @ gate. A gate multiplies: h * (z @ gate)."
-            ),
-            Mistake(
-                lambda h, z, g, w, b: _gated(h, torch.nn.functional.one_hot(z.argmax(-1), z.shape[1]).to(z), g, w, b),
-                "You pick the likeliest task's gate. z may lie between tasks: mix the gates, z @ gate.",
-            ),
-            Mistake(
-                lambda h, z, g, w, b: _gated(h, z, torch.sigmoid(g), w, b),
-                "There is no sigmoid here: the gate is used as it is.",
-            ),
-            Mistake(
-                lambda h, z, g, w, b: _gated(h, torch.full_like(z, 1 / z.shape[1]), g, w, b),
-                "z is not used: every row should have the gate that its own z asks for.",
-            ),
-            Mistake(
-                lambda h, z, g, w, b: _gated(h, torch.ones_like(z), g, w, b),
-                "z is not used: sum the rows of the gate weighted by z.",
-            ),
-        ],
-    ).check(student)
-
-
-def stacked(student: Student) -> None:
-    """Check ``student(x (S, B, I), weight (S, O, I), bias (S, O))`` -> the S linear layers' outputs (S, B, O)."""
-    draw = torch.Generator().manual_seed(204)
-
-    def inputs(seeds: int, batch: int, wide: int, out: int) -> Inputs:
-        return normal(draw, seeds, batch, wide), normal(draw, seeds, out, wide), normal(draw, seeds, out)
-
-    Exercise(
-        "stacked",
-        _stacked,
-        [inputs(3, 4, 5, 2), inputs(2, 6, 3, 4), inputs(5, 2, 4, 3), inputs(4, 3, 2, 6)],
-        mistakes=[
-            Mistake(
-                lambda x, w, b: _stacked(x, w[:1].expand_as(w), b[:1].expand_as(b)),
-                "Every seed uses the weights of the first one: multiply x[s] by weight[s].",
-            ),
-            Mistake(
-                lambda x, w, b: _stacked(x, w[:1].expand_as(w), b),
-                "Every seed uses the weights of the first one: multiply x[s] by weight[s].",
-            ),
-            Mistake(lambda x, w, b: _stacked(x, w, b[:1].expand_as(b)), "Every seed uses the bias of the first one."),
-            Mistake(
-                lambda x, w, b: _stacked(x, w.mean(0, keepdim=True).expand_as(w), b.mean(0, keepdim=True).expand_as(b)),
-                "You average the weights over seeds: each seed has its own.",
-            ),
-            Mistake(lambda x, w, b: _stacked(x, w, 0 * b), "The bias is missing: bias[:, None] reaches every row."),
-            Mistake(lambda x, w, b: _stacked(x, w, -b), "The bias is subtracted: add it."),
-        ],
-    ).check(student)
-
-
-def absolute_error(student: Student) -> None:
-    """Check ``student(bias (N,), sd)`` -> expected absolute error (N,) of predictions that are off by ``bias``.
-
-    The sample scatters around its true mean with ``sd``: E|e| for e ~ N(bias, sd^2), the folded normal's mean.
-    """
-    draw = torch.Generator().manual_seed(205)
-    Exercise(
-        "absolute_error",
-        _absolute_error,
-        [(normal(draw, n), 0.2 + float(uniform(draw))) for n in (4, 7, 3, 5)],
-        mistakes=[
-            Mistake(
-                lambda b, s: (b**2 + s**2).sqrt(),
-                "That is the root of the mean *squared* error. The mean of |e| is smaller: integrate |e| itself.",
-            ),
-            Mistake(lambda b, s: b**2 + s**2, "That is the mean squared error. Asked is the mean of |e|."),
-            Mistake(
-                lambda b, s: b.abs() + s * math.sqrt(2 / math.pi),
-                "Bias and noise do not add up like that: for a large bias the noise cancels, on average.",
-            ),
-            Mistake(lambda b, s: b.abs(), "The noise is missing: with bias 0 the error is sd * sqrt(2 / pi), not 0."),
-            Mistake(lambda b, s: torch.full_like(b, s * math.sqrt(2 / math.pi)), "That is the floor, for bias 0 only."),
-            Mistake(
-                lambda b, s: s * math.sqrt(2 / math.pi) * (-(b**2) / (2 * s**2)).exp() + b * torch.erf(b / s),
-                "Nearly: the erf wants bias / (sd * sqrt(2)).",
-            ),
-            Mistake(
-                lambda b, s: s * math.sqrt(2 / math.pi) * (-(b**2) / s**2).exp() + b * torch.erf(b / (s * 2**0.5)),
-                "Nearly: the exponent is bias^2 / (2 sd^2).",
-            ),
-            Mistake(
-                lambda b, s: (
-                    s / math.sqrt(2 * math.pi) * (-(b**2) / (2 * s**2)).exp() + b * torch.erf(b / (s * 2**0.5))
-                ),
-                "Nearly: the first term is half of what it should be. Both sides of the bell count.",
-            ),
-            Mistake(
-                lambda b, s: s * math.sqrt(2 / math.pi) * (-(b**2) / (2 * s**2)).exp() + b,
-                "You integrate e for the positive side only: a positive e counts as +e, a negative one as -e.",
-            ),
-        ],
-        hard=[
-            (
-                (torch.tensor([-1e3, 0.0, 1e3], dtype=torch.float64), 0.3),
-                "Right for a small bias, but not for a huge one, where the answer is just |bias|: something overflows.",
-            )
-        ],
-    ).check(student)
 
 
 def _by_place(error: Tensor, block: int) -> Tensor:
@@ -229,6 +23,197 @@ def _stacked(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias[:, None], x, weight.mT)
 
 
+def _bell(bias: Tensor, sd: float) -> Tensor:
+    return sd * math.sqrt(2 / math.pi) * (-(bias**2) / (2 * sd**2)).exp()
+
+
 def _absolute_error(bias: Tensor, sd: float) -> Tensor:
-    bell = sd * math.sqrt(2 / math.pi) * (-(bias**2) / (2 * sd**2)).exp()
-    return bell + bias * torch.erf(bias / (sd * math.sqrt(2)))
+    return _bell(bias, sd) + bias * torch.erf(bias / (sd * math.sqrt(2)))
+
+
+def _by_place_inputs(draw: Generator, blocks: int, block: int, seeds: int) -> Inputs:
+    return uniform(draw, blocks * block, seeds), block
+
+
+by_place = Exercise(
+    "by_place",
+    "student(error (N, S), block) -> mean error at each place of a block (block, S).",
+    _by_place,
+    drawn(201, _by_place_inputs, (4, 3, 2), (3, 5, 4), (2, 4, 1), (6, 2, 3)),
+    mistakes=[
+        Mistake(
+            lambda e, n: e.unflatten(0, (n, -1)).mean(1),
+            "You cut the stream into `block` pieces. Cut it into pieces of `block` numbers, "
+            "(blocks, block, S), then average over the first axis.",
+        ),
+        Mistake(lambda e, n: e.reshape(len(e) // n, n, -1).sum(0), "You sum over the blocks: take the mean over them."),
+        Mistake(lambda e, n: e[-n:], "That is the last block alone: average over all blocks."),
+        Mistake(lambda e, n: e[:n], "That is the first block alone: average over all blocks."),
+        Mistake(
+            lambda e, n: _by_place(e, n).mean(1, keepdim=True).expand(-1, e.shape[1]),
+            "You average over the seeds too: keep one value a seed.",
+        ),
+        Mistake(
+            lambda e, n: e.unflatten(0, (-1, n)).median(0).values, "That is the median over blocks: take the mean."
+        ),
+    ],
+)
+
+
+def _blocks_until_inputs(draw: Generator, blocks: int, seeds: int) -> Inputs:
+    falling = torch.linspace(1, 0, blocks, dtype=torch.float64)[:, None]
+    return falling + 0.6 * uniform(draw, blocks, seeds), 0.75
+
+
+_short, *_falling = drawn(202, _blocks_until_inputs, (6, 2), (9, 3), (14, 2), (20, 5), (11, 4))
+_never = torch.cat([torch.ones(6, 1, dtype=torch.float64), _short[0]], dim=1)
+
+blocks_until = Exercise(
+    "blocks_until",
+    "student(excess (blocks, S), criterion) -> the block (S,), counted from 1, that ends the first good run. "
+    "A good run: three blocks in a row whose mean lies below the criterion. Infinity where there is none.",
+    lambda e, c: blocks_to_criterion(e, c, run=3),
+    _falling,
+    mistakes=[
+        Mistake(lambda e, c: blocks_to_criterion(e, c, run=3) - 1, "Blocks are counted from 1, not from 0."),
+        Mistake(
+            lambda e, c: blocks_to_criterion(e, c, run=3) - 2,
+            "You give the block that begins the run of three; asked is the one that ends it.",
+        ),
+        Mistake(
+            lambda e, c: blocks_to_criterion(e, c, run=3) - 3,
+            "You give the index at which the run of three begins; asked is the block that ends it, counted from 1.",
+        ),
+        Mistake(
+            lambda e, c: blocks_to_criterion(e, c, run=1),
+            "One block below the criterion may be luck: the mean of three in a row has to be.",
+        ),
+        Mistake(
+            lambda e, c: blocks_to_criterion(e.unfold(0, 3, 1).amax(-1), c, run=1) + 2,
+            "You want each of the three blocks below the criterion; it is their mean that has to be.",
+        ),
+        Mistake(
+            lambda e, c: len(e) + 1 - blocks_to_criterion((2 * c - e).flip(0), c, run=3),
+            "That is not the first time: some later blocks are above the criterion again.",
+        ),
+    ],
+    hard=[
+        (
+            (_never, 0.75),
+            "Right where the criterion is met. But a seed that never meets it should get infinity (math.inf), "
+            "or your average will call the slowest network fast.",
+        )
+    ],
+)
+
+
+def _gated_inputs(draw: Generator, batch: int, hidden: int, tasks: int, size: int) -> Inputs:
+    z = torch.softmax(2 * normal(draw, batch, tasks), -1)
+    weight, bias = normal(draw, size, hidden), normal(draw, size)
+    return normal(draw, batch, hidden), z, uniform(draw, tasks, hidden), weight, bias
+
+
+gated = Exercise(
+    "gated",
+    "student(h (B, H), z (B, K), gate (K, H), weight (D, H), bias (D,)) -> prediction (B, D).",
+    _gated,
+    drawn(203, _gated_inputs, (4, 6, 3, 2), (2, 5, 4, 3), (7, 8, 2, 1), (3, 4, 5, 2)),
+    mistakes=[
+        Mistake(lambda h, z, g, w, b: h @ w.T + b, "The gate is missing: h * (z @ gate) goes into the readout."),
+        Mistake(lambda h, z, g, w, b: _gated(h, z, g, w, 0 * b), "The bias of the readout is missing."),
+        Mistake(lambda h, z, g, w, b: (h + z @ g) @ w.T + b, "You add z @ gate. A gate multiplies: h * (z @ gate)."),
+        Mistake(
+            lambda h, z, g, w, b: _gated(h, torch.nn.functional.one_hot(z.argmax(-1), z.shape[1]).to(z), g, w, b),
+            "You pick the likeliest task's gate. z may lie between tasks: mix the gates, z @ gate.",
+        ),
+        Mistake(
+            lambda h, z, g, w, b: _gated(h, z, torch.sigmoid(g), w, b),
+            "There is no sigmoid here: the gate is used as it is.",
+        ),
+        Mistake(
+            lambda h, z, g, w, b: _gated(h, torch.full_like(z, 1 / z.shape[1]), g, w, b),
+            "z is not used: every row should have the gate that its own z asks for.",
+        ),
+        Mistake(
+            lambda h, z, g, w, b: _gated(h, torch.ones_like(z), g, w, b),
+            "z is not used: sum the rows of the gate weighted by z.",
+        ),
+    ],
+)
+
+
+def _stacked_inputs(draw: Generator, seeds: int, batch: int, wide: int, out: int) -> Inputs:
+    return normal(draw, seeds, batch, wide), normal(draw, seeds, out, wide), normal(draw, seeds, out)
+
+
+stacked = Exercise(
+    "stacked",
+    "student(x (S, B, I), weight (S, O, I), bias (S, O)) -> the S linear layers' outputs (S, B, O).",
+    _stacked,
+    drawn(204, _stacked_inputs, (3, 4, 5, 2), (2, 6, 3, 4), (5, 2, 4, 3), (4, 3, 2, 6)),
+    mistakes=[
+        Mistake(
+            lambda x, w, b: _stacked(x, w[:1].expand_as(w), b[:1].expand_as(b)),
+            "Every seed uses the weights of the first one: multiply x[s] by weight[s].",
+        ),
+        Mistake(
+            lambda x, w, b: _stacked(x, w[:1].expand_as(w), b),
+            "Every seed uses the weights of the first one: multiply x[s] by weight[s].",
+        ),
+        Mistake(lambda x, w, b: _stacked(x, w, b[:1].expand_as(b)), "Every seed uses the bias of the first one."),
+        Mistake(
+            lambda x, w, b: _stacked(x, w.mean(0, keepdim=True).expand_as(w), b.mean(0, keepdim=True).expand_as(b)),
+            "You average the weights over seeds: each seed has its own.",
+        ),
+        Mistake(lambda x, w, b: _stacked(x, w, 0 * b), "The bias is missing: bias[:, None] reaches every row."),
+        Mistake(lambda x, w, b: _stacked(x, w, -b), "The bias is subtracted: add it."),
+    ],
+)
+
+
+def _absolute_error_inputs(draw: Generator, size: int) -> Inputs:
+    return normal(draw, size), 0.2 + float(uniform(draw))
+
+
+absolute_error = Exercise(
+    "absolute_error",
+    "student(bias (N,), sd) -> expected absolute error (N,) of predictions that are off by bias. "
+    "The sample scatters around its true mean with sd: E|e| for e ~ N(bias, sd^2), the folded normal's mean.",
+    _absolute_error,
+    drawn(205, _absolute_error_inputs, (4,), (7,), (3,), (5,)),
+    mistakes=[
+        Mistake(
+            lambda b, s: (b**2 + s**2).sqrt(),
+            "That is the root of the mean *squared* error. The mean of |e| is smaller: integrate |e| itself.",
+        ),
+        Mistake(lambda b, s: b**2 + s**2, "That is the mean squared error. Asked is the mean of |e|."),
+        Mistake(
+            lambda b, s: b.abs() + _bell(0 * b, s),
+            "Bias and noise do not add up like that: for a large bias the noise cancels, on average.",
+        ),
+        Mistake(lambda b, s: b.abs(), "The noise is missing: with bias 0 the error is sd * sqrt(2 / pi), not 0."),
+        Mistake(lambda b, s: _bell(0 * b, s), "That is the floor, for bias 0 only."),
+        Mistake(
+            lambda b, s: _bell(b, s) + b * torch.erf(b / s),
+            "Nearly: the erf wants bias / (sd * sqrt(2)).",
+        ),
+        Mistake(
+            lambda b, s: _absolute_error(b, s) - _bell(b, s) + _bell(2**0.5 * b, s),
+            "Nearly: the exponent is bias^2 / (2 sd^2).",
+        ),
+        Mistake(
+            lambda b, s: _absolute_error(b, s) - _bell(b, s) / 2,
+            "Nearly: the first term is half of what it should be. Both sides of the bell count.",
+        ),
+        Mistake(
+            lambda b, s: _bell(b, s) + b,
+            "You integrate e for the positive side only: a positive e counts as +e, a negative one as -e.",
+        ),
+    ],
+    hard=[
+        (
+            (torch.tensor([-1e3, 0.0, 1e3], dtype=torch.float64), 0.3),
+            "Right for a small bias, but not for a huge one, where the answer is just |bias|: something overflows.",
+        )
+    ],
+)

@@ -1,189 +1,15 @@
-"""Checks of chapter 04, infer Z. Each takes the student's function; see :class:`gbi_helpers.checks.Exercise`."""
+"""The exercises of chapter 04, infer Z; see :class:`gbi_helpers.checks.Exercise`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gbi_helpers.bayes import bayes_filter
-from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, normal
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal
 from gbi_helpers.inference import LossFn
-
-Student = Callable[..., Any]
-
-
-def from_mean_loss(student: Student) -> None:
-    """Check ``student(grad (B, K), samples, sd)`` -> log q (B, K), from the gradient of a *mean* squared error."""
-    draw = torch.Generator().manual_seed(401)
-
-    def inputs(batch: int, tasks: int, samples: int, sd: float) -> Inputs:
-        return 0.3 * normal(draw, batch, tasks), samples, sd
-
-    def answer(scale: Callable[[int, float], float]) -> Callable[..., Tensor]:
-        return lambda g, n, s: torch.log_softmax(-scale(n, s) * g, dim=-1)
-
-    Exercise(
-        "from_mean_loss",
-        answer(lambda n, s: n / (2 * s**2)),
-        [inputs(4, 2, 5, 0.3), inputs(3, 3, 8, 0.7), inputs(5, 4, 3, 1.6), inputs(2, 6, 20, 0.9)],
-        mistakes=[
-            Mistake(
-                answer(lambda n, s: -n / (2 * s**2)), "The sign: where the loss falls along z_k, task k explains more."
-            ),
-            Mistake(
-                answer(lambda n, s: 1.0), "That is the gradient as it is: not in nats yet. What turns it into nats?"
-            ),
-            Mistake(
-                answer(lambda n, s: 1 / (2 * s**2)),
-                "The mean over the samples is still in it: evidence adds up, so multiply by their number.",
-            ),
-            Mistake(answer(lambda n, s: float(n)), "Nats of a Gaussian are error^2 / (2 sd^2): the 2 sd^2 is missing."),
-            Mistake(answer(lambda n, s: n / s**2), "The 2 in error^2 / (2 sd^2) is missing."),
-            Mistake(answer(lambda n, s: n / (2 * s)), "Divide by sd squared, not by sd."),
-            Mistake(
-                answer(lambda n, s: 2 * s**2 / n), "The wrong way up: the gradient is too *small*, so make it larger."
-            ),
-        ],
-        logs=True,
-    ).check(student)
-
-
-def gradient_filter(student: Student) -> None:
-    """Check ``student(grad (T, K), hazard)`` -> log belief (T, K): one-step gradients in the place of likelihoods."""
-    draw = torch.Generator().manual_seed(402)
-
-    def inputs(time: int, tasks: int, hazard: float, scale: float = 1.5) -> Inputs:
-        return scale * normal(draw, time, tasks), hazard
-
-    Exercise(
-        "gradient_filter",
-        lambda g, h: bayes_filter(-g, h),
-        [inputs(6, 2, 0.1), inputs(9, 3, 0.2), inputs(5, 4, 0.05), inputs(12, 3, 0.4)],
-        mistakes=[
-            Mistake(
-                bayes_filter,
-                "The sign: the log-likelihood is *minus* the gradient, up to a constant.",
-            ),
-            Mistake(
-                lambda g, h: torch.log_softmax(-g, -1),
-                "That is one step on each sample alone. Yesterday's belief is today's prior: it has no memory yet.",
-            ),
-            Mistake(
-                lambda g, h: bayes_filter(-g, 0.0),
-                "The switch is missing: before each sample a little belief leaks to the other contexts.",
-            ),
-            Mistake(
-                lambda g, h: _filter(g, h, lambda b: (1 - h) * b + h * (1 - b)),
-                "Right for two contexts only: a jump goes to each of the other K - 1, so divide by K - 1.",
-            ),
-            Mistake(
-                lambda g, h: _filter(g, h, lambda b: (1 - h) * b + h / b.shape[-1]),
-                "In your switch a context may jump to itself: a jump goes to one of the *other* K - 1.",
-            ),
-            Mistake(
-                lambda g, h: _jump(bayes_filter(-g, h).exp(), h).log(),
-                "That is the belief *before the next* sample. Return it after each sample, before the next switch.",
-            ),
-        ],
-        hard=[
-            (
-                inputs(30, 3, 0.1, scale=2000.0),
-                "Right for mild gradients, but with large ones exp(-grad) under- or overflows. Add in logs, and let "
-                "log_softmax normalise.",
-            )
-        ],
-        logs=True,
-    ).check(student)
-
-
-def curvature_towards(student: Student) -> None:
-    """Check ``student(loss_fn, z0 (B, K), task)`` -> d' H d (B,) at z0, on the way d from z0 to pure ``task``."""
-    draw = torch.Generator().manual_seed(403)
-
-    def inputs(batch: int, tasks: int, task: int) -> Inputs:
-        w1, w2, x = normal(draw, tasks, 5), normal(draw, 5, 4), normal(draw, batch, 4)
-        z0 = torch.softmax(normal(draw, batch, tasks), -1)
-        return (lambda z: (torch.tanh(z.to(x) @ w1) @ w2 - x).square().sum(-1)), z0, task
-
-    def bent(way: Callable[[Tensor, int], Tensor]) -> Callable[..., Tensor]:
-        return lambda f, z0, k: _second(f, z0, way(z0, k))
-
-    Exercise(
-        "curvature_towards",
-        bent(_way),
-        [inputs(3, 4, 0), inputs(5, 3, 2), inputs(2, 6, 1), inputs(4, 2, 1)],
-        mistakes=[
-            Mistake(bent(_corner), "You look along e_k. The way to pure task k begins at z0: d = e_k - z0."),
-            Mistake(
-                lambda f, z0, k: (_gradient(f, z0) * _way(z0, k)).sum(-1),
-                "That is the slope d . g, the first derivative. Differentiate it once more.",
-            ),
-            Mistake(
-                lambda f, z0, k: _second(f, z0, _way(z0, k)) / len(z0),
-                "You averaged the loss over the batch, so each curvature is B times too small: sum it.",
-            ),
-            Mistake(
-                lambda f, z0, k: _second(f, z0, _way(z0, k)) / 2,
-                "The 1/2 belongs to the gap, delta_k = -d' H d / 2, not to the curvature itself.",
-            ),
-            Mistake(
-                lambda f, z0, k: _second(f, z0, _way(z0, k)) / _way(z0, k).square().sum(-1),
-                "You made d a unit vector. Leave it as long as the way is.",
-            ),
-        ],
-    ).check(student)
-
-
-def delta_from(student: Student) -> None:
-    """Check ``student(patterns (K, D), sd, samples, z0 (K,))`` -> the gap (K,) of one step from z0, constants aside."""
-    draw = torch.Generator().manual_seed(404)
-
-    def inputs(tasks: int, size: int, samples: int, sd: float) -> Inputs:
-        return normal(draw, tasks, size) + 1, sd, samples, torch.softmax(normal(draw, tasks), -1)
-
-    def answer(
-        centre: Callable[[Tensor, Tensor], Tensor], scale: Callable[[float, int], float]
-    ) -> Callable[..., Tensor]:
-        return lambda w, s, n, z0: -scale(s, n) * (w - centre(w, z0)).square().sum(-1)
-
-    def told(w: Tensor, z0: Tensor) -> Tensor:
-        return z0 @ w
-
-    right = answer(told, lambda s, n: n / (2 * s**2))
-    Exercise(
-        "delta_from",
-        right,
-        [inputs(3, 4, 5, 0.5), inputs(2, 3, 1, 0.8), inputs(5, 2, 3, 1.4), inputs(4, 6, 2, 0.7)],
-        mistakes=[
-            Mistake(
-                lambda w, s, n, z0: -right(w, s, n, z0),
-                "The sign: one step flatters the tasks far from where it starts, so their delta is negative.",
-            ),
-            Mistake(
-                answer(lambda w, z0: w.mean(0), lambda s, n: n / (2 * s**2)),
-                "You measure from the mean pattern, which is right for the uniform start only. What does the network "
-                "predict at *this* z0?",
-            ),
-            Mistake(
-                answer(lambda w, z0: torch.zeros_like(w[0]), lambda s, n: n / (2 * s**2)),
-                "You measure from the origin. Measure from what the network predicts at z0.",
-            ),
-            Mistake(
-                answer(told, lambda s, n: 1 / (2 * s**2)),
-                "Every sample adds its evidence, and its gap: multiply by the number of samples.",
-            ),
-            Mistake(answer(told, lambda s, n: n / s**2), "The factor 1/2 of the second-order term is missing."),
-            Mistake(answer(told, lambda s, n: n / (2 * s)), "Divide by sd squared, not by sd."),
-            Mistake(
-                lambda w, s, n, z0: -n * (w - z0 @ w).norm(dim=-1) / (2 * s**2),
-                "That is the distance: the squared error takes its square.",
-            ),
-        ],
-        up_to_constant=True,
-    ).check(student)
 
 
 def _filter(grad: Tensor, hazard: float, switch: Callable[[Tensor], Tensor]) -> Tensor:
@@ -218,3 +44,175 @@ def _second(loss_fn: LossFn, z0: Tensor, way: Tensor) -> Tensor:
     z = z0.clone().requires_grad_()
     slope = (torch.autograd.grad(loss_fn(z).sum(), z, create_graph=True)[0] * way).sum()
     return (torch.autograd.grad(slope, z)[0] * way).sum(-1)
+
+
+def _from_mean_loss_inputs(draw: Generator, batch: int, tasks: int, samples: int, sd: float) -> Inputs:
+    return 0.3 * normal(draw, batch, tasks), samples, sd
+
+
+def _scaled_by(scale: Callable[[int, float], float]) -> Callable[..., Tensor]:
+    return lambda g, n, s: torch.log_softmax(-scale(n, s) * g, dim=-1)
+
+
+from_mean_loss = Exercise(
+    "from_mean_loss",
+    "student(grad (B, K), samples, sd) -> log q (B, K), from the gradient of a *mean* squared error.",
+    _scaled_by(lambda n, s: n / (2 * s**2)),
+    drawn(401, _from_mean_loss_inputs, (4, 2, 5, 0.3), (3, 3, 8, 0.7), (5, 4, 3, 1.6), (2, 6, 20, 0.9)),
+    mistakes=[
+        Mistake(
+            _scaled_by(lambda n, s: -n / (2 * s**2)), "The sign: where the loss falls along z_k, task k explains more."
+        ),
+        Mistake(
+            _scaled_by(lambda n, s: 1.0), "That is the gradient as it is: not in nats yet. What turns it into nats?"
+        ),
+        Mistake(
+            _scaled_by(lambda n, s: 1 / (2 * s**2)),
+            "The mean over the samples is still in it: evidence adds up, so multiply by their number.",
+        ),
+        Mistake(_scaled_by(lambda n, s: float(n)), "Nats of a Gaussian are error^2 / (2 sd^2): the 2 sd^2 is missing."),
+        Mistake(_scaled_by(lambda n, s: n / s**2), "The 2 in error^2 / (2 sd^2) is missing."),
+        Mistake(_scaled_by(lambda n, s: n / (2 * s)), "Divide by sd squared, not by sd."),
+        Mistake(
+            _scaled_by(lambda n, s: 2 * s**2 / n), "The wrong way up: the gradient is too *small*, so make it larger."
+        ),
+    ],
+    logs=True,
+)
+
+
+def _gradient_filter_inputs(draw: Generator, time: int, tasks: int, hazard: float, scale: float = 1.5) -> Inputs:
+    return scale * normal(draw, time, tasks), hazard
+
+
+*_mild, _steep = drawn(
+    402, _gradient_filter_inputs, (6, 2, 0.1), (9, 3, 0.2), (5, 4, 0.05), (12, 3, 0.4), (30, 3, 0.1, 2000.0)
+)
+
+gradient_filter = Exercise(
+    "gradient_filter",
+    "student(grad (T, K), hazard) -> log belief (T, K): one-step gradients in the place of likelihoods.",
+    lambda g, h: bayes_filter(-g, h),
+    _mild,
+    mistakes=[
+        Mistake(
+            bayes_filter,
+            "The sign: the log-likelihood is *minus* the gradient, up to a constant.",
+        ),
+        Mistake(
+            lambda g, h: torch.log_softmax(-g, -1),
+            "That is one step on each sample alone. Yesterday's belief is today's prior: it has no memory yet.",
+        ),
+        Mistake(
+            lambda g, h: bayes_filter(-g, 0.0),
+            "The switch is missing: before each sample a little belief leaks to the other contexts.",
+        ),
+        Mistake(
+            lambda g, h: _filter(g, h, lambda b: (1 - h) * b + h * (1 - b)),
+            "Right for two contexts only: a jump goes to each of the other K - 1, so divide by K - 1.",
+        ),
+        Mistake(
+            lambda g, h: _filter(g, h, lambda b: (1 - h) * b + h / b.shape[-1]),
+            "In your switch a context may jump to itself: a jump goes to one of the *other* K - 1.",
+        ),
+        Mistake(
+            lambda g, h: _jump(bayes_filter(-g, h).exp(), h).log(),
+            "That is the belief *before the next* sample. Return it after each sample, before the next switch.",
+        ),
+    ],
+    hard=[
+        (
+            _steep,
+            "Right for mild gradients, but with large ones exp(-grad) under- or overflows. Add in logs, and let "
+            "log_softmax normalise.",
+        )
+    ],
+    logs=True,
+)
+
+
+def _curvature_towards_inputs(draw: Generator, batch: int, tasks: int, task: int) -> Inputs:
+    w1, w2, x = normal(draw, tasks, 5), normal(draw, 5, 4), normal(draw, batch, 4)
+    z0 = torch.softmax(normal(draw, batch, tasks), -1)
+    return (lambda z: (torch.tanh(z.to(x) @ w1) @ w2 - x).square().sum(-1)), z0, task
+
+
+def _bent_along(way: Callable[[Tensor, int], Tensor]) -> Callable[..., Tensor]:
+    return lambda f, z0, k: _second(f, z0, way(z0, k))
+
+
+curvature_towards = Exercise(
+    "curvature_towards",
+    "student(loss_fn, z0 (B, K), task) -> d' H d (B,) at z0, on the way d from z0 to pure task.",
+    _bent_along(_way),
+    drawn(403, _curvature_towards_inputs, (3, 4, 0), (5, 3, 2), (2, 6, 1), (4, 2, 1)),
+    mistakes=[
+        Mistake(_bent_along(_corner), "You look along e_k. The way to pure task k begins at z0: d = e_k - z0."),
+        Mistake(
+            lambda f, z0, k: (_gradient(f, z0) * _way(z0, k)).sum(-1),
+            "That is the slope d . g, the first derivative. Differentiate it once more.",
+        ),
+        Mistake(
+            lambda f, z0, k: _second(f, z0, _way(z0, k)) / len(z0),
+            "You averaged the loss over the batch, so each curvature is B times too small: sum it.",
+        ),
+        Mistake(
+            lambda f, z0, k: _second(f, z0, _way(z0, k)) / 2,
+            "The 1/2 belongs to the gap, delta_k = -d' H d / 2, not to the curvature itself.",
+        ),
+        Mistake(
+            lambda f, z0, k: _second(f, z0, _way(z0, k)) / _way(z0, k).square().sum(-1),
+            "You made d a unit vector. Leave it as long as the way is.",
+        ),
+    ],
+)
+
+
+def _delta_from_inputs(draw: Generator, tasks: int, size: int, samples: int, sd: float) -> Inputs:
+    return normal(draw, tasks, size) + 1, sd, samples, torch.softmax(normal(draw, tasks), -1)
+
+
+def _gap_from(
+    centre: Callable[[Tensor, Tensor], Tensor], scale: Callable[[float, int], float]
+) -> Callable[..., Tensor]:
+    return lambda w, s, n, z0: -scale(s, n) * (w - centre(w, z0)).square().sum(-1)
+
+
+def _predicted(w: Tensor, z0: Tensor) -> Tensor:
+    return z0 @ w
+
+
+_delta = _gap_from(_predicted, lambda s, n: n / (2 * s**2))
+
+delta_from = Exercise(
+    "delta_from",
+    "student(patterns (K, D), sd, samples, z0 (K,)) -> the gap (K,) of one step from z0, constants aside.",
+    _delta,
+    drawn(404, _delta_from_inputs, (3, 4, 5, 0.5), (2, 3, 1, 0.8), (5, 2, 3, 1.4), (4, 6, 2, 0.7)),
+    mistakes=[
+        Mistake(
+            lambda w, s, n, z0: -_delta(w, s, n, z0),
+            "The sign: one step flatters the tasks far from where it starts, so their delta is negative.",
+        ),
+        Mistake(
+            _gap_from(lambda w, z0: w.mean(0), lambda s, n: n / (2 * s**2)),
+            "You measure from the mean pattern, which is right for the uniform start only. What does the network "
+            "predict at *this* z0?",
+        ),
+        Mistake(
+            _gap_from(lambda w, z0: torch.zeros_like(w[0]), lambda s, n: n / (2 * s**2)),
+            "You measure from the origin. Measure from what the network predicts at z0.",
+        ),
+        Mistake(
+            _gap_from(_predicted, lambda s, n: 1 / (2 * s**2)),
+            "Every sample adds its evidence, and its gap: multiply by the number of samples.",
+        ),
+        Mistake(_gap_from(_predicted, lambda s, n: n / s**2), "The factor 1/2 of the second-order term is missing."),
+        Mistake(_gap_from(_predicted, lambda s, n: n / (2 * s)), "Divide by sd squared, not by sd."),
+        Mistake(
+            lambda w, s, n, z0: -n * (w - z0 @ w).norm(dim=-1) / (2 * s**2),
+            "That is the distance: the squared error takes its square.",
+        ),
+    ],
+    up_to_constant=True,
+)

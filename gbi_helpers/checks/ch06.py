@@ -1,209 +1,15 @@
-"""Checks of chapter 06, out of distribution. Each takes the student's function; see :class:`checks.Exercise`."""
+"""The exercises of chapter 06, out of distribution; see :class:`gbi_helpers.checks.Exercise`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, normal, uniform
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform
 
-Student = Callable[..., Any]
 CodeLoss = Callable[[Tensor, Tensor], Tensor]
-
-
-def relative_score(student: Student) -> None:
-    """Check ``student(loss (B,), grad (B, K))`` -> the largest entry of softmax(-d log L / dz) (B,)."""
-    draw = torch.Generator().manual_seed(601)
-
-    def inputs(batch: int, tasks: int) -> Inputs:
-        return 0.5 + 3 * uniform(draw, batch), 4 * normal(draw, batch, tasks)
-
-    def largest(score: Tensor) -> Tensor:
-        return torch.softmax(score, -1).max(-1).values
-
-    Exercise(
-        "relative_score",
-        lambda loss, g: largest(-g / loss[:, None]),
-        [inputs(6, 5), inputs(4, 3), inputs(7, 7)],
-        mistakes=[
-            Mistake(lambda loss, g: largest(g / loss[:, None]), "The sign: z moves *against* the gradient."),
-            Mistake(lambda loss, g: largest(-g), "That is plain max Z: divide the gradient by the loss first."),
-            Mistake(
-                lambda loss, g: largest(-g / loss.mean()),
-                "You divided by the mean loss of the batch. Each image has a loss of its own.",
-            ),
-            Mistake(
-                lambda loss, g: largest(-g) / loss,
-                "You divided the answer, not the gradient: take the softmax last.",
-            ),
-            Mistake(
-                lambda loss, g: largest(-g / loss.sqrt()[:, None]),
-                "The derivative of log L is dL/dz by L, not by its root.",
-            ),
-            Mistake(
-                lambda loss, g: largest(-g / g.norm(dim=-1, keepdim=True)),
-                "You divided by the norm of the gradient, which leaves its direction only. Divide by the loss.",
-            ),
-            Mistake(
-                lambda loss, g: (-g / loss[:, None]).max(-1).values,
-                "The softmax is missing: the largest entry alone does not say by how much it leads.",
-            ),
-        ],
-    ).check(student)
-
-
-def auroc(student: Student) -> None:
-    """Check ``student(familiar (N,), foreign (M,))`` -> chance () that a familiar score is higher, ties by half."""
-    draw = torch.Generator().manual_seed(602)
-
-    def inputs(familiar: int, foreign: int, ahead: float) -> Inputs:
-        scores = normal(draw, familiar) + ahead, normal(draw, foreign)
-        return tuple((2 * part).round() / 2 for part in scores)  # rounded: there are ties
-
-    def pairs(familiar: Tensor, foreign: Tensor) -> tuple[Tensor, Tensor]:
-        return familiar[:, None], foreign[None, :]
-
-    def share(tie: float) -> Callable[..., Tensor]:
-        def count(familiar: Tensor, foreign: Tensor) -> Tensor:
-            a, b = pairs(familiar, foreign)
-            return ((a > b).double() + tie * (a == b)).mean()
-
-        return count
-
-    def in_order(familiar: Tensor, foreign: Tensor) -> Tensor:
-        n = min(len(familiar), len(foreign))
-        return share(0.5)(familiar[:1], foreign[:1]) if n == 0 else (familiar[:n] > foreign[:n]).double().mean()
-
-    Exercise(
-        "auroc",
-        share(0.5),
-        [inputs(30, 20, 0.7), inputs(12, 50, 0.0), inputs(25, 25, 2.0)],
-        mistakes=[
-            Mistake(lambda a, b: share(0.5)(b, a), "The wrong way round: high scores should be the *familiar* ones'."),
-            Mistake(share(0.0), "Ties are missing: two equal scores are a coin toss, so count them half."),
-            Mistake(share(1.0), "You counted ties as won (>=). Two equal scores are a coin toss: count them half."),
-            Mistake(
-                lambda a, b: (a > b.mean()).double().mean(),
-                "You compared with the mean of the foreign scores. Compare with every one of them.",
-            ),
-            Mistake(in_order, "You compared the first with the first, the second with the second. Take *all* pairs."),
-        ],
-    ).check(student)
-
-
-def expected_calibration_error(student: Student) -> None:
-    """Check ``student(q (N, K), y (N,), bins)`` -> mean |confidence - accuracy| by bin of confidence, ()."""
-    draw = torch.Generator().manual_seed(603)
-
-    def inputs(samples: int, tasks: int, bins: int) -> Inputs:
-        q = torch.softmax(2 * normal(draw, samples, tasks), -1)
-        y = torch.where(uniform(draw, samples) < 0.5, q.argmax(-1), torch.randint(tasks, (samples,), generator=draw))
-        return q, y, bins
-
-    def gaps(q: Tensor, y: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-        """Confidence minus accuracy of each bin that is not empty, and its share of the samples."""
-        confidence, chosen = q.max(-1)
-        right, place = (chosen == y).double(), (confidence * bins).long().clamp(max=bins - 1)
-        used = [place == b for b in range(bins) if (place == b).any()]
-        return torch.stack([(confidence - right)[b].mean() for b in used]), torch.stack(
-            [b.double().mean() for b in used]
-        )
-
-    def error(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-        return lambda q, y, bins: combine(*gaps(q, y, bins))
-
-    Exercise(
-        "expected_calibration_error",
-        error(lambda gap, share: (gap.abs() * share).sum()),
-        [inputs(200, 4, 10), inputs(120, 3, 5), inputs(300, 6, 15)],
-        mistakes=[
-            Mistake(
-                error(lambda gap, share: gap.abs().mean()),
-                "You averaged over bins. A bin of three samples must not count like one of a hundred: weigh by share.",
-            ),
-            Mistake(
-                error(lambda gap, share: (gap * share).sum()),
-                "The gaps cancel: where the answer is too timid it makes up for where it is too bold. Take |gap|.",
-            ),
-            Mistake(
-                error(lambda gap, share: (gap.square() * share).sum()),
-                "You squared the gaps. This error is the mean of their absolute values.",
-            ),
-            Mistake(
-                error(lambda gap, share: gap.abs().max()),
-                "That is the largest gap (the maximum calibration error). Take the mean over samples.",
-            ),
-            Mistake(
-                error(lambda gap, share: 100 * (gap.abs() * share).sum()),
-                "That is in percent: return a share between 0 and 1.",
-            ),
-            Mistake(
-                lambda q, y, bins: (q.max(-1).values - (q.argmax(-1) == y).double()).abs().mean(),
-                "You took |confidence - right| sample by sample. Average inside each bin first, then take the gap.",
-            ),
-        ],
-    ).check(student)
-
-
-def likelihood_regret(student: Student) -> None:
-    """Check ``student(loss_fn, h (B, D), n_tasks, steps, lr)`` -> nats (B,) won by fitting the code to each sample.
-
-    ``loss_fn(h, z)`` -> loss (B,). z is the best one-hot task at the start; the code goes down by plain gradient steps.
-    """
-    draw = torch.Generator().manual_seed(604)
-
-    def inputs(batch: int, size: int, tasks: int) -> Inputs:
-        w, v, x = normal(draw, size, 6), normal(draw, tasks, 6), normal(draw, batch, 6)
-
-        def loss_fn(h: Tensor, z: Tensor) -> Tensor:
-            return (torch.tanh(h.to(x) @ w) + z.to(x) @ v - x).square().sum(-1)
-
-        return loss_fn, normal(draw, batch, size), tasks, 5, 0.02
-
-    def fitted(loss_fn: CodeLoss, h: Tensor, z: Tensor, steps: int, lr: float, mean: bool = False) -> Tensor:
-        for _ in range(steps):
-            h = h.detach().requires_grad_()
-            loss = loss_fn(h, z)
-            (gradient,) = torch.autograd.grad(loss.mean() if mean else loss.sum(), h)
-            h = h - lr * gradient
-        return loss_fn(h.detach(), z)
-
-    def right(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float, mean: bool = False) -> Tensor:
-        z = _best(loss_fn, h, tasks)
-        return loss_fn(h, z) - fitted(loss_fn, h, z, steps, lr, mean)
-
-    def from_uniform(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float) -> Tensor:
-        middle = torch.full((len(h), tasks), 1 / tasks, dtype=h.dtype)
-        return loss_fn(h, middle) - fitted(loss_fn, h, _best(loss_fn, h, tasks), steps, lr)
-
-    def all_uniform(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float) -> Tensor:
-        middle = torch.full((len(h), tasks), 1 / tasks, dtype=h.dtype)
-        return loss_fn(h, middle) - fitted(loss_fn, h, middle, steps, lr)
-
-    Exercise(
-        "likelihood_regret",
-        right,
-        [inputs(4, 3, 3), inputs(6, 2, 5), inputs(3, 5, 2)],
-        mistakes=[
-            Mistake(lambda *a: -right(*a), "The sign: regret is the loss *before* minus the loss *after*."),
-            Mistake(
-                from_uniform,
-                "You measured the first loss at the uniform z. That adds what choosing z wins, and familiar images win "
-                "most by it: the score turns round. Compare at the same, best, one-hot z.",
-            ),
-            Mistake(all_uniform, "You kept z uniform throughout. Take each sample's best one-hot z first."),
-            Mistake(
-                lambda f, h, k, steps, lr: right(f, h, k, steps, lr, mean=True),
-                "You averaged the loss over the batch, so every step was B times too short: sum it.",
-            ),
-            Mistake(lambda f, h, k, steps, lr: right(f, h, k, steps, -lr), "You walked uphill: subtract the gradient."),
-            Mistake(lambda f, h, k, steps, lr: right(f, h, k, steps - 1, lr), "One step is missing."),
-            Mistake(lambda f, h, k, steps, lr: right(f, h, k, 1, lr), "You took one step only: take all of them."),
-        ],
-    ).check(student)
 
 
 def _best(loss_fn: CodeLoss, h: Tensor, tasks: int) -> Tensor:
@@ -211,3 +17,192 @@ def _best(loss_fn: CodeLoss, h: Tensor, tasks: int) -> Tensor:
     corners = torch.eye(tasks, dtype=h.dtype)
     losses = torch.stack([loss_fn(h, corner.expand(len(h), -1)) for corner in corners], 1)
     return corners[losses.argmin(1)]
+
+
+def _relative_score_inputs(draw: Generator, batch: int, tasks: int) -> Inputs:
+    return 0.5 + 3 * uniform(draw, batch), 4 * normal(draw, batch, tasks)
+
+
+def _largest_share(score: Tensor) -> Tensor:
+    return torch.softmax(score, -1).max(-1).values
+
+
+relative_score = Exercise(
+    "relative_score",
+    "student(loss (B,), grad (B, K)) -> the largest entry of softmax(-d log L / dz) (B,).",
+    lambda loss, g: _largest_share(-g / loss[:, None]),
+    drawn(601, _relative_score_inputs, (6, 5), (4, 3), (7, 7)),
+    mistakes=[
+        Mistake(lambda loss, g: _largest_share(g / loss[:, None]), "The sign: z moves *against* the gradient."),
+        Mistake(lambda loss, g: _largest_share(-g), "That is plain max Z: divide the gradient by the loss first."),
+        Mistake(
+            lambda loss, g: _largest_share(-g / loss.mean()),
+            "You divided by the mean loss of the batch. Each image has a loss of its own.",
+        ),
+        Mistake(
+            lambda loss, g: _largest_share(-g) / loss,
+            "You divided the answer, not the gradient: take the softmax last.",
+        ),
+        Mistake(
+            lambda loss, g: _largest_share(-g / loss.sqrt()[:, None]),
+            "The derivative of log L is dL/dz by L, not by its root.",
+        ),
+        Mistake(
+            lambda loss, g: _largest_share(-g / g.norm(dim=-1, keepdim=True)),
+            "You divided by the norm of the gradient, which leaves its direction only. Divide by the loss.",
+        ),
+        Mistake(
+            lambda loss, g: (-g / loss[:, None]).max(-1).values,
+            "The softmax is missing: the largest entry alone does not say by how much it leads.",
+        ),
+    ],
+)
+
+
+def _auroc_inputs(draw: Generator, familiar: int, foreign: int, ahead: float) -> Inputs:
+    scores = normal(draw, familiar) + ahead, normal(draw, foreign)
+    return tuple((2 * part).round() / 2 for part in scores)  # rounded: there are ties
+
+
+def _share_won(tie: float) -> Callable[..., Tensor]:
+    def count(familiar: Tensor, foreign: Tensor) -> Tensor:
+        one = familiar[:, None]
+        return ((one > foreign).double() + tie * (one == foreign)).mean()
+
+    return count
+
+
+def _pairs_in_order(familiar: Tensor, foreign: Tensor) -> Tensor:
+    n = min(len(familiar), len(foreign))
+    return (familiar[:n] > foreign[:n]).double().mean()
+
+
+auroc = Exercise(
+    "auroc",
+    "student(familiar (N,), foreign (M,)) -> chance () that a familiar score is higher, ties by half.",
+    _share_won(0.5),
+    drawn(602, _auroc_inputs, (30, 20, 0.7), (12, 50, 0.0), (25, 25, 2.0)),
+    mistakes=[
+        Mistake(lambda a, b: _share_won(0.5)(b, a), "The wrong way round: high scores should be the *familiar* ones'."),
+        Mistake(_share_won(0.0), "Ties are missing: two equal scores are a coin toss, so count them half."),
+        Mistake(_share_won(1.0), "You counted ties as won (>=). Two equal scores are a coin toss: count them half."),
+        Mistake(
+            lambda a, b: (a > b.mean()).double().mean(),
+            "You compared with the mean of the foreign scores. Compare with every one of them.",
+        ),
+        Mistake(
+            _pairs_in_order, "You compared the first with the first, the second with the second. Take *all* pairs."
+        ),
+    ],
+)
+
+
+def _expected_calibration_error_inputs(draw: Generator, samples: int, tasks: int, bins: int) -> Inputs:
+    q = torch.softmax(2 * normal(draw, samples, tasks), -1)
+    y = torch.where(uniform(draw, samples) < 0.5, q.argmax(-1), torch.randint(tasks, (samples,), generator=draw))
+    return q, y, bins
+
+
+def _gaps(q: Tensor, y: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Confidence minus accuracy of each bin that is not empty, and its share of the samples."""
+    confidence, chosen = q.max(-1)
+    right, place = (chosen == y).double(), (confidence * bins).long().clamp(max=bins - 1)
+    used = [place == b for b in range(bins) if (place == b).any()]
+    return torch.stack([(confidence - right)[b].mean() for b in used]), torch.stack([b.double().mean() for b in used])
+
+
+def _gaps_to(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    return lambda q, y, bins: combine(*_gaps(q, y, bins))
+
+
+expected_calibration_error = Exercise(
+    "expected_calibration_error",
+    "student(q (N, K), y (N,), bins) -> mean |confidence - accuracy| by bin of confidence, ().",
+    _gaps_to(lambda gap, share: (gap.abs() * share).sum()),
+    drawn(603, _expected_calibration_error_inputs, (200, 4, 10), (120, 3, 5), (300, 6, 15)),
+    mistakes=[
+        Mistake(
+            _gaps_to(lambda gap, share: gap.abs().mean()),
+            "You averaged over bins. A bin of three samples must not count like one of a hundred: weigh by share.",
+        ),
+        Mistake(
+            _gaps_to(lambda gap, share: (gap * share).sum()),
+            "The gaps cancel: where the answer is too timid it makes up for where it is too bold. Take |gap|.",
+        ),
+        Mistake(
+            _gaps_to(lambda gap, share: (gap.square() * share).sum()),
+            "You squared the gaps. This error is the mean of their absolute values.",
+        ),
+        Mistake(
+            _gaps_to(lambda gap, share: gap.abs().max()),
+            "That is the largest gap (the maximum calibration error). Take the mean over samples.",
+        ),
+        Mistake(
+            _gaps_to(lambda gap, share: 100 * (gap.abs() * share).sum()),
+            "That is in percent: return a share between 0 and 1.",
+        ),
+        Mistake(
+            lambda q, y, bins: (q.max(-1).values - (q.argmax(-1) == y).double()).abs().mean(),
+            "You took |confidence - right| sample by sample. Average inside each bin first, then take the gap.",
+        ),
+    ],
+)
+
+
+def _likelihood_regret_inputs(draw: Generator, batch: int, size: int, tasks: int) -> Inputs:
+    w, v, x = normal(draw, size, 6), normal(draw, tasks, 6), normal(draw, batch, 6)
+
+    def loss_fn(h: Tensor, z: Tensor) -> Tensor:
+        return (torch.tanh(h.to(x) @ w) + z.to(x) @ v - x).square().sum(-1)
+
+    return loss_fn, normal(draw, batch, size), tasks, 5, 0.02
+
+
+def _fitted(loss_fn: CodeLoss, h: Tensor, z: Tensor, steps: int, lr: float, mean: bool = False) -> Tensor:
+    for _ in range(steps):
+        h = h.detach().requires_grad_()
+        loss = loss_fn(h, z)
+        (gradient,) = torch.autograd.grad(loss.mean() if mean else loss.sum(), h)
+        h = h - lr * gradient
+    return loss_fn(h.detach(), z)
+
+
+def _regret(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float, mean: bool = False) -> Tensor:
+    z = _best(loss_fn, h, tasks)
+    return loss_fn(h, z) - _fitted(loss_fn, h, z, steps, lr, mean)
+
+
+def _regret_from_uniform(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float) -> Tensor:
+    middle = torch.full((len(h), tasks), 1 / tasks, dtype=h.dtype)
+    return loss_fn(h, middle) - _fitted(loss_fn, h, _best(loss_fn, h, tasks), steps, lr)
+
+
+def _regret_at_uniform(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float) -> Tensor:
+    middle = torch.full((len(h), tasks), 1 / tasks, dtype=h.dtype)
+    return loss_fn(h, middle) - _fitted(loss_fn, h, middle, steps, lr)
+
+
+likelihood_regret = Exercise(
+    "likelihood_regret",
+    "student(loss_fn, h (B, D), n_tasks, steps, lr) -> nats (B,) won by fitting the code to each sample. "
+    "loss_fn(h, z) -> loss (B,). z is the best one-hot task at the start; the code goes down by plain "
+    "gradient steps.",
+    _regret,
+    drawn(604, _likelihood_regret_inputs, (4, 3, 3), (6, 2, 5), (3, 5, 2)),
+    mistakes=[
+        Mistake(lambda *a: -_regret(*a), "The sign: regret is the loss *before* minus the loss *after*."),
+        Mistake(
+            _regret_from_uniform,
+            "You measured the first loss at the uniform z. That adds what choosing z wins, and familiar images win "
+            "most by it: the score turns round. Compare at the same, best, one-hot z.",
+        ),
+        Mistake(_regret_at_uniform, "You kept z uniform throughout. Take each sample's best one-hot z first."),
+        Mistake(
+            lambda f, h, k, steps, lr: _regret(f, h, k, steps, lr, mean=True),
+            "You averaged the loss over the batch, so every step was B times too short: sum it.",
+        ),
+        Mistake(lambda f, h, k, steps, lr: _regret(f, h, k, steps, -lr), "You walked uphill: subtract the gradient."),
+        Mistake(lambda f, h, k, steps, lr: _regret(f, h, k, steps - 1, lr), "One step is missing."),
+        Mistake(lambda f, h, k, steps, lr: _regret(f, h, k, 1, lr), "You took one step only: take all of them."),
+    ],
+)

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 Inputs = tuple[Any, ...]
-
-
 Answer = tuple[Tensor, ...]
-
 
 NEARLY = "Nearly right, but not to 6 digits: did you round, add a small number, or leave float64?"
 
@@ -30,16 +27,18 @@ class Mistake:
     part: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Exercise:
-    """The right function, inputs to try it on, and the wrong answers to recognise.
+    """The right function, inputs to try it on, and the wrong answers to recognise. Call it with a student's function.
 
-    ``cases``: random inputs. ``hard``: inputs that break an answer which is right on the others, each with what to say
-    then (say, of underflow). ``parts``: names of what is returned, several for a tuple. ``logs``: the answer is log
-    probabilities over its last axis. ``up_to_constant``: a constant added to the last axis is no mistake.
+    ``what``: what the student's function is given and returns, for ``repr`` and ``help``. ``cases``: random inputs.
+    ``hard``: inputs that break an answer which is right on the others, each with what to say then (say, of underflow).
+    ``parts``: names of what is returned, several for a tuple. ``logs``: the answer is log probabilities over its last
+    axis. ``up_to_constant``: a constant added to the last axis is no mistake.
     """
 
     name: str
+    what: str
     reference: Callable[..., Any]
     cases: Sequence[Inputs]
     mistakes: Sequence[Mistake] = ()
@@ -48,7 +47,13 @@ class Exercise:
     logs: bool = False
     up_to_constant: bool = False
 
-    def check(self, student: Callable[..., Any]) -> None:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "__doc__", self.what)  # for help(), which tells of the class otherwise
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {self.what}"
+
+    def __call__(self, student: Callable[..., Any]) -> None:
         """Print one line when ``student`` is right; raise ``AssertionError`` with advice when it is not."""
         right = self._answers(self.reference)
         given = self._answers(student)
@@ -160,12 +165,18 @@ class Exercise:
         raise AssertionError(f"{self.name}: not yet. {why}")
 
 
-def normal(draw: torch.Generator, *shape: int) -> Tensor:
+def drawn(seed: int, inputs: Callable[..., Inputs], *sizes: tuple[Any, ...]) -> list[Inputs]:
+    """``inputs(draw, *size)`` for each size in turn, all from one generator that starts at ``seed``."""
+    draw = Generator().manual_seed(seed)
+    return [inputs(draw, *size) for size in sizes]
+
+
+def normal(draw: Generator, *shape: int) -> Tensor:
     """Standard normal numbers in float64, for the inputs of a check."""
     return torch.randn(shape, generator=draw, dtype=torch.float64)
 
 
-def uniform(draw: torch.Generator, *shape: int) -> Tensor:
+def uniform(draw: Generator, *shape: int) -> Tensor:
     """Numbers between 0 and 1 in float64, for the inputs of a check."""
     return torch.rand(shape, generator=draw, dtype=torch.float64)
 

@@ -1,0 +1,241 @@
+"""What the check of every exercise does, whatever the chapter: with a right answer, a known mistake, any other one."""
+
+import importlib.util
+import pydoc
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from checking import EXERCISES, told
+
+from gbi_helpers.checks.exercise import NEARLY, Exercise
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+every_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+MISTAKES = {
+    f"{key}-{number}": (exercise, mistake)
+    for key, exercise in EXERCISES.items()
+    for number, mistake in enumerate(exercise.mistakes)
+}
+HARD = {
+    f"{key}-{number}": (exercise, *hard)
+    for key, exercise in EXERCISES.items()
+    for number, hard in enumerate(exercise.hard)
+}
+
+
+def parts_of(answer):
+    """What a function returned, in float64, as a list, several for a tuple."""
+    return [torch.as_tensor(part).double() for part in (answer if isinstance(answer, tuple) else (answer,))]
+
+
+def changed(exercise, change, part=None):
+    """The right answer after ``change``, of one part or of all."""
+
+    def answer(*inputs):
+        right = zip(exercise.parts, parts_of(exercise.reference(*inputs)), strict=True)
+        parts = [change(value) if part in (None, name) else value for name, value in right]
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+    return answer
+
+
+def mistaken(exercise, mistake, rounding=1.0):
+    """An answer with a known mistake, and the other parts right."""
+
+    def answer(*inputs):
+        parts = parts_of(exercise.reference(*inputs))
+        parts[exercise.parts.index(mistake.part or exercise.parts[0])] = mistake.wrong(*inputs) * rounding
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+    return answer
+
+
+def part_by_part(exercise, change):
+    """What is told when one part alone is changed, without the name and the example; for each part."""
+    for part in exercise.parts:
+        says = told(exercise, changed(exercise, change, part))
+        start = f"{exercise.name}: not yet. " + (f"{part}: " if len(exercise.parts) > 1 else "")
+        assert says.startswith(start)
+        yield says.removeprefix(start).partition(" (First row on the first input: yours ")[0]
+
+
+def dimensions(exercise):
+    return parts_of(exercise.reference(*exercise.cases[0]))[0].dim()
+
+
+# -- an exercise and its place -----------------------------------------------------------------------------------------
+def test_each_exercise_is_known_by_its_name_and_says_what_is_asked():
+    assert [exercise.name for exercise in EXERCISES.values()] == [key.split(".")[1] for key in EXERCISES]
+    for exercise in EXERCISES.values():
+        assert re.match(r"student\(.+\) -> ", exercise.what), exercise.what
+        assert repr(exercise) == f"{exercise.name}: {exercise.what}"
+        assert exercise.what in pydoc.render_doc(exercise)
+
+
+def test_the_exercises_are_those_of_the_notebooks():
+    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        called = set(re.findall(r"checks\.(ch\d\d\.\w+)\(", path.read_text("utf-8")))
+        assert called == {key for key in EXERCISES if key.startswith(f"ch{path.name[:2]}.")}, path.name
+
+
+@pytest.fixture
+def other_default():
+    """A student may have set the default type."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("other_default")
+@pytest.mark.parametrize("chapter", sorted({key.split(".")[0] for key in EXERCISES}))
+def test_neither_the_default_type_nor_the_global_generator_matters(chapter):
+    state = torch.random.get_rng_state()
+    spec = importlib.util.find_spec(f"gbi_helpers.checks.{chapter}")
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)  # a second copy, whose inputs are drawn under the other default
+    for exercise in (value for key, value in EXERCISES.items() if key.startswith(chapter)):
+        copy = getattr(again, exercise.name)
+        ours, theirs = ([i for inputs in e.cases for i in inputs if torch.is_tensor(i)] for e in (exercise, copy))
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert not told(copy, exercise.reference)
+        assert all(m.advice in told(copy, mistaken(exercise, m)) for m in exercise.mistakes)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+# -- a right answer ----------------------------------------------------------------------------------------------------
+@every_exercise
+def test_a_right_answer_prints_one_stable_line(exercise, capsys):
+    for _ in range(2):
+        exercise(exercise.reference)
+        count = len(exercise.cases) + len(exercise.hard)
+        assert capsys.readouterr().out == f"✓ {exercise.name}: right on {count} random inputs\n"
+
+
+@every_exercise
+def test_a_right_answer_that_changes_its_input_is_told(exercise):
+    def greedy(*inputs):
+        found = changed(exercise, torch.clone)(*inputs)
+        for tensor in filter(torch.is_tensor, inputs):
+            tensor.add_(1)
+        return found
+
+    has_tensors = any(map(torch.is_tensor, exercise.cases[0]))
+    assert has_tensors or exercise.name == "norms_at_corners"  # which is given a function and a number
+    assert ("changes its input" in told(exercise, greedy)) == has_tensors
+
+
+@every_exercise
+def test_a_right_answer_in_float32_is_told_of_the_digits_only(exercise):
+    def in_float32(*inputs):
+        return exercise.reference(*(i.float() if torch.is_tensor(i) and i.is_floating_point() else i for i in inputs))
+
+    says = told(exercise, in_float32)
+    assert not says or NEARLY in says or "RuntimeError" in says, says  # two types in one product
+
+
+@every_exercise
+def test_a_right_answer_with_few_digits_is_told_of_the_digits_only(exercise):
+    assert set(part_by_part(exercise, lambda a: a * (1 + 1e-5))) == {NEARLY}
+    rounded = told(exercise, changed(exercise, lambda a: a.mul(1e5).round() / 1e5))
+    assert not rounded or NEARLY in rounded  # counts, and what is one of the candidates, have few
+
+
+# -- a known mistake ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("rounding", [1.0, 1 + 1e-9], ids=["as it is", "rounded otherwise"])
+def test_a_known_mistake_is_told_its_own_advice(exercise, mistake, rounding):
+    part = f"{mistake.part}: " if len(exercise.parts) > 1 else ""
+    says = told(exercise, mistaken(exercise, mistake, rounding))
+    assert says.startswith(f"{exercise.name}: not yet. {part}{mistake.advice} (First row on the first input: yours ")
+
+
+@every_exercise
+def test_a_mistake_of_one_part_is_not_told_of_another(exercise):
+    for mistake in exercise.mistakes:
+        for other in set(exercise.parts) - {mistake.part or exercise.parts[0]}:
+            assert mistake.advice not in told(exercise, mistaken(exercise, replace(mistake, part=other)))
+
+
+@pytest.mark.parametrize(("exercise", "hard", "advice"), HARD.values(), ids=HARD)
+def test_an_answer_that_breaks_on_hard_inputs_only_is_told_why(exercise, hard, advice):
+    def right_but(change):
+        def student(*inputs):
+            is_hard = torch.equal(inputs[0], hard[0])
+            return changed(exercise, change if is_hard else torch.clone)(*inputs)
+
+        return student
+
+    for change in (lambda a: a * float("nan"), lambda a: torch.full_like(a, -float("inf")), lambda a: a + 1 + a.abs()):
+        assert told(exercise, right_but(change)) == f"{exercise.name}: not yet. {advice}"
+    says = told(exercise, right_but(lambda a: a * (1 + 1e-5)))
+    assert says == f"{exercise.name}: not yet. {NEARLY}" or not exercise.reference(*hard).any()  # 0 has all digits
+    assert "the shape should be" in told(exercise, right_but(lambda a: a[None]))
+
+
+# -- any other wrong answer --------------------------------------------------------------------------------------------
+def unwritten(*_):
+    raise NotImplementedError
+
+
+def not_for_this_type(*_):
+    raise NotImplementedError("\"histogram_cpu\" not implemented for 'Long'")  # as PyTorch says it
+
+
+@every_exercise
+def test_an_answer_that_is_not_written_or_does_not_run_is_told(exercise):
+    for broken, speaks_of in [
+        (unwritten, "write your answer first"),
+        (not_for_this_type, "stopped with NotImplementedError: .* for 'Long'"),
+        (lambda *_: None, "not yet. your function returns nothing"),
+        (lambda *_: 1 / 0, "stopped with ZeroDivisionError: .* It was called with "),
+        (lambda: 1, "stopped with TypeError: .* It was called with "),
+        (lambda *_: "a text", "return (a tensor of numbers, not str|[0-9] things)"),
+    ]:
+        assert re.match(f"{exercise.name}: .*{speaks_of}", told(exercise, broken))
+
+
+@every_exercise
+def test_an_answer_of_another_shape_is_told(exercise):
+    for change in (lambda a: a[None], lambda a: a[..., None], *([torch.sum] if dimensions(exercise) else [])):
+        assert "the shape should be (" in told(exercise, changed(exercise, change))
+    if dimensions(exercise) == 2:
+        assert "The two axes are swapped." in told(exercise, changed(exercise, torch.t))
+
+
+@every_exercise
+def test_all_parts_of_an_answer_are_asked_for(exercise):
+    says = told(exercise, lambda *inputs: parts_of(exercise.reference(*inputs))[0])
+    things = f"return {len(exercise.parts)} things, in this order: {', '.join(exercise.parts)}."
+    assert says == (f"{exercise.name}: not yet. {things}" if len(exercise.parts) > 1 else "")
+
+
+@every_exercise
+def test_what_is_wrong_with_an_unknown_answer_is_described(exercise):
+    def all_told(change):
+        return set(part_by_part(exercise, change))
+
+    assert all("NaN or infinite" in says for says in all_told(lambda a: a * float("nan")))
+    assert all("sign" in says.lower() for says in all_told(torch.neg))
+    if exercise.name != "next_merge":  # which answers with ids, and id 0 has no factor
+        assert all("It is always 1.5 times the right answer" in says for says in all_told(lambda a: 1.5 * a))
+    otherwise = "do not sum to 1, and that is not the only thing" if exercise.logs else "The numbers are wrong."
+    assert all(otherwise in says for says in all_told(lambda a: a + 0.7 * a.sin()))
+    assert all(otherwise in says for says in all_told(torch.zeros_like))  # neither a factor, nor nearly right
+
+
+def test_small_numbers_are_not_nearly_right_because_they_are_small():
+    tiny = Exercise("tiny", "student(x ()) -> x / 100,000 ().", lambda x: 1e-5 * x, [(torch.tensor(2.0),)])
+    assert not told(tiny, lambda x: x / 100_000)
+    assert "The numbers are wrong." in told(tiny, torch.zeros_like)
+
+
+@every_exercise
+def test_log_probabilities_are_asked_for_and_a_constant_may_be_no_mistake(exercise):
+    shifted = told(exercise, changed(exercise, lambda a: a + 3))
+    assert not shifted if exercise.up_to_constant else shifted
+    if exercise.logs:
+        assert "it is not normalised" in shifted
+        assert "These are probabilities; return their logarithms." in told(exercise, changed(exercise, torch.exp))

@@ -1,0 +1,411 @@
+"""The references of the exercises against answers written in another way, and against sampling; wrong ones, too."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+import torch.nn.functional as F
+from checking import EXERCISES, told
+from sklearn.metrics import roc_auc_score
+
+from gbi_helpers import max_entropy, one_step
+from gbi_helpers.checks.exercise import NEARLY
+
+
+def normalised(logits):
+    return logits - logits.logsumexp(-1, keepdim=True)
+
+
+# -- chapter 01 --------------------------------------------------------------------------------------------------------
+def log_lik(x, means, sd):
+    return -((x[:, :, None] - means) ** 2) / (2 * sd**2)
+
+
+def posterior_by_product(x, means, sd, prior):
+    joint = prior * log_lik(x, means, sd).exp().prod(1)
+    return (joint / joint.sum(1, keepdim=True)).log()
+
+
+def jump_matrix(tasks, hazard):
+    jump = torch.full((tasks, tasks), hazard / (tasks - 1), dtype=torch.float64)
+    return jump.fill_diagonal_(1 - hazard)
+
+
+def m_step(x, r):
+    share = r.sum(0)
+    means = x @ r / share
+    return means, ((r * (x[:, None] - means) ** 2).sum(0) / share) ** 0.5, share / len(x)
+
+
+def one_step_by_backward(start=1.0, reduce=torch.sum, scale=1.0):
+    def answer(patterns, x, sd):
+        z = torch.full((len(x), len(patterns)), start / len(patterns), dtype=x.dtype, requires_grad=True)
+        (scale * reduce((x - z @ patterns) ** 2) / (2 * sd**2)).backward()
+        return torch.log_softmax(-z.grad, 1)
+
+    return answer
+
+
+# -- chapter 02 --------------------------------------------------------------------------------------------------------
+def until_by_loop(excess, criterion, never=math.inf, run=3, first=1):
+    found = []
+    for curve in excess.T:
+        good = [end for end in range(run, len(curve) + 1) if curve[end - run : end].mean() < criterion]
+        found.append(float(good[0] - 1 + first) if good else never)
+    return torch.tensor(found)
+
+
+def absolute_by_cdf(bias, sd):
+    ratio = bias / sd
+    density = torch.exp(-(ratio**2) / 2) / math.sqrt(2 * math.pi)
+    return 2 * sd * density + bias * (2 * torch.special.ndtr(ratio) - 1)
+
+
+# -- chapter 03 --------------------------------------------------------------------------------------------------------
+def overlap_by_sums(first, second):
+    gap = (first - second).abs()
+    return (first + second - gap).sum(-1) / (first + second + gap).sum(-1)
+
+
+def ratio_by_loop(drive, threshold):
+    active = [(one > threshold * one.max()).tolist() for one in drive]
+    both = [sum(a and b for a, b in zip(low, high, strict=True)) for low, high in active]
+    either = [sum(a or b for a, b in zip(low, high, strict=True)) for low, high in active]
+    return torch.tensor([b / max(e, 1) for b, e in zip(both, either, strict=True)])
+
+
+def ratio_unclamped(drive, threshold):
+    active = drive > threshold * drive.amax((1, 2), keepdim=True)
+    return active.all(1).sum(1) / active.any(1).sum(1)
+
+
+def z_only(seen_by=lambda x, k: x):
+    def answer(hidden, x, w_out):
+        seen = [seen_by(x, k) for k in (0, 1)]
+        return overlap_by_sums(
+            *((hidden(x, torch.eye(2)[k].repeat(len(x), 1)) * w_out).abs().mean(0) for k, x in enumerate(seen))
+        )
+
+    return answer
+
+
+def forgetting_by_loop(error, context):
+    rises = [error[n, context[n - 1]] - error[n - 1, context[n - 1]] for n in range(1, len(context))]
+    return sum(rises) / len(rises)
+
+
+# -- chapter 04 --------------------------------------------------------------------------------------------------------
+def gradient_filter(grad, hazard):
+    jump, belief = jump_matrix(grad.shape[1], hazard), []
+    for row in grad:
+        belief.append(torch.log_softmax(((belief[-1].exp() @ jump).log() if belief else 0) - row, 0))
+    return torch.stack(belief)
+
+
+def filtered(evidence, leak):
+    """The filter in probabilities, which underflows, with any leak between two rows of evidence."""
+    belief, found = torch.full_like(evidence[0], 1 / evidence.shape[1]), []
+    for row in evidence:
+        prior = (leak(belief) if found else belief) * row.exp()
+        belief = prior / prior.sum()
+        found.append(belief.log())
+    return torch.stack(found)
+
+
+def curvature_by_hessian(loss_fn, z0, task):
+    found = []
+    for row, start in enumerate(z0):  # one sample at a time
+        hessian = torch.autograd.functional.hessian(lambda z, r=row: loss_fn(z.expand(len(z0), -1))[r], start)
+        way = torch.eye(len(start), dtype=z0.dtype)[task] - start
+        found.append(way @ hessian @ way)
+    return torch.stack(found)
+
+
+def delta_from(patterns, sd, samples, z0):
+    predicted = (z0[:, None] * patterns).sum(0)
+    return samples * (patterns @ predicted - (patterns**2).sum(1) / 2) / sd**2  # a constant is no mistake
+
+
+# -- chapter 05 --------------------------------------------------------------------------------------------------------
+def nll_by_logarithms(logits, x):
+    p = torch.sigmoid(logits)
+    return -(x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1)
+
+
+def step_size_by_loop(grad, y, candidates):
+    return torch.tensor(min((float(F.nll_loss(torch.log_softmax(-a * grad, 1), y)), float(a)) for a in candidates)[1])
+
+
+def norms_by_loop(loss_fn, batch, n_tasks):
+    columns = []
+    for k in range(n_tasks):
+        z = F.one_hot(torch.full((batch,), k), n_tasks).double().requires_grad_()
+        loss_fn(z).sum().backward()
+        columns.append(z.grad.pow(2).sum(1).sqrt())
+    return torch.stack(columns, 1)
+
+
+def corrected_of_centred(seen_grad, seen_loss, grad):
+    delta = (seen_grad - seen_grad.mean(1, keepdim=True)) - (seen_loss - seen_loss.mean(1, keepdim=True))
+    return torch.log_softmax(delta.mean(0) - grad, 1)
+
+
+# -- chapter 06 --------------------------------------------------------------------------------------------------------
+def auroc_by_sklearn(familiar, foreign):
+    truth = [1] * len(familiar) + [0] * len(foreign)
+    return torch.tensor(roc_auc_score(truth, torch.cat([familiar, foreign]).numpy()))
+
+
+def auroc_by_rank(familiar, foreign):
+    """The rank-sum statistic, ties at their mean rank."""
+    both = torch.cat([familiar, foreign])
+    rank = (both[:, None] > both[None, :]).sum(1) + (both[:, None] == both[None, :]).sum(1) / 2 + 0.5
+    n, m = len(familiar), len(foreign)
+    return (rank[:n].sum() - n * (n + 1) / 2) / (n * m)
+
+
+def ece_by_bins(q, y, bins):
+    confidence, chosen = q.max(1)
+    total = 0.0
+    for b in range(bins):
+        inside = (confidence >= b / bins) & ((confidence < (b + 1) / bins) | (b == bins - 1))
+        total += abs(float((confidence - (chosen == y).double())[inside].sum()))
+    return total / len(q)
+
+
+def regret_by_sgd(reduce=torch.sum, uphill=False):
+    def answer(loss_fn, h, n_tasks, steps, lr):
+        corners = torch.eye(n_tasks, dtype=h.dtype)
+        losses = torch.stack([loss_fn(h, c.expand(len(h), n_tasks)) for c in corners], 1)
+        z, code = corners[losses.argmin(1)], h.clone().requires_grad_()
+        descent = torch.optim.SGD([code], lr=lr, maximize=uphill)
+        for _ in range(steps):
+            descent.zero_grad()
+            reduce(loss_fn(code, z)).backward()
+            descent.step()
+        return losses.min(1).values - loss_fn(code, z)
+
+    return answer
+
+
+# -- chapter 07 --------------------------------------------------------------------------------------------------------
+def step_by_autograd(x, patterns):
+    z0 = max_entropy(len(x), len(patterns), x.dtype)
+    return one_step(lambda z: (x - z @ patterns).square().sum(1) / 2, z0).log_q
+
+
+def step_by_plain_softmax(x, patterns):
+    return torch.softmax((x - patterns.mean(0)) @ patterns.T, 1).log()
+
+
+def gap_by_loop(grad, patterns):
+    centre = sum(patterns) / len(patterns)
+    return normalised(torch.stack([-((row - centre) @ (row - centre)) / 2 for row in patterns]) - grad)
+
+
+def gap_by_expanding(grad, patterns):
+    """|m - c|^2 / 2 is |m|^2 / 2 - m.c, up to what all share."""
+    return torch.log_softmax(patterns @ patterns.mean(0) - patterns.square().sum(1) / 2 - grad, 1)
+
+
+def groups_by_matrix(log_q, group_of, n_groups):
+    return torch.logsumexp(log_q[:, :, None] + F.one_hot(group_of, n_groups).to(log_q).log(), 1)
+
+
+def groups_in_probabilities(log_q, group_of, n_groups):
+    return torch.stack([log_q.exp()[:, group_of == g].sum(1) for g in range(n_groups)], 1).log()
+
+
+def equidistant_by_root(means):
+    """The polar factor by the inverse root of the Gram matrix."""
+    values, vectors = torch.linalg.eigh(means @ means.T)
+    return values.sqrt().mean() * (vectors / values.sqrt()) @ vectors.T @ means
+
+
+# -- chapter 08 --------------------------------------------------------------------------------------------------------
+def after_by_loop(evidence):
+    return torch.stack([torch.log_softmax(evidence[: n + 1].sum(0), 0) for n in range(len(evidence))])
+
+
+def after_by_product(evidence):
+    likelihood = evidence.exp().cumprod(0)
+    return (likelihood / likelihood.sum(1, keepdim=True)).log()
+
+
+def bayes_by_loop(counts, words):
+    return normalised(sum(((counts[:, w] + 1) / (counts.sum(1) + counts.shape[1])).log() for w in words.tolist()))
+
+
+def mended_by_hand(grad, words):
+    return normalised(-grad * grad.shape[0] * words)
+
+
+def filter_in_logs(evidence, hazard):
+    leak, found = torch.full_like(evidence[0], math.log(hazard / evidence.shape[1])), []
+    for row in evidence:
+        prior = torch.logaddexp(found[-1] + math.log(1 - hazard), leak) if found else torch.zeros_like(row)
+        found.append(torch.log_softmax(prior + row, 0))
+    return torch.stack(found)
+
+
+def merge(key):
+    """The most frequent pair, ties by a key of the pair, the smallest key first; none: the one seen first."""
+
+    def chosen(ids):
+        counts = Counter(zip(ids.tolist(), ids[1:].tolist(), strict=False))
+        return torch.tensor(min(counts, key=lambda pair: (-counts[pair], *key(*pair))))
+
+    return chosen
+
+
+def in_float32(solution):
+    return lambda first, *others: solution(first.float(), *others)
+
+
+SOLUTIONS = [
+    ("ch00.posterior_from_gradient", lambda g, a: (weights := torch.exp(-a * g)) / weights.sum()),
+    ("ch01.posterior", lambda x, m, s, p: normalised(p.log() + log_lik(x, m, s).sum(1))),
+    ("ch01.predict_next", lambda b, m, h: b @ jump_matrix(len(m), h) @ m),
+    ("ch01.m_step", m_step),
+    ("ch01.one_step_by_hand", one_step_by_backward()),
+    ("ch01.curvature", lambda w, s: 3 - (((w - w.mean(0)) / s) ** 2).sum(1) / 2),  # a constant is no mistake
+    ("ch02.by_place", lambda e, n: torch.stack([e[place::n].mean(0) for place in range(n)])),
+    ("ch02.blocks_until", until_by_loop),
+    ("ch02.gated", lambda h, z, g, w, b: torch.einsum("bh,bk,kh,dh->bd", h, z, g, w) + b),
+    ("ch02.stacked", lambda *a: torch.stack([x @ w.T + b for x, w, b in zip(*a, strict=True)])),
+    ("ch02.absolute_error", absolute_by_cdf),
+    ("ch03.overlap", overlap_by_sums),
+    ("ch03.shared_ratio", ratio_by_loop),
+    ("ch03.z_only_overlap", z_only()),
+    ("ch03.forgetting", forgetting_by_loop),
+    ("ch04.from_mean_loss", lambda g, n, s: normalised(-g * n / (2 * s * s))),
+    ("ch04.gradient_filter", gradient_filter),
+    ("ch04.curvature_towards", curvature_by_hessian),
+    ("ch04.delta_from", delta_from),
+    ("ch05.image_nll", lambda a, x: (F.softplus(a) - x * a).flatten(1).sum(1)),
+    ("ch05.best_step_size", step_size_by_loop),
+    ("ch05.norms_at_corners", norms_by_loop),
+    ("ch05.corrected", corrected_of_centred),
+    (
+        "ch06.relative_score",
+        lambda *a: torch.stack([torch.softmax(-g / loss, 0).max() for loss, g in zip(*a, strict=True)]),
+    ),
+    ("ch06.auroc", auroc_by_sklearn),
+    ("ch06.auroc", auroc_by_rank),
+    ("ch06.expected_calibration_error", ece_by_bins),
+    ("ch06.likelihood_regret", regret_by_sgd()),
+    ("ch07.one_step_by_hand", step_by_autograd),
+    ("ch07.with_the_gap", gap_by_loop),
+    ("ch07.with_the_gap", gap_by_expanding),
+    ("ch07.group_posterior", groups_by_matrix),
+    ("ch07.equidistant", equidistant_by_root),
+    ("ch08.after_each_word", after_by_loop),
+    ("ch08.naive_bayes", bayes_by_loop),
+    ("ch08.mended", mended_by_hand),
+    ("ch08.online_filter", filter_in_logs),
+    ("ch08.next_merge", merge(lambda left, right: (left, right))),
+]
+
+# Right on mild inputs: what students write, and what the hard inputs are there to break.
+FRAGILE = [
+    ("ch01.posterior", posterior_by_product),
+    ("ch02.blocks_until", lambda e, c: until_by_loop(e, c, never=0.0)),
+    ("ch02.blocks_until", lambda e, c: until_by_loop(e, c, never=float(len(e)))),
+    ("ch03.shared_ratio", ratio_unclamped),
+    ("ch04.gradient_filter", lambda g, h: filtered(-g, lambda q: (1 - h) * q + h * (1 - q) / (len(q) - 1))),
+    ("ch05.image_nll", nll_by_logarithms),
+    ("ch07.one_step_by_hand", step_by_plain_softmax),
+    ("ch07.group_posterior", groups_in_probabilities),
+    ("ch08.after_each_word", after_by_product),
+    ("ch08.online_filter", lambda e, h: filtered(e, lambda q: (1 - h) * q + h / len(q))),
+    ("ch08.next_merge", merge(lambda left, right: ())),
+    ("ch08.next_merge", merge(lambda left, right: (-left, -right))),
+    ("ch08.next_merge", merge(lambda left, right: (right, left))),
+]
+LEAVES_FLOAT64 = [
+    ("ch08.after_each_word", after_by_loop),
+    ("ch08.naive_bayes", bayes_by_loop),
+    ("ch08.mended", mended_by_hand),
+    ("ch08.online_filter", filter_in_logs),
+]
+
+# Mistakes that the exercise reaches by a short cut (another sd, prior or evidence in the right function), written out.
+WRITTEN_OUT = [
+    ("ch01.posterior", lambda x, m, s, p: normalised(log_lik(x, m, s).sum(1)), "prior is missing"),
+    ("ch01.posterior", lambda x, m, s, p: normalised((p.log() + log_lik(x, m, s)).sum(1)), "once per sample"),
+    ("ch01.posterior", lambda x, m, s, p: normalised(p + log_lik(x, m, s).sum(1)), "logarithm of the prior"),
+    ("ch01.posterior", lambda x, m, s, p: normalised(p.log() + log_lik(x, m, s).mean(1)), "Evidence adds up"),
+    ("ch01.posterior", lambda x, m, s, p: normalised(p.log() + 2 * log_lik(x, m, s).sum(1)), "1/2"),
+    ("ch01.one_step_by_hand", one_step_by_backward(start=0.0), "start at z = 0"),
+    ("ch01.one_step_by_hand", one_step_by_backward(reduce=torch.mean), "over batch and data"),
+    ("ch01.one_step_by_hand", one_step_by_backward(reduce=lambda e: e.mean(1).sum()), "evidence is D times too weak"),
+    ("ch01.one_step_by_hand", one_step_by_backward(reduce=lambda e: e.sum(1).mean()), "B times too small"),
+    ("ch01.one_step_by_hand", one_step_by_backward(scale=2.0), "1/2"),
+    ("ch02.blocks_until", lambda e, c: until_by_loop(e, c, first=0), "counted from 1"),
+    ("ch02.blocks_until", lambda e, c: until_by_loop(e, c, run=1), "may be luck"),
+    ("ch02.gated", lambda h, z, g, w, b: (h * g[z.argmax(1)]) @ w.T + b, "mix the gates"),
+    ("ch02.gated", lambda h, z, g, w, b: (h * g.sum(0)) @ w.T + b, "z is not used"),
+    ("ch02.absolute_error", lambda b, s: b.abs() + absolute_by_cdf(0 * b, s), "do not add up"),
+    ("ch03.z_only_overlap", z_only(lambda x, k: x.tensor_split([len(x) // 2])[k]), "the same"),
+    ("ch04.gradient_filter", lambda g, h: torch.log_softmax(-g.cumsum(0), 1), "switch is missing"),
+    ("ch04.gradient_filter", lambda g, h: filtered(-g, lambda q: (1 - h) * q + h * (1 - q)), "divide by K - 1"),
+    ("ch04.delta_from", lambda w, s, n, z0: delta_from(w, s, n, torch.full_like(z0, 1 / len(z0))), "uniform start"),
+    ("ch04.delta_from", lambda w, s, n, z0: delta_from(w, s, n, 0 * z0), "from the origin"),
+    ("ch06.likelihood_regret", regret_by_sgd(reduce=torch.mean), "sum it"),
+    ("ch06.likelihood_regret", regret_by_sgd(uphill=True), "uphill"),
+    ("ch08.naive_bayes", lambda c, w: normalised(bayes_by_loop(c, w) / len(w)), "You averaged"),
+    ("ch08.online_filter", lambda e, h: after_by_loop(e), "Nothing leaks"),
+    (
+        "ch08.online_filter",
+        lambda e, h: filtered(e, lambda q: (1 - h) * q + h * (1 - q) / (len(q) - 1)),
+        "any of the K",
+    ),
+]
+
+
+def test_every_reference_is_checked_by_another_solution():
+    assert {key for key, _ in SOLUTIONS} == set(EXERCISES)
+
+
+@pytest.mark.parametrize(("key", "solution"), SOLUTIONS)
+def test_another_solution_is_right(key, solution):
+    assert told(EXERCISES[key], solution) == ""
+
+
+@pytest.mark.parametrize(("key", "fragile"), FRAGILE)
+def test_a_fragile_solution_breaks_on_the_hard_inputs_only(key, fragile):
+    exercise = EXERCISES[key]
+    assert told(exercise, fragile) in {f"{exercise.name}: not yet. {advice}" for _, advice in exercise.hard}
+
+
+@pytest.mark.parametrize(("key", "solution"), LEAVES_FLOAT64)
+def test_a_solution_that_leaves_float64_is_told(key, solution):
+    assert NEARLY in told(EXERCISES[key], in_float32(solution))
+
+
+@pytest.mark.parametrize(("key", "wrong", "speaks_of"), WRITTEN_OUT)
+def test_a_mistake_is_recognised_as_a_student_writes_it(key, wrong, speaks_of):
+    assert speaks_of in told(EXERCISES[key], wrong)
+
+
+# -- references against what they claim --------------------------------------------------------------------------------
+def test_the_reference_of_the_absolute_error_is_what_sampling_gives():
+    draw = torch.Generator().manual_seed(0)
+    bias = torch.tensor([0.0, 0.3, -0.7], dtype=torch.float64)
+    noise = 0.3 * torch.randn(200_000, 1, generator=draw, dtype=torch.float64)
+    expected = EXERCISES["ch02.absolute_error"].reference(bias, 0.3)
+    torch.testing.assert_close(expected, (bias + noise).abs().mean(0), rtol=0, atol=3e-3)
+
+
+def test_equidistant_patterns_make_one_step_exact():
+    draw = torch.Generator().manual_seed(5)
+    means = torch.randn(30, 40, generator=draw, dtype=torch.float64) * torch.rand(30, 1, generator=draw).double()
+    x = torch.randn(50, 40, generator=draw, dtype=torch.float64)
+
+    def exact(patterns):
+        one = EXERCISES["ch07.one_step_by_hand"].reference(x, patterns)
+        return torch.equal(one.argmax(1), torch.cdist(x, patterns).argmin(1))
+
+    assert exact(EXERCISES["ch07.equidistant"].reference(means))
+    assert not exact(means)
