@@ -23,21 +23,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gbi_helpers.bayes import bayes_filter
 from gbi_helpers.inference import LossFn, enumerate_tasks, one_step
 from gbi_helpers.records import Posterior
-
-__all__ = [
-    "bayes_filter",
-    "corrected_one_step",
-    "curvature_along",
-    "first_order_bound",
-    "fit_delta",
-    "gap",
-    "kl_bound",
-    "one_step_gap",
-    "third_order_bound",
-]
 
 
 def one_step_gap(patterns: Tensor, sd: float | Tensor, samples: int = 1) -> Tensor:

@@ -23,8 +23,8 @@ FLOORS = (
     {"cli"},
 )
 ROOMS = (  # inside experiments
-    {"results", "shelf", "recipe", "source", "rows"},
-    {"study", "paper"},
+    {"results", "shelf", "source", "rows"},
+    {"recipe", "study", "paper"},
     {"bench"},
     {"workers"},
     {"runner"},

@@ -15,9 +15,9 @@ from gbi_helpers.widgets import page
 from gbi_helpers.widgets.controls import Choice, Controls
 from gbi_helpers.widgets.pack import Path, read
 from gbi_helpers.widgets.scrubber import Scrubber
+from gbi_helpers.widgets.view import live_bundle
 
 NOTE = "The controls of this scrubber need a running kernel: run this cell to choose what is inferred."
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class View(anywidget.AnyWidget):
@@ -67,9 +67,7 @@ class LiveScrubber(Scrubber):
             self.view.message, self.view.busy = message, False
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        # Built by hand: ipywidgets 7 and 8 make it in different ways. A stored copy falls back to the HTML.
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        return {WIDGET_VIEW: view, **super()._repr_mimebundle_()}
+        return live_bundle(self.box, self.html, repr(self))
 
 
 def sentence(error: Exception) -> str:

@@ -15,8 +15,9 @@ import traitlets
 
 from gbi_helpers.records import WordsRecord
 from gbi_helpers.widgets import page
-from gbi_helpers.widgets.live import WIDGET_VIEW, View, sentence
+from gbi_helpers.widgets.live import View, sentence
 from gbi_helpers.widgets.pack import kind
+from gbi_helpers.widgets.view import live_bundle
 from gbi_helpers.widgets.words_view import ReadAlong, Reading, read
 
 Infer = Callable[[str], WordsRecord]
@@ -116,9 +117,7 @@ class TypeAlong:
         return ReadAlong(self._first, NOTE).html
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        # Built by hand: ipywidgets 7 and 8 make it in different ways. A stored copy falls back to the HTML.
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        return {WIDGET_VIEW: view, "text/html": self.html, "text/plain": repr(self)}
+        return live_bundle(self.box, self.html, repr(self))
 
     def __repr__(self) -> str:
         """The same on every machine: sizes of the initial text, no values."""

@@ -20,7 +20,8 @@ from torch import Tensor
 from gbi_helpers.modularity import module_of, unit_order
 from gbi_helpers.records import ModulesRecord
 from gbi_helpers.widgets import page
-from gbi_helpers.widgets.pack import Labels, change, finite, key_of, kind, names_of, number
+from gbi_helpers.widgets.pack import Labels, Packed, change, finite, kind, names_of, number
+from gbi_helpers.widgets.view import RecordView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +42,7 @@ class Net:
 
 
 @dataclass(frozen=True)
-class Units:
+class Units(Packed):
     """What the browser is given: networks watched at the same steps of training (F,)."""
 
     nets: list[Net]
@@ -72,25 +73,19 @@ class Units:
             parts += [net.owned.astype("<u2").tobytes(), net.metric.astype("<f4").tobytes()]
         return zlib.compress(b"".join(parts), 9)
 
-    @property
-    def key(self) -> str:
-        """What the page finds its view by."""
-        return key_of(self.header, self.data)
 
+class Modules(RecordView):
+    """What :func:`modules` returns."""
 
-class Modules:
-    """What :func:`modules` returns. Left as the last line of a cell, it shows itself."""
+    scripts = ("modules.js",)
 
     def __init__(self, units: Units) -> None:
+        super().__init__(units)
         self.units = units
 
-    @cached_property
-    def html(self) -> str:
-        """The whole view as HTML: data, code and a fallback picture with a table; nothing is fetched."""
-        return page.output(self.units, _still(self.units), more=("modules.js",))
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/html": self.html, "text/plain": repr(self)}
+    def still(self) -> str:
+        """What is seen without JavaScript or trust."""
+        return _still(self.units)
 
     def __repr__(self) -> str:
         """The same on every machine: names and shapes, no values."""

@@ -26,8 +26,27 @@ Words = Mapping[str, str]
 WORDS = {"z": "z", "loss": "loss", "step": "step", "frames": "made from z"}
 
 
+class Packed:
+    """What the browser is given: a JSON header with a "kind", and the arrays as compressed bytes."""
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Everything but the arrays."""
+        raise NotImplementedError
+
+    @property
+    def data(self) -> bytes:
+        """The arrays, deflated."""
+        raise NotImplementedError
+
+    @property
+    def key(self) -> str:
+        """What the page finds its view by: SHA-256 of header and data."""
+        return hashlib.sha256(json.dumps(self.header).encode() + self.data).hexdigest()
+
+
 @dataclass(frozen=True)
-class Path:
+class Path(Packed):
     """One sample's path as plain arrays: ``z`` (S+1, D), ``loss`` (S+1,) in nats, images uint8 (..., H, W) or None.
 
     ``groups``: name and size of each group of tasks, in the order of ``z``; empty where tasks are not grouped.
@@ -73,11 +92,6 @@ class Path:
         parts += [] if self.target is None else [self.target.tobytes()]
         return zlib.compress(b"".join(parts), 9)
 
-    @property
-    def key(self) -> str:
-        """What the page finds its scrubber by."""
-        return key_of(self.header, self.data)
-
     def top(self, entry: int) -> str:
         """The largest task of an entry in words, as the read-out says it."""
         z = self.z[entry]
@@ -95,11 +109,6 @@ class Path:
                 return f" ({name}{total})"
             start += size
         return ""
-
-
-def key_of(header: dict[str, Any], data: bytes) -> str:
-    """SHA-256 of header and data."""
-    return hashlib.sha256(json.dumps(header).encode() + data).hexdigest()
 
 
 def number(value: float) -> str:

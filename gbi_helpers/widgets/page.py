@@ -9,33 +9,17 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gbi_helpers.widgets.pack import Path, number
+from gbi_helpers.widgets.pack import Packed, Path, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HINT = "A still picture and a table. Run this cell to scrub through the {}."
-
-
-class Shown(Protocol):
-    """What a page shows: a JSON header, the arrays as compressed bytes, and the key of both."""
-
-    @property
-    def header(self) -> dict[str, Any]:
-        """Everything but the arrays, with its "kind"."""
-
-    @property
-    def data(self) -> bytes:
-        """The arrays, deflated."""
-
-    @property
-    def key(self) -> str:
-        """What the page finds it by."""
 
 
 @cache
@@ -51,12 +35,7 @@ def _compact(*names: str) -> str:
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
-def html(path: Path, note: str = "") -> str:
-    """The output of one scrubber. ``note`` is a line of text below it."""
-    return output(path, fallback(path), note)
-
-
-def output(shown: Shown, still: str, note: str = "", more: tuple[str, ...] = ()) -> str:
+def output(shown: Packed, still: str, note: str = "", more: tuple[str, ...] = ()) -> str:
     """The output of any view: ``still`` is the fallback's HTML, ``more`` names further files of JavaScript."""
     # Without a "<", nothing in the data can look like the end of its script, or like a comment.
     blob = json.dumps(

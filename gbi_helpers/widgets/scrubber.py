@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
 from gbi_helpers.widgets import pack, page
-
-if TYPE_CHECKING:
-    pass
+from gbi_helpers.widgets.view import RecordView
 
 
-class Scrubber:
-    """What :func:`scrub` returns: a view of one path. Left as the last line of a cell, it shows itself."""
+class Scrubber(RecordView):
+    """What :func:`~gbi_helpers.widgets.scrub` returns: a view of one path."""
 
     def __init__(self, path: pack.Path, note: str = "") -> None:
+        super().__init__(path, note)
         self.path = path
-        self._note = note
 
-    @cached_property
-    def html(self) -> str:
-        """The whole scrubber as HTML: data, code and a fallback picture with a table; nothing is fetched."""
-        return page.html(self.path, self._note)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/html": self.html, "text/plain": repr(self)}
+    def still(self) -> str:
+        """What is seen without JavaScript or trust."""
+        return page.fallback(self.path)
 
     def __repr__(self) -> str:
         """The same on every machine: shapes, no values."""

@@ -16,14 +16,15 @@ import numpy as np
 
 from gbi_helpers.records import WordsRecord
 from gbi_helpers.widgets import page
-from gbi_helpers.widgets.pack import change, finite, key_of, kind, number
+from gbi_helpers.widgets.pack import Packed, change, finite, kind, number
+from gbi_helpers.widgets.view import RecordView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Packed):
     """What the browser is given: ``belief`` and ``evidence`` (T, K), ``loss`` (T,), ``true`` (T,) or None.
 
     ``start``: the word at which the view opens; None: where it was, at first the beginning.
@@ -63,11 +64,6 @@ class Reading:
         parts += [] if self.true is None else [self.true.astype("<u2")]
         return zlib.compress(b"".join(part.tobytes() for part in parts), 9)
 
-    @property
-    def key(self) -> str:
-        """What the page finds its view by."""
-        return key_of(self.header, self.data)
-
     def top(self, word: int) -> str:
         """The task most believed after a word, in words."""
         belief = self.belief[word]
@@ -82,20 +78,18 @@ class Reading:
         return f"{'+' if value >= 0.005 else ''}{number(value)} for {self.tasks[task]}"
 
 
-class ReadAlong:
-    """What :func:`read_along` returns. Left as the last line of a cell, it shows itself."""
+class ReadAlong(RecordView):
+    """What :func:`read_along` returns."""
+
+    scripts = ("words.js",)
 
     def __init__(self, reading: Reading, note: str = "") -> None:
+        super().__init__(reading, note)
         self.reading = reading
-        self._note = note
 
-    @cached_property
-    def html(self) -> str:
-        """The whole view as HTML: data, code and a fallback picture with a table; nothing is fetched."""
-        return page.output(self.reading, _still(self.reading), self._note, more=("words.js",))
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/html": self.html, "text/plain": repr(self)}
+    def still(self) -> str:
+        """What is seen without JavaScript or trust."""
+        return _still(self.reading)
 
     def __repr__(self) -> str:
         """The same on every machine: sizes, no values."""

@@ -1,11 +1,8 @@
 """The toy stream is what it says, and its references are exact."""
 
-import math
-
 import pytest
 import torch
 
-from gbi_helpers.bayes import bayes_filter, log_likelihood, predict_next, window_posterior
 from gbi_helpers.data.toy import floors, random_z, shuffled_z, steady_windows, switching_stream
 
 
@@ -60,33 +57,6 @@ def test_the_controls_keep_the_shape_of_z_but_not_its_meaning():
     assert torch.equal(shuffled_z(stream).sum(1), stream.z.sum(1))
     with pytest.raises(ValueError, match="no blocks"):
         shuffled_z(switching_stream(1, hazard=0.1))
-
-
-def test_window_posterior_is_bayes_written_out():
-    x, means = torch.tensor([[0.1], [0.6]]), torch.tensor([[0.2], [0.8]])
-    density = [math.prod(math.exp(-((v - m) ** 2) / (2 * 0.09)) for v in (0.1, 0.6)) for m in (0.2, 0.8)]
-    expected = torch.tensor(density) / sum(density)
-    torch.testing.assert_close(window_posterior(x, means, 0.3).exp(), expected)
-
-
-def test_log_likelihood_is_a_normalised_density():
-    grid = torch.linspace(-4, 5, 9001)[:, None]
-    density = log_likelihood(grid, torch.tensor([[0.2], [0.8]]), 0.3).exp()
-    torch.testing.assert_close(density.sum(0) * 0.001, torch.ones(2), rtol=1e-3, atol=1e-3)
-
-
-def test_the_filter_takes_many_streams_at_once():
-    stream = switching_stream(3, blocks=4)
-    evidence = log_likelihood(stream.x, stream.means, stream.sd)
-    together = bayes_filter(evidence, 0.02)
-    for seed in range(3):
-        torch.testing.assert_close(together[seed], bayes_filter(evidence[seed], 0.02))
-
-
-def test_prediction_of_a_certain_filter_is_the_mean_after_a_possible_jump():
-    means = torch.tensor([[0.0], [1.0], [4.0]])
-    certain = torch.tensor([[1.0, 0.0, 0.0]]).log()
-    torch.testing.assert_close(predict_next(certain, 0.2, means), torch.tensor([[0.1 * 1 + 0.1 * 4]]))
 
 
 def test_floors_are_the_known_ones():
