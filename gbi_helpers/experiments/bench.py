@@ -34,7 +34,7 @@ class Bench:
     def place(self, name: str, seed: int) -> Path:
         """Where a row of a seed lies, or would: under a mark of data, settings and code."""
         settings = plain(self.study.settings(name, self.variant))
-        depends = [self.world.digest, settings, code_of(self.study.rows[name].measure)]
+        depends = [self.world.digest, settings, code_of(self.study.rows[name].measure, type(self.world))]
         return self.shelf.place(f"{name}-{seed}", depends)
 
     def kept(self, name: str, seed: int) -> Any:

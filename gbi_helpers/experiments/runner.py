@@ -127,7 +127,7 @@ def reproduce(
     options = (f" --size {chosen}" if chosen else "") + (f" --rows {' '.join(rows)}" if rows else "")
     command = f"gbi reproduce {study.name} --seeds {seeds}{options}"
     minutes = round((_row_seconds(results) + _network_seconds(bench, results)) / 60, 1)
-    facts = run_facts(command=command, seed=list(range(seeds)), threads=1, cpu_minutes=minutes, **results.facts)
+    facts = run_facts(command=command, seed=list(range(seeds)), threads=1, minutes=minutes, **results.facts)
     folder = ASSETS / "records" if whole else bench.shelf.folder / "records"
     path = write_record(folder / f"{results.name}.json", results, facts)
     if not whole:

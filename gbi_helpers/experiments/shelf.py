@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from gbi_helpers.records import TrainingRecord
 
 T = TypeVar("T")
 Trained = tuple[Any, TrainingRecord]
-BAD = (ValueError, OSError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)  # what reading a damaged file raises
 
 
 def mark(*depends: Any) -> str:
@@ -93,7 +91,7 @@ def _read(path: Path, load: Callable[[Path], T]) -> T:
         raise LookupError
     try:
         return load(path)
-    except BAD as error:
+    except Exception as error:  # one wrong bit makes NumPy, zipfile and pickle raise any of ten kinds
         print(f"{path} is damaged: what it held is made anew.", file=sys.stderr)
         path.unlink(missing_ok=True)  # said once
         raise LookupError from error

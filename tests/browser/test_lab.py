@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -10,9 +11,11 @@ from widgets.toy import toy_path
 
 from gbi_helpers.widgets import scrub
 
-LOAD = """from gbi_helpers import Trajectory, scrub
+TESTS = str(Path(__file__).parents[1])  # where a kernel finds the small records
+LOAD = f"""import sys; sys.path.append({TESTS!r})
+from gbi_helpers import Trajectory, scrub
 from gbi_helpers.widgets import Controls
-from gbi_helpers.widgets.toy import toy_path
+from widgets.toy import toy_path
 
 record = Trajectory.load("path.npz")"""
 LIVE = """def run(image=3, steps=20, method="iterative"):
@@ -21,9 +24,9 @@ LIVE = """def run(image=3, steps=20, method="iterative"):
     return toy_path(steps=steps if method == "iterative" else 1, image=image)
 
 scrub(record, labels="digit", controls=Controls(run, image=(0, 9), steps=(1, 30), method=["iterative", "one-step"]))"""
-TYPED = """import time
+TYPED = f"""import sys, time; sys.path.append({TESTS!r})
 from gbi_helpers import type_along
-from gbi_helpers.widgets.toy import toy_read
+from widgets.toy import toy_read
 
 def infer(text):
     if "crash" in text:

@@ -219,9 +219,9 @@ def test_a_whole_study_ships_its_record_with_facts_and_what_lies_beside_it(folde
     stored = json.loads(paths[0].read_text())
     assert list(stored) == ["settings", "facts", "words", "rows"]
     facts = files.manifest()["records/counting.json"]
-    assert {"command", "commit", "seed", "device", "versions", "cpu_minutes", "data", "sha256"} <= set(facts)
+    assert {"command", "commit", "seed", "device", "versions", "minutes", "data", "sha256"} <= set(facts)
     assert facts["seed"] == [0, 1]
-    assert facts["cpu_minutes"] == 0.1  # both networks say 1.5 seconds: 3 of 60
+    assert facts["minutes"] == 0.1  # both networks say 1.5 seconds: 3 of 60
 
 
 def test_the_list_says_what_is_measured_already(folder):

@@ -1,4 +1,4 @@
-"""How fast is a scrub in JupyterLab? ``python tests/widgets/lab_benchmark.py`` starts one and presses keys.
+"""How fast is a scrub in JupyterLab? ``PYTHONPATH=tests python -m widgets.lab_benchmark`` starts one and presses keys.
 
 Two times of each key press, both from the browser's own time stamp of the key event: until everything is drawn (the
 handler is done), and until the next frame has been painted. Keys come at random moments, so at a random phase of the
