@@ -22,8 +22,9 @@ class Recipe:
     """One kind of model: ``build(x, **sizes)`` makes it for inputs like x, ``loss(model, **weights)`` what it descends.
 
     That takes a batch (x, y) and, if it names ``done``, the share of training behind it. If ``loss`` names
-    ``log_step_size``, it is given one to be learned beside the model. ``settings``: options of both, and of
-    :func:`~gbi_helpers.training.fit`, chosen on validation data.
+    ``log_step_size``, it is given one to be learned beside the model; if ``build`` names ``y``, the classes, for a
+    model that starts from a fit. ``settings``: options of both, and of :func:`~gbi_helpers.training.fit`, chosen on
+    validation data.
     """
 
     name: str
@@ -38,7 +39,8 @@ class Recipe:
         """
         options = {**self.settings, **changes}
         torch.manual_seed(seed)
-        model = self.build(x, **_taken(options, self.build)).to(x.device)
+        classes = {"y": y} if "y" in inspect.signature(self.build).parameters else {}
+        model = self.build(x, **classes, **_taken(options, self.build)).to(x.device)
         learned: dict[str, Any] = {}
         if "log_step_size" in inspect.signature(self.loss).parameters:
             learned["log_step_size"] = nn.Parameter(torch.tensor(-3.0, device=x.device))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gbi_helpers.models.base import Described, bernoulli_nll, one_hot, squared_error
+from gbi_helpers.models.base import Described, Generative, bernoulli_nll, one_hot, squared_error
 
 PIXELS = 28 * 28
 Conditioning = Literal["concat", "add", "mul"]
@@ -145,9 +145,7 @@ def free_energy(model: ConditionalVAE, x: Tensor, y: Tensor, beta: float) -> Ten
     return (model.nll(model.decoder(h, one_hot(y, model.n_tasks)), x) + beta * divergence).mean()
 
 
-def gradient_loss(
-    model: ConvAutoencoder | ConditionalVAE, h: Tensor, x: Tensor, y: Tensor, log_step_size: Tensor
-) -> Tensor:
+def gradient_loss(model: Generative, h: Tensor, x: Tensor, y: Tensor, log_step_size: Tensor) -> Tensor:
     """How wrong one gradient step would be: cross-entropy of softmax(-step size * dL/dz at z0), averaged.
 
     Add it to the training loss, times a weight, and the network learns to have a telling gradient ("gradient-aware",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gbi_helpers.checkpoints import load_checkpoint, run_facts, save_checkpoint
-from gbi_helpers.experiments.cifar.views import VIEWS, Study, View
+from gbi_helpers.checkpoints import load_model, run_facts, save_checkpoint
+from gbi_helpers.data import ImageData
+from gbi_helpers.experiments.cifar.measure import Labels, scores
+from gbi_helpers.experiments.cifar.recipes import means_of
+from gbi_helpers.experiments.cifar.views import VIEWS, Views
+from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.files import ASSETS, add_asset
 from gbi_helpers.inference import iterate, max_entropy, one_step
 from gbi_helpers.meter import timed
 from gbi_helpers.metrics import accuracy, fitted_step_size
-from gbi_helpers.models.hundred import ZOnly
 from gbi_helpers.models.picture import PictureModel
 from gbi_helpers.readouts import decoder_loss
 from gbi_helpers.records import Posterior, Trajectory
@@ -31,7 +35,7 @@ def load_picture_model(name: str = "Glyphs-100") -> tuple[PictureModel, dict[str
     """
     if name not in FILES:
         raise ValueError(f"There is no shipped model for '{name}': choose one of {list(FILES)}.")
-    return load_checkpoint(f"checkpoints/{FILES[name]}.safetensors", PictureModel(FILTERS[name]))
+    return load_model(f"checkpoints/{FILES[name]}.safetensors", PictureModel)
 
 
 def picture_one_step(picture: PictureModel, x: Tensor, step_size: float = 1.0) -> Posterior:
@@ -57,33 +61,27 @@ def _start(picture: PictureModel, t: Tensor) -> Tensor:
     return max_entropy(len(t), picture.model.n_tasks, t.dtype, t.device)
 
 
-def fit_picture_model(study: Study) -> tuple[PictureModel, dict[str, float]]:
-    """A model to ship, in closed form, from the images of ``study``; its accuracies in percent, and its step size."""
-    n_filters = FILTERS[study.data.name]
-    study = study.with_settings(features=VIEWS["features"] | {"n_filters": n_filters})
-    view, (y, y_validation, y_test) = study.view("discriminants"), study.labels()
-    model = ZOnly(view.train.shape[1], equidistant=True).fit(view.train, y)
-    picture = PictureModel(n_filters).to(y.device).put(study.filters(), study.projection("discriminants"), model)
-    picture.fit_sketch(view.train[:10_000], study.data.train[:10_000].pixels().to(y.device)).eval()
-    score = {name: _scores(picture, view, name) for name in ("validation", "test")}
+def fit_picture_model(data: ImageData, shelf: Shelf) -> tuple[PictureModel, dict[str, float]]:
+    """A model to ship, in closed form, from the images of a set; its accuracies in percent, and its step size."""
+    filters = {**VIEWS["features"], "n_filters": FILTERS[data.name]}
+    views, labels = Views(data, shelf, {**VIEWS, "features": filters}), Labels.of(data)
+    view = views.view("discriminants")
+    model = means_of(view.train, labels.train, equidistant=True)
+    picture = PictureModel(filters["n_filters"]).to(view.train.device)
+    picture.put(views.filters(), views.projection("discriminants"), model)
+    picture.fit_sketch(view.train[:10_000], data.train[:10_000].pixels().to(view.train.device)).eval()
+    validation, test = (scores(model, x) for x in (view.validation, view.test))
     return picture, {
-        "validation": accuracy(score["validation"].argmax(1), y_validation),
-        "one_step": accuracy(score["test"].argmax(1), y_test),
-        "step_size": fitted_step_size(score["validation"], y_validation),
+        "validation": accuracy(validation.argmax(1), labels.validation),
+        "one_step": accuracy(test.argmax(1), labels.test),
+        "step_size": fitted_step_size(validation, labels.validation),
     }
 
 
-def _scores(picture: PictureModel, view: View, split: str) -> Tensor:
-    t = getattr(view, split)
-    grad = one_step(decoder_loss(picture.model, t), _start(picture, t)).grad
-    assert grad is not None  # one step always has its gradient
-    return -grad
-
-
-def ship(study: Study, command: str) -> dict[str, Any]:
-    """Fit the model for the images of ``study``, write it to assets, and return what the manifest says of it."""
-    seconds, (picture, found) = timed(fit_picture_model, study)
-    minutes = round(seconds / 60, 2)
-    facts = run_facts(command=command, data=study.data.source, seed=0, minutes=minutes, metrics=found)
-    path = ASSETS / "checkpoints" / f"{FILES[study.data.name]}.safetensors"
-    return add_asset(save_checkpoint(path, picture.cpu(), facts), **facts)
+def ship(data: ImageData, shelf: Shelf, command: str) -> Path:
+    """Fit the model for the images of a set and write it to assets; its path."""
+    seconds, (picture, found) = timed(fit_picture_model, data, shelf)
+    facts = run_facts(command=command, data=data.source, seed=0, minutes=round(seconds / 60, 2), metrics=found)
+    path = ASSETS / "checkpoints" / f"{FILES[data.name]}.safetensors"
+    add_asset(save_checkpoint(path, picture.cpu(), facts), **facts)
+    return path

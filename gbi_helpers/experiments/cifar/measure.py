@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from gbi_helpers import metrics
+from gbi_helpers import metrics, runtime
+from gbi_helpers.data import ImageData
 from gbi_helpers.experiments.cifar.recipes import as_pixels
 from gbi_helpers.experiments.cifar.views import View
 from gbi_helpers.inference import max_entropy
+from gbi_helpers.models.base import Generative
 from gbi_helpers.readouts import Measured, decoder_loss, readouts
 from gbi_helpers.theory import fit_delta
 
@@ -31,12 +32,18 @@ class Labels:
     test: Tensor
     group_of: Tensor
 
+    @staticmethod
+    def of(data: ImageData) -> Labels:
+        """The classes of a set, on the device."""
+        parts = (data.train.y, data.validation.y, data.test.y, torch.tensor(data.group_of))
+        return Labels(*(part.to(runtime.device()) for part in parts))
+
     def groups_right(self, predicted: Tensor) -> float:
         """Percent of test images whose predicted class is at least of the right group."""
         return metrics.accuracy(self.group_of[predicted], self.group_of[self.test])
 
 
-def measure(model: Any, view: View, labels: Labels, whole: bool = False, bias: bool = False) -> Metrics:
+def measure(model: Generative, view: View, labels: Labels, whole: bool = False, bias: bool = False) -> Metrics:
     """Test accuracy of every readout, in percent, with its passes for each image; and validation accuracy.
 
     "one_step"; "one_step_delta", with the gap put back that was measured on training images, no label needed;
@@ -60,7 +67,25 @@ def measure(model: Any, view: View, labels: Labels, whole: bool = False, bias: b
     return found
 
 
-def _dear(model: Any, view: View, labels: Labels, name: str, score: Tensor, whole: bool) -> Metrics:
+def measure_classifier(model: nn.Module, view: View, labels: Labels) -> Metrics:
+    """Test and validation accuracy of a classifier, in percent."""
+    right = predicted(model, view.test)
+    return {
+        "accuracy": metrics.accuracy(right, labels.test),
+        "accuracy_forwards": 1,
+        "superclass": labels.groups_right(right),
+        "validation": metrics.accuracy(predicted(model, view.validation), labels.validation),
+        "test_n": len(labels.test),
+    }
+
+
+@torch.no_grad()
+def predicted(classifier: nn.Module, x: Tensor) -> Tensor:
+    """Classes (N,) that a classifier names for x."""
+    return torch.cat([classifier(as_pixels(part)).argmax(1) for part in x.split(1000)])
+
+
+def _dear(model: Generative, view: View, labels: Labels, name: str, score: Tensor, whole: bool) -> Metrics:
     n = len(view.test) if whole and name == "likelihood" else min(SUBSETS[name], len(view.test))
     seen = _read(model, view.test[:n], name)
     choice = seen.posterior.task
@@ -71,7 +96,7 @@ def _dear(model: Any, view: View, labels: Labels, name: str, score: Tensor, whol
     }
 
 
-def _read(model: Any, x: Tensor, name: str) -> Measured:
+def _read(model: Generative, x: Tensor, name: str) -> Measured:
     return readouts(model, as_pixels(x), [name])[name]
 
 
@@ -85,18 +110,18 @@ def _score(seen: Measured) -> Tensor:
     return -seen.posterior.grad
 
 
-def scores(model: Any, x: Tensor) -> Tensor:
+def scores(model: Generative, x: Tensor) -> Tensor:
     """Minus the gradient of each class, (N, K), in nats: what one step goes by."""
     return _score(_read(model, x, "one_step"))
 
 
-def gap(model: Any, x: Tensor) -> Tensor:
+def gap(model: Generative, x: Tensor) -> Tensor:
     """What one step leaves out (K,), in nats, averaged over images x."""
     x = as_pixels(x)
     return fit_delta(decoder_loss(model, x), max_entropy(len(x), model.n_tasks, x.dtype, x.device))
 
 
-def _fitted_bias(model: Any, view: View, labels: Labels, n: int = 5_000) -> Tensor:
+def _fitted_bias(model: Generative, view: View, labels: Labels, n: int = 5_000) -> Tensor:
     """A bias for each class (K,), over a common step size, by logistic regression on training gradients."""
     score, y = scores(model, view.train[:n]), labels.train[:n]
     scale = score.std()

@@ -1,136 +1,118 @@
-"""How each model of chapter 07 is trained: settings chosen on validation images, and one function a kind of model.
+"""How each model of chapter 07 is trained: settings chosen on validation images, and a recipe a kind of model.
 
-``x`` (N, D) are vectors that describe images (see :mod:`cifar_views`), or images (N, 3, 32, 32) in 8 bits; ``y`` (N,)
-their classes. Every function returns the trained model, in eval mode, and its ``TrainingRecord``.
+``x`` (N, D) are vectors that describe images (see :mod:`.views`), or images (N, 3, 32, 32) in 8 bits; ``y`` (N,) their
+classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gbi_helpers.models.base import one_hot
-from gbi_helpers.models.hundred import CodeModel, EquidistantModel, VectorClassifier, ZOnly
+from gbi_helpers.experiments.recipe import Recipe
+from gbi_helpers.models.base import Generative, one_hot
+from gbi_helpers.models.hundred import CLASSES, CodeModel, Embedded, EquidistantModel, Grouped, VectorClassifier, ZOnly
 from gbi_helpers.models.hundred_images import ConvClassifier, ConvModel, UNet
-from gbi_helpers.models.image import gradient_loss
-from gbi_helpers.records import TrainingRecord
-from gbi_helpers.training import fit
+from gbi_helpers.models.image import Conditioning, gradient_loss
 
-Trained = tuple[Any, TrainingRecord]
-# "weight": of the gradient's log score, in the sum with the description's nats; "describe": of the latter.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "classifier": {"epochs": 6, "batch_size": 128, "lr": 2e-3},
-    "linear": {"epochs": 4, "batch_size": 128, "lr": 2e-3},
-    "code": {"epochs": 6, "batch_size": 128, "lr": 2e-3},
-    "equidistant": {"epochs": 6, "batch_size": 128, "lr": 2e-3},
-    "images": {"epochs": 4, "batch_size": 64, "lr": 2e-3},
-}
+Batch = tuple[Tensor, Tensor]
+Loss = Callable[[Batch], Tensor]
 
 
-def train_code(
+def _code(
     x: Tensor,
-    y: Tensor,
-    seed: int = 0,
-    weight: float = 0.0,
-    describe: float = 1.0,
-    resume: Path | None = None,
-    **o: Any,
-) -> Trained:
-    """An autoencoder of vectors with z in its decoder; with ``weight``, gradient-aware.
+    latent: int = 64,
+    n_tasks: int = CLASSES,
+    conditioning: Conditioning = "mul",
+    width: int = 512,
+    drop: float = 0.0,
+    group_of: Sequence[int] | None = None,
+    embedded: int | None = None,
+) -> CodeModel:
+    """``group_of`` (K,) gives z a second level, that of the groups; ``embedded``: numbers that z is embedded in."""
+    task_map = Grouped(group_of) if group_of else Embedded(n_tasks, embedded) if embedded else None
+    return CodeModel(x.shape[1], latent, n_tasks, conditioning, width, drop, task_map)
 
-    ``o``: sizes of :class:`CodeModel`, and options of training.
+
+def means_of(x: Tensor, y: Tensor, equidistant: bool = False) -> ZOnly:
+    """The decoder of z alone, in closed form."""
+    return ZOnly(x.shape[1], equidistant=equidistant).to(x.device).fit(x, y).eval()
+
+
+def _conv(x: Tensor, channels: int = 32) -> ConvModel:
+    return ConvModel(channels=channels)
+
+
+def _unet(x: Tensor, channels: int = 16) -> UNet:
+    return UNet(channels=channels)
+
+
+def described(model: Generative, log_step_size: Tensor, weight: float = 0.0, describe: float = 1.0) -> Loss:
+    """What the class does not explain of x, in nats, and ``weight`` times how wrong one gradient step is.
+
+    The latter is the gradient's log score; ``describe``: weight of the former beside it.
     """
-    torch.manual_seed(seed)
-    sizes, options = _parted(o, "latent", "conditioning", "width", "drop", "task_map", "n_tasks")
-    model = CodeModel(x.shape[1], **sizes).to(x.device)
-    return _generative(model, x, y, seed, weight, describe, resume, SETTINGS["code"] | options)
 
-
-def train_linear(
-    x: Tensor, y: Tensor, seed: int = 0, weight: float = 30.0, resume: Path | None = None, **options: Any
-) -> Trained:
-    """The decoder of z alone, from its closed form on, gradient-aware."""
-    torch.manual_seed(seed)
-    model = ZOnly(x.shape[1]).fit(x, y).to(x.device)
-    return _generative(model, x, y, seed, weight, 1.0, resume, SETTINGS["linear"] | options)
-
-
-def train_images(
-    x: Tensor, y: Tensor, seed: int = 0, kind: str = "conv", weight: float = 0.0, resume: Path | None = None, **o: Any
-) -> Trained:
-    """A convolutional model of whole images, mirrored and shifted at random: "conv" or "unet"; with ``weight`` GA."""
-    torch.manual_seed(seed)
-    sizes, options = _parted(o, "latent", "conditioning", "channels", "width")
-    model = {"conv": ConvModel, "unet": UNet}[kind](**sizes).to(x.device)
-    return _generative(model, x, y, seed, weight, 1.0, resume, SETTINGS["images"] | options, prepare=varied)
-
-
-def _generative(
-    model: Any,
-    x: Tensor,
-    y: Tensor,
-    seed: int,
-    weight: float,
-    describe: float,
-    resume: Path | None,
-    options: dict[str, Any],
-    prepare: Callable[[Tensor], Tensor] = lambda x: x,
-) -> Trained:
-    """Minimise what the class does not explain of x, and ``weight`` times how wrong one gradient step is."""
-    log_step_size = nn.Parameter(torch.tensor(-3.0, device=x.device))
-
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        seen, labels = prepare(batch[0]), batch[1]
-        h = model.encode(seen)
-        described = model.nll(model.decoder(h, one_hot(labels, model.n_tasks)), seen).mean()
+    def loss(batch: Batch) -> Tensor:
+        x, y = batch
+        h = model.encode(x)
+        nats = model.nll(model.decoder(h, one_hot(y, model.n_tasks)), x).mean()
         if not weight:
-            return described
-        return describe * described + weight * gradient_loss(model, h, seen, labels, log_step_size)
+            return nats
+        return describe * nats + weight * gradient_loss(model, h, x, y, log_step_size)
 
-    parameters = [*(p for p in model.parameters() if p.requires_grad), log_step_size][: None if weight else -1]
-    record = fit(parameters, loss, (x, y), seed=seed, resume=resume, desc=type(model).__name__, **options)
-    return model.eval(), record
+    return loss
 
 
-def train_equidistant(x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **o: Any) -> Trained:
-    """The model with equidistant columns: its posterior, one step's and the enumeration's alike, is made right."""
-    torch.manual_seed(seed)
-    sizes, options = _parted(o, "width", "drop", "n_tasks", "radius")
-    model = EquidistantModel(x.shape[1], **sizes).to(x.device)
-    columns = model.decoder.patterns
-
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        return functional.cross_entropy(model.describe(batch[0]) @ columns.T, batch[1])
-
-    parameters = list(model.describe.parameters())
-    options = SETTINGS["equidistant"] | options
-    record = fit(parameters, loss, (x, y), seed=seed, resume=resume, desc="equidistant", **options)
-    return model.eval(), record
+def _described_images(model: Generative, log_step_size: Tensor, weight: float = 0.0) -> Loss:
+    """The same of images mirrored and moved at random."""
+    loss = described(model, log_step_size, weight)
+    return lambda batch: loss((varied(batch[0]), batch[1]))
 
 
-def train_classifier(x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **o: Any) -> Trained:
-    """The plain classifier with the same hidden layer (``width=0``: softmax regression), or convolutions for images."""
-    torch.manual_seed(seed)
-    sizes, options = _parted(o, "width", "drop", "channels", "latent", "n_tasks")
-    images = x.dim() == 4
-    model = (ConvClassifier(**sizes) if images else VectorClassifier(x.shape[1], **sizes)).to(x.device)
-
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        return functional.cross_entropy(model(varied(batch[0]) if images else batch[0]), batch[1])
-
-    options = SETTINGS["images" if images else "classifier"] | options
-    record = fit(model, loss, (x, y), seed=seed, resume=resume, desc="classifier", **options)
-    return model.eval(), record  # or dropout would go on at test
+def _equidistant(
+    x: Tensor, n_tasks: int = CLASSES, width: int = 512, drop: float = 0.0, radius: float = 3.0
+) -> EquidistantModel:
+    return EquidistantModel(x.shape[1], n_tasks, width, drop, radius)
 
 
-def _parted(options: dict[str, Any], *names: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of these names, and the others."""
-    return {k: v for k, v in options.items() if k in names}, {k: v for k, v in options.items() if k not in names}
+def _posterior(model: EquidistantModel) -> Loss:
+    """The log score of its posterior, one step's and the enumeration's alike."""
+    return lambda batch: functional.cross_entropy(model.describe(batch[0]) @ model.decoder.patterns.T, batch[1])
+
+
+def _classifier(x: Tensor, n_tasks: int = CLASSES, width: int = 512, drop: float = 0.0) -> VectorClassifier:
+    return VectorClassifier(x.shape[1], n_tasks, width, drop)
+
+
+def _classified(model: nn.Module) -> Loss:
+    return lambda batch: functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def _conv_classifier(x: Tensor, channels: int = 32) -> ConvClassifier:
+    return ConvClassifier(channels=channels)
+
+
+def _classified_images(model: nn.Module) -> Loss:
+    return lambda batch: functional.cross_entropy(model(varied(batch[0])), batch[1])
+
+
+VECTORS, IMAGES = {"epochs": 6, "batch_size": 128, "lr": 2e-3}, {"epochs": 4, "batch_size": 64, "lr": 2e-3}
+# An autoencoder of vectors with z in its decoder; with ``weight``, gradient-aware.
+train_code = Recipe("code model", _code, described, VECTORS)
+# The decoder of z alone, from its closed form on, gradient-aware.
+train_linear = Recipe("z alone", means_of, described, {**VECTORS, "epochs": 4, "weight": 30.0})
+# Convolutional models of whole images, gradient-aware with ``weight``.
+train_conv = Recipe("convolutions", _conv, _described_images, IMAGES)
+train_unet = Recipe("U-Net", _unet, _described_images, IMAGES)
+# The model with equidistant columns, whose description of x is learned.
+train_equidistant = Recipe("equidistant", _equidistant, _posterior, VECTORS)
+# The plain classifiers: with the code model's hidden layer (``width=0``: softmax regression), and with convolutions.
+train_classifier = Recipe("classifier", _classifier, _classified, VECTORS)
+train_conv_classifier = Recipe("convolutions, classifier", _conv_classifier, _classified_images, IMAGES)
 
 
 def as_pixels(x: Tensor) -> Tensor:

@@ -1,17 +1,15 @@
 """The CIFAR-100 experiments: where the paper's 9.57 and 18.52 sit, what lifts one gradient step beyond, and how far.
 
-``reproduce(seeds)`` measures every row on the real set and writes ``assets/records/cifar100.json`` and the confusions
-of the best model; it goes on where it was stopped. ``load_cifar_results()`` reads the record. Settings were chosen on
-validation images (the last 5,000 of the 50,000 for training); test images are used for the numbers written alone.
+Settings were chosen on validation images (the last 5,000 of the 50,000 for training); test images are used for the
+numbers written alone.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import hashlib
-import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,196 +18,228 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gbi_helpers import metrics
 from gbi_helpers.checkpoints import run_facts
-from gbi_helpers.data import DataError, ImageData, add_asset, load_cifar100
-from gbi_helpers.experiments.cifar import live as cifar_live
-from gbi_helpers.experiments.cifar import prices as cifar_cost
-from gbi_helpers.experiments.cifar.measure import Labels, confusions, gap, measure, scores
-from gbi_helpers.experiments.cifar.rows import REPEATED, ROWS, Row, settings
-from gbi_helpers.experiments.cifar.tables import CifarResults, load_cifar_results
-from gbi_helpers.experiments.cifar.views import Study
-from gbi_helpers.experiments.rows import take
-from gbi_helpers.files import ASSETS, part_file, writable_cache
+from gbi_helpers.data import ImageData, Images, load_cifar100, standin
+from gbi_helpers.data.cifar import GROUP_OF
+from gbi_helpers.experiments.cifar import live, recipes
+from gbi_helpers.experiments.cifar.measure import Labels, confusions, measure, measure_classifier, scores
+from gbi_helpers.experiments.cifar.prices import CLASSES, prices
+from gbi_helpers.experiments.cifar.tables import CONFUSIONS
+from gbi_helpers.experiments.cifar.views import VIEWS, View, Views, chain
+from gbi_helpers.experiments.recipe import Recipe, trained
+from gbi_helpers.experiments.results import Results
+from gbi_helpers.experiments.shelf import Shelf, mark
+from gbi_helpers.experiments.source import code_of
+from gbi_helpers.experiments.study import ALL, SMALL, Row, Study
+from gbi_helpers.files import ASSETS, DataError, add_asset, part_file
 from gbi_helpers.meter import size_of, timed
 
-__all__ = ["CifarResults", "gap", "load_cifar_results", "reproduce", "run", "scores"]
-
-Metrics = dict[str, float]
-RECORD, CONFUSIONS = "records/cifar100.json", "records/cifar100_confusions.npz"
+Metrics = dict[str, Any]
+Settings = Mapping[str, Any]
+Options = dict[str, Any]
+Measure = Callable[["World", int, Settings], Metrics]
+SEES = ("view", "views", "n", "everything")  # the settings of a row that say what it sees; the others are its recipe's
 
 
 @dataclass(frozen=True)
-class Job:
-    """One row with one seed, and the file from which its training goes on."""
+class World:
+    """The images of one process, and the shelf that views of them and trained models lie on."""
 
-    study: Study
-    row: Row
-    seed: int
-    changes: Mapping[str, Any]
-    resume: Path
+    data: ImageData
+    shelf: Shelf
 
-    def labels(self) -> Labels:
-        """The classes of every split, and their groups."""
-        train, validation, test = self.images.labels()
-        return Labels(train, validation, test, torch.tensor(self.study.data.group_of, device=test.device))
+    @property
+    def digest(self) -> str:
+        """Tells the images from any other."""
+        return self.data.digest
+
+    @property
+    def facts(self) -> Settings:
+        """Where the images are from, which they are, and how many."""
+        sizes = {name: len(getattr(self.data, name)) for name in ("train", "validation", "test")}
+        return {"data": self.data.source, "sha256_of_images": self.digest, "splits": sizes}
 
     @functools.cached_property
-    def images(self) -> Study:
-        """The study, or that with the validation images among those for training."""
-        return self.study.joined() if self.row.everything else self.study
-
-    def done(self) -> tuple[Any, Metrics]:
-        """The trained model and its numbers."""
-        row, labels = self.row, self.labels()
-        view = self.images.view(row.view, row.n)
-        changes = {} if row.closed_form else dict(self.changes)
-        options = row.options_for(self.study.data) | changes
-        x, y = view.train[: row.n], labels.train[: row.n]
-        model, record = row.recipe(x, y, seed=self.seed, resume=self.resume, **options)
-        found: Metrics = {"parameters": size_of(model), "train_n": len(x)}
-        found |= {"train_seconds": record.facts["seconds"], "train_cpu_seconds": record.facts["cpu_seconds"]}
-        if row.classifier:
-            return model, found | _classified(model, view, labels)
-        found |= measure(model, view, labels, whole=row.closed_form, bias=row.bias)
-        if row.everything:
-            del found["validation"]  # it would be that of images trained on
-        return model, found
+    def joined(self) -> ImageData:
+        """The same images, those for validation among those to train on too."""
+        both = (self.data.train, self.data.validation)
+        train = Images(torch.cat([part.x for part in both]), torch.cat([part.y for part in both]))
+        return dataclasses.replace(self.data, train=train)
 
 
-def _classified(model: Any, view: Any, labels: Labels) -> Metrics:
-    """Test and validation accuracy of a classifier, in percent."""
-    right = predicted(model, view.test)
-    return {
-        "accuracy": metrics.accuracy(right, labels.test),
-        "accuracy_forwards": 1,
-        "superclass": labels.groups_right(right),
-        "validation": metrics.accuracy(predicted(model, view.validation), labels.validation),
-        "test_n": len(labels.test),
-    }
-
-
-@torch.no_grad()
-def predicted(classifier: Any, x: Tensor) -> Tensor:
-    """Classes (N,) that a classifier names for x."""
-    parts = (part if part.is_floating_point() else part.float() / 255 for part in x.split(1000))
-    return torch.cat([classifier(part).argmax(1) for part in parts])
-
-
-def run(
-    seeds: Sequence[int],
-    rows: Sequence[str] | None = None,
-    *,
-    data: ImageData,
-    work: Path | None = None,
-    changes: Mapping[str, Any] | None = None,
-    views: Mapping[str, dict[str, Any]] | None = None,
-    keep: Callable[[str, int, Any, Study], None] | None = None,
-) -> dict[str, dict[str, Metrics]]:
-    """Train and measure the named rows (all if None) for each seed: {row: {seed: {metric: value}}}.
-
-    Rows that are not ``REPEATED`` run for the first seed only. Every finished one is in ``work`` at once, and is not
-    run again. ``changes`` replace options of every training, ``views`` settings of views;
-    ``keep(row, seed, model, study)`` is called with each new model.
-    """
-    work = work or writable_cache() / "experiments"
-    study = Study(data, work, dict(views or {}))
-    state = work / f"cifar100-{study.digest[:12]}.json"
-    names = {_key(name, changes, views): name for name in rows or ROWS}
-
-    def measure_row(key: str, seed: int) -> Metrics:
-        job = Job(study, ROWS[names[key]], seed, changes or {}, work / f"cifar-{key}-{seed}.pt")
-        seconds, (model, numbers) = timed(job.done)
-        if keep is not None:
-            keep(names[key], seed, model, study)
-        return numbers | {"seconds": seconds}
-
-    wanted = [(key, s) for s in seeds for key, name in names.items() if s == seeds[0] or name in REPEATED]
-    found = take(wanted, measure_row, state, {}, f"{data.name} rows")
-    mine = list(map(str, seeds))
-    return {name: {seed: found[key][seed] for seed in mine if seed in found[key]} for key, name in names.items()}
-
-
-def _key(name: str, changes: Any, views: Any) -> str:
-    """The row's name with a mark of all settings it was measured with: other settings are another row."""
-    plain = json.dumps([settings(name, views), changes or {}], sort_keys=True)
-    return f"{name}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
-
-
-def reproduce(
-    seeds: int,
-    *,
-    data: ImageData | None = None,
-    rows: Sequence[str] | None = None,
-    changes: Mapping[str, Any] | None = None,
-    views: Mapping[str, dict[str, Any]] | None = None,
-) -> Path:
-    """Measure everything for seeds 0 .. ``seeds`` - 1 and write the record, and the best model's confusions, to assets.
-
-    Then train the two models that are shipped (not with ``data`` or ``rows`` given). Goes on where it was stopped.
-    Raises :class:`DataError` where the real CIFAR-100 is not at hand, unless ``data`` are given.
-    """
-    command, everything = f"gbi reproduce image --seeds {seeds}", data is None and rows is None
-    data = data or real_data()
-    facts = run_facts(command=command, data=data.source, threads=torch.get_num_threads())
-
-    def keep(name: str, seed: int, model: Any, study: Study) -> None:
-        if name == "best" and seed == 0:
-            _write_confusions(model, study, facts)
-
-    found = run(range(seeds), rows, data=data, keep=keep, changes=changes, views=views)
-    path = _write_record(found, Study(data, Path()), views, facts | {"seed": list(range(seeds))})
-    if everything:
-        for images in (data, load_cifar100("standin")):
-            cifar_live.ship(Study(images, writable_cache() / "experiments"), command)
-    print(f"Wrote {path}.", file=sys.stderr)
-    return path
-
-
-def _write_record(found: dict[str, dict[str, Metrics]], study: Study, views: Any, facts: dict[str, Any]) -> Path:
-    minutes = round(sum(numbers["seconds"] for by_seed in found.values() for numbers in by_seed.values()) / 60, 1)
-    facts = facts | {"sha256_of_images": study.digest, "minutes": minutes, "splits": _sizes(study.data)}
-    content = {"facts": facts, "settings": {name: settings(name, views) for name in found}, "rows": found}
-    path = ASSETS / RECORD
-    with part_file(path) as part:
-        part.write_text(json.dumps(content | {"prices": _prices()}, indent=1) + "\n", encoding="utf-8")
-    add_asset(path, **facts, metrics=load_cifar_results(path).headline())
-    return path
-
-
-def _prices() -> list[cifar_cost.Price]:
-    """What one step costs, measured once and kept in the cache, since it takes a minute."""
-    path = writable_cache() / "experiments" / "cifar100-prices.json"
-    if not path.exists():
-        with part_file(path) as part:
-            part.write_text(json.dumps(cifar_cost.prices()), encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def real_data() -> ImageData:
-    """All of the real CIFAR-100. Raises :class:`DataError` where it is not at hand."""
+def opened(shelf: Shelf, variant: str) -> World:
+    """All of the real CIFAR-100; a little of its stand-in in the small variant. ``DataError`` without the real set."""
+    if variant == SMALL:
+        return World(load_cifar100("standin").cut(400, 100, 100), shelf)
     data = load_cifar100("full")
     if data.name != "CIFAR-100":
         raise DataError(
             "The numbers of chapter 07 are those of the real CIFAR-100, which is not here: get it with 'gbi data get "
             "cifar-100', or put cifar-100.npz into a folder and name that in GBI_DATA_DIR."
         )
-    return data
+    return World(data, shelf)
 
 
-def _sizes(data: ImageData) -> dict[str, int]:
-    return {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+@dataclass(frozen=True)
+class Seen:
+    """What a row sees: its view of the images and their classes, of which it learns from the first ``n`` (None: all).
+
+    ``digest``: tells it from any other.
+    """
+
+    view: View
+    labels: Labels
+    n: int | None
+    digest: str
+
+    @staticmethod
+    def of(world: World, settings: Settings) -> Seen:
+        """What the settings of a row say. ``everything``: nothing is chosen, so the validation images serve too."""
+        data = world.joined if settings.get("everything") else world.data
+        view = Views(data, world.shelf, settings["views"]).view(settings["view"], settings["n"])
+        told = {name: settings.get(name) for name in SEES}
+        return Seen(view, Labels.of(data), settings["n"], mark(data.digest, told, code_of(Views)))
+
+    @property
+    def train(self) -> tuple[Tensor, Tensor]:
+        """Vectors or images (n, ...) to learn from, and their classes (n,)."""
+        return self.view.train[: self.n], self.labels.train[: self.n]
 
 
-def _write_confusions(model: Any, study: Study, facts: dict[str, Any]) -> None:
+def closed(world: World, seed: int, settings: Settings) -> Metrics:
+    """A row for the decoder of z alone in closed form."""
+    seen, cpu = Seen.of(world, settings), time.process_time()
+    seconds, model = timed(recipes.means_of, *seen.train, settings.get("equidistant", False))
+    found = {"train_seconds": seconds, "train_cpu_seconds": time.process_time() - cpu, "parameters": size_of(model)}
+    found |= {"train_n": len(seen.train[1])} | measure(model, seen.view, seen.labels, whole=True, bias=True)
+    if settings.get("everything"):
+        del found["validation"]  # it would be that of images trained on
+    return found
+
+
+def learned(recipe: Recipe, measured: Callable[[Any, View, Labels], Metrics]) -> Measure:
+    """A row for a model that is trained, and what is measured of it."""
+
+    def row(world: World, seed: int, settings: Settings) -> Metrics:
+        seen, model, facts = _network(world, recipe, seed, settings)
+        return facts | measured(model, seen.view, seen.labels)
+
+    return row
+
+
+def _network(world: World, recipe: Recipe, seed: int, settings: Settings) -> tuple[Seen, Any, Metrics]:
+    """What a row sees, its model in eval mode, and what the training took."""
+    seen = Seen.of(world, settings)
+    options = {name: value for name, value in settings.items() if name not in SEES}
+    model, facts = trained(world.shelf, seen.digest, recipe, recipe.name, seed, seen.train, options)
+    return seen, model, facts | {"train_n": len(seen.train[1])}
+
+
+def priced(world: World, seed: int, settings: Settings) -> Metrics:
+    """What one step costs against trying every class, by number of classes; no image is needed."""
+    return {"prices": prices(settings["classes"], settings["batch"], settings["repetitions"])}
+
+
+def ship(world: World, results: Results) -> list[Path]:
+    """The confusions of the best model, and a picture model each for the real set and its stand-in."""
+    command, standin_data = results.facts["command"], load_cifar100("standin")
+    models = [live.ship(data, world.shelf, command) for data in (world.data, standin_data)]
+    return [_ship_confusions(world, results), *models]
+
+
+def _ship_confusions(world: World, results: Results) -> Path:
     """Counts (100, 100) of test images by true and predicted class, classes in the order of their groups."""
-    data = study.data
+    data = world.data
+    seen, model, _ = _network(world, recipes.train_code, 0, results.settings["best"])
     order = sorted(range(len(data.classes)), key=lambda k: (data.group_of[k], data.classes[k]))
-    choice = scores(model, study.view(ROWS["best"].view).test).argmax(1)
-    counts = confusions(choice, data.test.y, order).numpy().astype(np.uint16)
-    path = ASSETS / CONFUSIONS
+    counts = confusions(scores(model, seen.view.test).argmax(1), data.test.y, order).numpy().astype(np.uint16)
     classes = np.array([data.classes[k] for k in order])
     groups = np.array([data.groups[data.group_of[k]] for k in order])
+    path = ASSETS / CONFUSIONS
     with part_file(path) as part, part.open("wb") as stream:
         np.savez_compressed(stream, counts=counts, order=np.array(order), classes=classes, groups=groups)
-    add_asset(path, **facts, seed=0)
+    add_asset(path, **run_facts(**{**results.facts, "seed": 0}))
+    return path
+
+
+def _row(words: str, measure: Measure, view: str, n: int | None = None, once: bool = True, **options: Any) -> Row:
+    """``once``: with the first seed alone, though most have some randomness: the best and its rivals are repeated."""
+    sees = {"view": view, "n": n, "views": {name: VIEWS[name] for name in chain(view)}}
+    return Row(measure, words, {**sees, **options}, once=once)
+
+
+def _generative(words: str, view: str, recipe: Recipe = recipes.train_code, bias: bool = False, **options: Any) -> Row:
+    measured = learned(recipe, functools.partial(measure, bias=bias))
+    return _row(words, measured, view, **{**recipe.settings, **options})
+
+
+def _classifier(words: str, view: str, recipe: Recipe = recipes.train_classifier, **options: Any) -> Row:
+    return _row(words, learned(recipe, measure_classifier), view, **{**recipe.settings, **options})
+
+
+FAITHFUL: Options = {"latent": 4, "conditioning": "concat", "width": 256}
+PIXELS_GA: Options = {"latent": 64, "conditioning": "concat", "width": 256, "weight": 150.0}
+PLAIN: Options = {"latent": 16, "width": 512}
+AWARE: Options = {"latent": 64, "width": 512, "weight": 30.0, "drop": 0.3}
+BEST: Options = {"latent": 64, "width": 512, "weight": 30.0, "drop": 0.4, "epochs": 8}
+CONCAT: Options = {"conditioning": "concat"}
+PCA, WIDE = "feature_pca", "feature_pca_wide"
+ROWS = {
+    # where the paper's numbers sit
+    "class_mean": _row("class means of pixels", closed, "pixels32", everything=True),
+    "lda_pixels": _row("discriminant analysis of 8x8 pixels", closed, "pixel_discriminants", everything=True),
+    "softmax_pixels": _classifier("softmax regression on pixels", "pixels", width=0, lr=1e-3),
+    "faithful": _generative("faithful autoencoder, code of 4", "pixels", bias=True, **FAITHFUL),
+    "unet": _generative("U-Net whose skips pass by z", "images", recipes.train_unet, epochs=2, n=10_000),
+    # what lifts one step
+    "whitened": _row("whitened pixels, z alone", closed, "pixel_pca"),
+    "whitened_20k": _row("whitened pixels, z alone, 20,000 labels", closed, "pixel_pca", 20_000),
+    "features_linear": _row("patch features, z alone", closed, PCA),
+    "features_linear_20k": _row("patch features, z alone, 20,000 labels", closed, PCA, 20_000),
+    "lda_features": _row("patch features, whitened within classes", closed, "discriminants"),
+    "lda_features_20k": _row("patch features, whitened, 20,000 labels", closed, "discriminants", 20_000),
+    "equidistant": _row("patch features, whitened, equidistant", closed, "discriminants", equidistant=True),
+    "features_concat": _generative("patch features, code, z concatenated", PCA, bias=True, **PLAIN, **CONCAT),
+    "features_mul": _generative("patch features, code, z multiplied", PCA, bias=True, **PLAIN),
+    "pixels_ga": _generative("pixels, gradient-aware", "pixels", **PIXELS_GA),
+    "conv_ga": _generative("convolutions, gradient-aware", "images", recipes.train_conv, weight=50.0, n=20_000),
+    "conv_classifier": _classifier("convolutions, classifier", "images", recipes.train_conv_classifier, n=20_000),
+    "features_linear_ga": _generative("patch features, z alone, gradient-aware", PCA, recipes.train_linear),
+    "features_concat_ga": _generative("patch features, z concatenated, GA", PCA, **AWARE, **CONCAT),
+    "features_mul_ga": _generative("patch features, z multiplied, GA", PCA, **AWARE),
+    "features_mul_ga_20k": _generative("patch features, z multiplied, GA, 20,000 labels", PCA, n=20_000, **AWARE),
+    "grouped_ga": _generative("patch features, GA, z of two levels", PCA, group_of=GROUP_OF, **AWARE),
+    "embedded_ga": _generative("patch features, GA, z embedded in 32 numbers", PCA, embedded=32, **AWARE),
+    "equidistant_learned": _generative(
+        "description learned, classes held equidistant", PCA, recipes.train_equidistant, drop=0.3
+    ),
+    # as far as it goes: these with every seed
+    "best": _generative("more features, z multiplied, GA", WIDE, once=False, **BEST),
+    "best_classifier": _classifier("more features, the network as a classifier", WIDE, once=False, drop=0.4, epochs=8),
+    "best_softmax": _classifier("more features, softmax regression", WIDE, once=False, width=0, lr=5e-4),
+    "best_label_loss": _generative("more features, label loss alone", WIDE, describe=0.0, **BEST),
+    # what it costs
+    "prices": Row(priced, "prices, by number of classes", {"classes": CLASSES, "batch": 16, "repetitions": 30}, True),
+}
+FEW: dict[str, Options] = {
+    "features": {"n_filters": 16, "pool": 2, "stride": 3},
+    PCA: {"out": 32},
+    WIDE: {"out": 64},
+    "pixel_pca": {"out": 32},
+}
+STUDY = Study(
+    "cifar",
+    __name__,
+    "07",
+    ROWS,
+    opened,
+    {
+        "": {},
+        SMALL: {
+            ALL: {"epochs": 1, "views": {name: {**options, **FEW.get(name, {})} for name, options in VIEWS.items()}},
+            "grouped_ga": {"group_of": standin.GROUP_OF},
+            "prices": {"classes": (10, 20), "repetitions": 2},
+        },
+    },
+    ship=ship,
+)

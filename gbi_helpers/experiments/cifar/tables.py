@@ -1,68 +1,48 @@
-"""Reading the record of chapter 07: tables, intervals and single numbers for the notebook."""
+"""The record of chapter 07 for a reader: the ladder, what lifts one step, how far it goes, and what is mixed up."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor, from_numpy
 
-from gbi_helpers.data import load_asset
-from gbi_helpers.experiments.cifar.rows import BEST_ROWS, LADDER, LIFTS, ROWS
-from gbi_helpers.metrics import Summary, summarise
+from gbi_helpers.experiments.results import Results
+from gbi_helpers.files import load_asset
+from gbi_helpers.metrics import Summary
 
-RECORD, CONFUSIONS = "records/cifar100.json", "records/cifar100_confusions.npz"
-# What the paper's Table 4 reports, in percent.
-PAPER = {"GBI, one step": 18.52, "GBI, iterative": 18.53, "pure generative": 9.57}
+CONFUSIONS = "records/cifar_confusions.npz"
 READOUTS = ("one_step", "one_step_delta", "one_step_bias", "likelihood", "iterative")
+LADDER = ("class_mean", "lda_pixels", "softmax_pixels", "faithful", "unet")  # where the paper's numbers sit
+BEST = ("best", "best_label_loss", "best_classifier", "best_softmax")
 
 
 @dataclass(frozen=True)
-class CifarRow:
-    """One row: accuracies in percent by readout, over seeds, with passes and price.
+class Line:
+    """One line of a table: ``accuracy`` in percent over seeds, of one step, or of the classifier.
 
-    ``accuracy``: of one step, or of the classifier. ``others``: of the readouts measured beside it. ``passes``: by
-    readout, (forwards, backwards) for each image. ``numbers``: everything measured, a value for each seed.
+    ``others``: of the readouts measured beside it. ``passes``: by readout, (forwards, backwards) for each image.
+    ``cpu_seconds``: of training, features not included, mean over seeds. ``train_n``, ``test_n``: labelled images
+    learned from, and tried.
     """
 
     name: str
     words: str
+    classifier: bool
     accuracy: Summary
     others: dict[str, Summary]
     passes: dict[str, tuple[int, int]]
-    numbers: dict[str, list[float]]
-    classifier: bool
-
-    @property
-    def sampling_error(self) -> float:
-        """Half-width of the 95 % interval of ``accuracy`` that comes from the number of test images alone, percent."""
-        return sampling_error(self.accuracy.mean, int(self.numbers["test_n"][0]))
+    cpu_seconds: float
+    train_n: int
+    test_n: int
 
     @property
     def half_width(self) -> float:
         """Half-width of a 95 % interval for ``accuracy``: test images and, from three seeds on, seeds, in percent."""
         seeds = self.accuracy.half_width if self.accuracy.n >= 3 else 0.0
-        return math.hypot(self.sampling_error, seeds)
-
-    def error_of(self, readout: str) -> float:
-        """Half-width of the 95 % interval of another readout that comes from the number of images it was tried on."""
-        n = int(self.numbers.get(f"{readout}_n", self.numbers["test_n"])[0])
-        return sampling_error(self.others[readout].mean, n)
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Seconds of the processor that training took (features not included), mean over seeds."""
-        return summarise(self.numbers["train_cpu_seconds"]).mean
-
-    @property
-    def parameters(self) -> int:
-        """Trained numbers."""
-        return int(self.numbers["parameters"][0])
+        return math.hypot(sampling_error(self.accuracy.mean, self.test_n), seeds)
 
 
 def sampling_error(percent: float, n: int) -> float:
@@ -70,64 +50,42 @@ def sampling_error(percent: float, n: int) -> float:
     return 196 * math.sqrt(percent / 100 * (1 - percent / 100) / n)
 
 
-@dataclass(frozen=True)
-class CifarResults:
-    """What ``gbi reproduce image`` left of CIFAR-100: ``rows[name][seed][metric]``, settings, and facts about the run.
+def line(results: Results, row: str) -> Line:
+    """One row."""
+    classifier = results.has(row, "accuracy")
+    accuracy = results.summary(row, "accuracy" if classifier else "one_step")
+    others = {name: results.summary(row, name) for name in READOUTS if results.has(row, name)}
+    passes = {name: _passes(results, row, name) for name in (*READOUTS, "accuracy")}
+    return Line(
+        row, results.words[row], classifier, accuracy, others, {name: n for name, n in passes.items() if n != (0, 0)},
+        results.mean(row, "train_cpu_seconds"), *(int(results.first(row, name)) for name in ("train_n", "test_n")),
+    )  # fmt: skip
 
-    ``prices``: one row for each number of classes, see :func:`gbi_helpers.experiments.cifar.prices.prices`.
-    """
 
-    rows: dict[str, dict[str, dict[str, float]]]
-    settings: dict[str, dict[str, Any]]
-    facts: dict[str, Any]
-    prices: list[dict[str, float]]
+def _passes(results: Results, row: str, readout: str) -> tuple[int, int]:
+    names = (f"{readout}_forwards", f"{readout}_backwards")
+    forwards, backwards = (int(results.first(row, name)) if results.has(row, name) else 0 for name in names)
+    return forwards, backwards
 
-    def values(self, name: str, metric: str) -> list[float]:
-        """One number a seed. Raises ``KeyError`` naming the choices for an unknown row or metric."""
-        if name not in self.rows:
-            raise KeyError(f"There is no row '{name}' in these results: choose one of {sorted(self.rows)}.")
-        by_seed = self.rows[name]
-        first = next(iter(by_seed.values()))
-        if metric not in first:
-            raise KeyError(f"'{name}' has no metric '{metric}': choose one of {sorted(first)}.")
-        return [found[metric] for found in by_seed.values()]
 
-    def summary(self, name: str, metric: str) -> Summary:
-        """Mean, standard deviation and 95 % interval over seeds."""
-        return summarise(self.values(name, metric))
+def ladder(results: Results) -> list[Line]:
+    """Where the paper's numbers sit."""
+    return [line(results, row) for row in LADDER]
 
-    def row(self, name: str) -> CifarRow:
-        """One row of a table."""
-        first = next(iter(self.rows[name].values())) if name in self.rows else {}
-        numbers = {metric: self.values(name, metric) for metric in first}
-        classifier = "accuracy" in first
-        main = self.summary(name, "accuracy" if classifier else "one_step")
-        others = {readout: self.summary(name, readout) for readout in READOUTS if readout in first}
-        passes = {
-            readout: (int(first[f"{readout}_forwards"]), int(first.get(f"{readout}_backwards", 0)))
-            for readout in (*READOUTS, "accuracy")
-            if f"{readout}_forwards" in first
-        }
-        return CifarRow(name, ROWS[name].words, main, others, passes, numbers, classifier)
 
-    def ladder(self) -> list[CifarRow]:
-        """Where the paper's numbers sit, as far as it was run."""
-        return self._some(LADDER)
+def lifts(results: Results) -> list[Line]:
+    """What lifts one step: all other rows but the best, in the study's order."""
+    return [line(results, row) for row in results.rows if row not in (*LADDER, *BEST, "prices")]
 
-    def lifts(self) -> list[CifarRow]:
-        """What lifts one step, as far as it was run."""
-        return self._some(LIFTS)
 
-    def best(self) -> list[CifarRow]:
-        """The best model, and what it must be compared with: the same features, discriminative models."""
-        return self._some(BEST_ROWS)
+def best(results: Results) -> list[Line]:
+    """The best model, and what it must be compared with: the same features, discriminative models."""
+    return [line(results, row) for row in BEST]
 
-    def _some(self, names: Sequence[str]) -> list[CifarRow]:
-        return [self.row(name) for name in names if name in self.rows]
 
-    def headline(self) -> dict[str, float]:
-        """Mean accuracy of each row, of one step or of the classifier."""
-        return {name: round(self.row(name).accuracy.mean, 2) for name in self.rows}
+def prices(results: Results) -> list[dict[str, float]]:
+    """One entry for each number of classes, see :func:`gbi_helpers.experiments.cifar.prices.prices`."""
+    return results.first("prices", "prices")
 
 
 @dataclass(frozen=True)
@@ -137,12 +95,6 @@ class Confusions:
     counts: Tensor
     classes: tuple[str, ...]
     groups: tuple[str, ...]
-
-
-def load_cifar_results(path: Path | None = None) -> CifarResults:
-    """The shipped record of chapter 07 (its SHA-256 is checked), or the one at ``path``."""
-    stored = json.loads((path or load_asset(RECORD)).read_text(encoding="utf-8"))
-    return CifarResults(stored["rows"], stored["settings"], stored["facts"], stored["prices"])
 
 
 def load_confusions(path: Path | None = None) -> Confusions:

@@ -8,30 +8,21 @@ import torch
 from gbi_helpers import files, metrics
 from gbi_helpers.data import DataError, ImageData, Images, load_asset, load_cifar100
 from gbi_helpers.data.standin import render_standin
-from gbi_helpers.experiments.cifar import (
-    live as cifar_live,
-)
-from gbi_helpers.experiments.cifar import (
-    prices as cifar_cost,
-)
-from gbi_helpers.experiments.cifar import (
-    recipes as cifar_recipes,
-)
-from gbi_helpers.experiments.cifar import (
-    study as cifar,
-)
-from gbi_helpers.experiments.cifar.measure import Labels, confusions, measure
-from gbi_helpers.experiments.cifar.rows import LADDER, ROWS
-from gbi_helpers.experiments.cifar.tables import load_cifar_results, load_confusions, sampling_error
-from gbi_helpers.experiments.cifar.views import Study, View
+from gbi_helpers.experiments.cifar import live, recipes, tables
+from gbi_helpers.experiments.cifar import prices as cost
+from gbi_helpers.experiments.cifar import study as cifar
+from gbi_helpers.experiments.cifar.measure import Labels, confusions, gap, measure, scores
+from gbi_helpers.experiments.cifar.study import ROWS, STUDY, Seen, World
+from gbi_helpers.experiments.cifar.tables import load_confusions, sampling_error
+from gbi_helpers.experiments.cifar.views import VIEWS, View, Views
+from gbi_helpers.experiments.paper import paper_number
+from gbi_helpers.experiments.results import Results, load_results
+from gbi_helpers.experiments.runner import run
+from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.study import SMALL
 
 GROUP_OF = tuple(k // 5 for k in range(100))
-SMALL = {
-    "features": {"n_filters": 16, "pool": 2, "stride": 3},
-    "feature_pca": {"out": 32},
-    "pixel_pca": {"out": 32},
-}
-QUICK = {"epochs": 1, "batch_size": 50}
+FEW = STUDY.settings("best", SMALL)["views"]
 
 
 def coloured(n, seed):
@@ -50,77 +41,115 @@ def a_little_set():
     return ImageData("Colours", "made up", *parts, names, tuple(f"group {g}" for g in range(20)), GROUP_OF)
 
 
-@pytest.fixture(scope="module", name="work")
-def a_work_folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("work")
+# The rows
 
 
-# The rows, their run and its resume
+@pytest.fixture(scope="module", name="found")
+def every_row_of_the_small_variant(tmp_path_factory):
+    return run(STUDY, [0, 1], variant=SMALL, shelf=Shelf(tmp_path_factory.mktemp("shelf")))
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_every_row_runs_and_gives_finite_numbers(work, small, row):
-    found = cifar.run([0], [row], data=small, work=work, views=SMALL, changes=QUICK)[row]["0"]
-    assert all(math.isfinite(value) for value in found.values())
-    if ROWS[row].classifier:
-        assert found["accuracy_forwards"] == 1
+@pytest.mark.parametrize("row", [row for row in ROWS if row != "prices"])
+def test_every_row_gives_finite_numbers(found, row):
+    numbers = found.rows[row]["0"]
+    assert all(math.isfinite(value) for value in numbers.values())
+    if "accuracy" in numbers:
+        assert numbers["accuracy_forwards"] == 1
     else:
-        assert (found["one_step_forwards"], found["one_step_backwards"]) == (1, 1)
-        assert (found["likelihood_forwards"], found["iterative_forwards"]) == (100, 51)
-    assert found["superclass"] >= found.get("one_step", 0)
+        assert (numbers["one_step_forwards"], numbers["one_step_backwards"]) == (1, 1)
+        assert (numbers["likelihood_forwards"], numbers["iterative_forwards"]) == (100, 51)
+    assert numbers["superclass"] >= numbers.get("one_step", 0)
 
 
-def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path, small, stopping):
-    keep, done = stopping("best_softmax", 1)
-    options = {"data": small, "work": tmp_path, "views": SMALL, "changes": QUICK}
-    with pytest.raises(KeyboardInterrupt):
-        cifar.run([0, 1], ["class_mean", "best_softmax"], keep=keep, **options)
-    rows = cifar.run([0, 1], ["class_mean", "best_softmax"], keep=lambda *a: done.append(a[:2]), **options)
-    assert done == [("class_mean", 0), ("best_softmax", 0), ("best_softmax", 1)]
-    assert {name: set(seeds) for name, seeds in rows.items()} == {"class_mean": {"0"}, "best_softmax": {"0", "1"}}
-    other = {**options, "changes": {"epochs": 2, "batch_size": 50}}
-    cifar.run([0], ["best_softmax"], keep=lambda *a: done.append("again"), **other)
-    assert done[-1] == "again"  # other settings: nothing of the earlier run is taken over
+def test_only_the_best_and_its_rivals_are_repeated(found):
+    assert {row for row in ROWS if found.seeds(row) == 2} == {"best", "best_classifier", "best_softmax"}
 
 
-def test_closed_form_rows_do_well_where_colours_tell(work, small):
-    rows = cifar.run([0], ["class_mean", "whitened"], data=small, work=work, views=SMALL, changes=None)
-    assert rows["class_mean"]["0"]["likelihood"] > 80
-    assert rows["class_mean"]["0"]["one_step"] < rows["class_mean"]["0"]["likelihood"]
-    for row in rows.values():  # linear in z: the gap is the same for every image, and putting it back is exact
-        assert row["0"]["one_step_delta"] == pytest.approx(row["0"]["likelihood"], abs=1e-6)
+def test_prices_are_a_row(found):
+    assert [price["classes"] for price in tables.prices(found)] == [10, 20]
 
 
-def test_reproduce_says_how_to_get_the_real_set(monkeypatch, small):
+def test_what_was_never_chosen_on_validation_images_trains_on_them(found):
+    assert found.first("class_mean", "train_n") == 500
+    assert found.first("whitened", "train_n") == 400
+    assert not found.has("class_mean", "validation")
+
+
+def test_settings_of_a_row_name_the_views_it_is_made_of():
+    chains = {name: list(row.settings["views"]) for name, row in ROWS.items() if name != "prices"}
+    assert chains["best"] == ["features", "feature_pca_wide"]
+    assert chains["lda_pixels"] == ["pixel_discriminants"]
+    assert chains["unet"] == chains["faithful"] == []
+
+
+def test_closed_form_rows_do_well_where_colours_tell(tmp_path, small):
+    world = World(small, Shelf(tmp_path))
+    rows = {name: cifar.closed(world, 0, STUDY.settings(name, SMALL)) for name in ("class_mean", "whitened")}
+    assert rows["class_mean"]["likelihood"] > 80
+    assert rows["class_mean"]["one_step"] < rows["class_mean"]["likelihood"]
+    for found in rows.values():  # linear in z: the gap is the same for every image, and putting it back is exact
+        assert found["one_step_delta"] == pytest.approx(found["likelihood"], abs=1e-6)
+
+
+def test_the_study_says_how_to_get_the_real_set(monkeypatch, small, tmp_path):
     monkeypatch.setattr(cifar, "load_cifar100", lambda size: small)
     with pytest.raises(DataError, match="get it with 'gbi data get cifar-100'"):
-        cifar.reproduce(1)
+        STUDY.open(Shelf(tmp_path), "")
 
 
-def test_reproduce_writes_record_and_confusions(monkeypatch, tmp_path, small):
-    monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path / "cache"))
+def test_what_is_shipped_beside_the_record(monkeypatch, tmp_path, small):
     monkeypatch.setattr(files, "ASSETS", tmp_path / "assets")
     monkeypatch.setattr(cifar, "ASSETS", tmp_path / "assets")
-    monkeypatch.setattr(cifar.cifar_cost, "prices", list)
-    (tmp_path / "assets").mkdir()
-    path = cifar.reproduce(1, data=small, rows=["class_mean", "best"], changes=QUICK, views=SMALL)
-    results = load_cifar_results(path)
-    assert [row.name for row in results.ladder()] == ["class_mean"]
-    assert results.facts["splits"] == {"train": 400, "validation": 100, "test": 100}
-    counts = load_confusions(tmp_path / "assets" / "records" / "cifar100_confusions.npz").counts
+    monkeypatch.setattr(live, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(live, "FILTERS", {"Colours": 16, "Glyphs-100": 16})
+    monkeypatch.setattr(live, "FILES", {"Colours": "one", "Glyphs-100": "other"})
+    monkeypatch.setattr(cifar, "load_cifar100", lambda size: load_cifar100(size).cut(400, 100, 100))
+    world = World(small, Shelf(tmp_path / "shelf"))
+    settings = STUDY.settings("best", SMALL)
+    found = ROWS["best"].measure(world, 0, settings)
+    facts = {"command": "a test", "splits": world.facts["splits"]}
+    paths = STUDY.ship(world, Results("cifar", {"best": {"0": found}}, {"best": settings}, facts, {}))
+    counts = load_confusions(paths[0]).counts
     assert int(counts.sum()) == 100
-    assert float(counts.diagonal().sum()) == pytest.approx(results.values("best", "one_step")[0])
+    assert float(counts.diagonal().sum()) == pytest.approx(found["one_step"])
+    assert [path.stem for path in paths] == ["cifar_confusions", "one", "other"]
+    assert set(files.manifest()) == {path.relative_to(tmp_path / "assets").as_posix() for path in paths}
+
+
+# The views
+
+
+def test_views_are_made_once_and_kept(tmp_path, small, monkeypatch):
+    view = Views(small, Shelf(tmp_path), FEW).view("discriminants")
+    assert [len(part) for part in (view.train, view.validation, view.test)] == [400, 100, 100]
+    monkeypatch.setattr(Views, "projection", None)
+    again = Views(small, Shelf(tmp_path), FEW).view("discriminants")
+    assert torch.equal(view.joined(), again.joined())
+
+
+def test_features_do_not_depend_on_the_parts_they_are_kept_in(tmp_path, small, monkeypatch):
+    whole = Views(small, Shelf(tmp_path / "whole"), FEW).view("features")
+    monkeypatch.setattr("gbi_helpers.experiments.cifar.views.PART", 250)
+    parts = Views(small, Shelf(tmp_path / "parts"), FEW).view("features")
+    assert torch.equal(whole.joined(), parts.joined())
+    assert len(list((tmp_path / "parts").glob("features-*.npy"))) == 3
+
+
+def test_what_is_seen_is_told_apart(tmp_path, small):
+    world, settings = World(small, Shelf(tmp_path)), STUDY.settings("whitened", SMALL)
+    changes = {"n": 200}, {"everything": True}, {"view": "pixels"}, {"views": {**FEW, "pixel_pca": {"out": 8}}}
+    seen = [Seen.of(world, {**settings, **change}).digest for change in ({}, {}, *changes)]
+    assert len(set(seen)) == len(seen) - 1
 
 
 # What is measured
 
 
-def test_measure_tells_one_step_from_likelihood(small):
+def test_measure_tells_one_step_from_likelihood(tmp_path, small):
     """Of equidistant columns both say the same; of others they do not, and a fitted bias helps."""
-    study = Study(small, work=None, settings=SMALL)
-    view, labels = study.view("pixels"), Labels(*study.labels(), torch.tensor(GROUP_OF))
-    held = measure(cifar_recipes.ZOnly(768, equidistant=True).fit(view.train, labels.train), view, labels)
-    free = measure(cifar_recipes.ZOnly(768).fit(view.train, labels.train), view, labels, bias=True)
+    view, labels = Views(small, Shelf(tmp_path), VIEWS).view("pixels"), Labels.of(small)
+    held = measure(recipes.means_of(view.train, labels.train, equidistant=True), view, labels)
+    free = measure(recipes.means_of(view.train, labels.train), view, labels, bias=True)
     assert held["agreement_likelihood"] == 100
     assert free["agreement_likelihood"] < 95
     assert free["one_step_bias"] > free["one_step"]
@@ -146,11 +175,11 @@ def test_sampling_error_is_that_of_a_binomial():
 
 @pytest.mark.parametrize("n_tasks", [10, 100])
 def test_one_step_is_one_pass_each_way_whatever_the_number_of_classes(n_tasks):
-    assert cifar_cost.passes(n_tasks) == {"forwards": 1, "backwards": 1, "all_forwards": n_tasks}
+    assert cost.passes(n_tasks) == {"forwards": 1, "backwards": 1, "all_forwards": n_tasks}
 
 
 def test_prices_grow_with_the_layer_of_z_alone():
-    few, many = cifar_cost.prices((10, 1000), batch=4, repetitions=5)
+    few, many = cost.prices((10, 1000), batch=4, repetitions=5)
     assert many["z_parameters"] == 100 * few["z_parameters"]
     assert many["all_over_step"] > 5 * few["all_over_step"]
     assert many["step_ms"] < 30 * few["step_ms"]
@@ -163,19 +192,31 @@ def test_varied_moves_and_mirrors_whole_images():
     x = torch.zeros(200, 3, 32, 32)
     x[:, :, 10, 12] = 1
     torch.manual_seed(0)
-    moved = cifar_recipes.varied(x)[:, 0, 2:-2, 2:-2]
+    moved = recipes.varied(x)[:, 0, 2:-2, 2:-2]
     places = {(int(p) // 28 + 2, int(p) % 28 + 2) for p in moved.flatten(1).argmax(1)}
     rows, columns = {row for row, _ in places}, {column for _, column in places}
     assert rows == set(range(8, 13))
     assert columns == set(range(10, 15)) | set(range(17, 22))
 
 
-@pytest.mark.parametrize("row", ["best", "best_classifier", "equidistant_learned", "conv_ga"])
-def test_recipes_return_models_that_drop_nothing_at_test(small, row):
-    x, y = torch.randn(100, 16), torch.arange(100)
-    seen = small.train.x[:100].permute(0, 3, 1, 2) if ROWS[row].view == "images" else x
-    model, _ = ROWS[row].recipe(seen, y, seed=0, **(ROWS[row].options | QUICK))
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        (recipes.train_code, {"drop": 0.4, "weight": 30.0}),
+        (recipes.train_classifier, {"drop": 0.4}),
+        (recipes.train_equidistant, {"drop": 0.3}),
+    ],
+)
+def test_recipes_return_models_that_drop_nothing_at_test(recipe, options):
+    model, _ = recipe(torch.randn(128, 16), torch.arange(128) % 100, epochs=1, **options)
     assert not model.training
+
+
+@pytest.mark.parametrize("options", [{"group_of": GROUP_OF}, {"embedded": 32}])
+def test_a_seed_gives_one_model_whatever_z_goes_through(options):
+    x, y = torch.randn(128, 16), torch.arange(128) % 100
+    one, other = (recipes.train_code(x, y, seed=3, epochs=1, **options)[0] for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 # Every family learns from scratch, so that stored weights cannot hide a broken loop
@@ -194,11 +235,11 @@ def vectors_of_a_hundred_classes():
 @pytest.mark.parametrize(
     ("recipe", "options", "at_least"),
     [
-        (cifar_recipes.train_code, {"conditioning": "concat", "latent": 4, "width": 128}, 30),
-        (cifar_recipes.train_code, {"conditioning": "concat", "weight": 30.0}, 60),
-        (cifar_recipes.train_code, {"conditioning": "mul", "weight": 30.0}, 60),
-        (cifar_recipes.train_linear, {}, 70),
-        (cifar_recipes.train_equidistant, {}, 60),
+        (recipes.train_code, {"conditioning": "concat", "latent": 4, "width": 128}, 30),
+        (recipes.train_code, {"conditioning": "concat", "weight": 30.0}, 60),
+        (recipes.train_code, {"conditioning": "mul", "weight": 30.0}, 60),
+        (recipes.train_linear, {}, 70),
+        (recipes.train_equidistant, {}, 60),
     ],
 )
 def test_models_of_vectors_learn(recipe, options, at_least, clusters):
@@ -212,71 +253,83 @@ def test_models_of_vectors_learn(recipe, options, at_least, clusters):
 @pytest.mark.parametrize("weight", [0.0, 50.0])
 def test_convolutions_learn(small, weight):
     x, y = small.train.x.permute(0, 3, 1, 2), small.train.y
-    _, record = cifar_recipes.train_images(x, y, epochs=6, batch_size=50, weight=weight)
+    _, record = recipes.train_conv(x, y, epochs=6, batch_size=50, weight=weight)
     assert record.loss[-5:].mean() < 0.8 * record.loss[:5].mean()
 
 
 # What is shipped
 
 
-def test_shipped_record_holds_every_row_and_its_facts():
-    results = load_cifar_results()
-    assert set(results.rows) == set(ROWS)
-    assert [row.name for row in results.ladder()] == list(LADDER)
-    assert {"command", "commit", "versions", "device", "minutes", "data", "sha256_of_images"} <= results.facts.keys()
+@pytest.fixture(scope="module", name="results")
+def the_shipped_record():
+    return load_results("cifar")
+
+
+def test_shipped_record_holds_every_row_and_its_facts(results):
+    assert list(results.rows) == list(ROWS)
+    assert {"command", "commit", "versions", "device", "data", "sha256_of_images"} <= results.facts.keys()
     assert results.facts["splits"] == {"train": 45_000, "validation": 5_000, "test": 8_000}
-    assert all(row.half_width > 0.3 for row in [*results.ladder(), *results.lifts(), *results.best()])
-    with pytest.raises(KeyError, match="choose one of"):
-        results.values("best", "accuracy of things")
 
 
-def test_shipped_record_tells_the_story():
-    results = load_cifar_results()
-    assert results.values("class_mean", "likelihood")[0] == pytest.approx(10.0, abs=0.2)
-    assert results.values("lda_pixels", "likelihood")[0] == pytest.approx(17.9, abs=0.3)
-    assert results.summary("unet", "one_step").mean < 5
-    assert results.summary("pixels_ga", "one_step").mean >= 20.5
-    assert results.values("equidistant", "agreement_likelihood")[0] >= 99.9
-    best = results.row("best")
+def test_the_tables_show_every_row_once(results):
+    lines = [*tables.ladder(results), *tables.lifts(results), *tables.best(results)]
+    assert {line.name for line in lines} == set(ROWS) - {"prices"}
+    assert len(lines) == len(ROWS) - 1
+    assert all(line.half_width > 0.3 and line.test_n == 8_000 for line in lines)
+    assert {line.passes["accuracy" if line.classifier else "one_step"] for line in lines} == {(1, 0), (1, 1)}
+
+
+def test_shipped_record_tells_the_story(results):
+    assert results.mean("class_mean", "likelihood") == pytest.approx(10.0, abs=0.2)
+    assert results.mean("lda_pixels", "likelihood") == pytest.approx(17.9, abs=0.3)
+    assert results.mean("unet", "one_step") < 5
+    assert results.mean("pixels_ga", "one_step") >= 20.5
+    assert results.mean("equidistant", "agreement_likelihood") >= 99.9
+    best = tables.line(results, "best")
     assert best.accuracy.mean - best.half_width >= 49
     assert best.accuracy.n >= 3
 
 
-def test_shipped_prices_are_of_one_pass_each_way():
-    prices = load_cifar_results().prices
-    assert [row["classes"] for row in prices] == list(cifar_cost.CLASSES)
+def test_the_paper_is_held_against_the_rows_that_find_its_numbers(results):
+    assert paper_number("cifar", "class_mean", "likelihood") == 9.57
+    assert results.has("faithful", "iterative")
+    assert paper_number("cifar", "faithful", "iterative") - paper_number("cifar", "faithful", "one_step") < 0.1
+
+
+def test_shipped_prices_are_of_one_pass_each_way(results):
+    prices = tables.prices(results)
+    assert [row["classes"] for row in prices] == list(cost.CLASSES)
     assert {(row["forwards"], row["backwards"]) for row in prices} == {(1, 1)}
-    assert [row["all_forwards"] for row in prices] == list(cifar_cost.CLASSES)
+    assert [row["all_forwards"] for row in prices] == list(cost.CLASSES)
     assert prices[-1]["all_over_step"] > 1000
 
 
-def test_shipped_confusions_belong_to_the_record():
+def test_shipped_confusions_belong_to_the_record(results):
     confusion = load_confusions()
-    results = load_cifar_results()
     right = 100 * float(confusion.counts.diagonal().sum() / confusion.counts.sum())
-    assert right == pytest.approx(results.values("best", "one_step")[0], abs=0.01)
+    assert right == pytest.approx(float(results.values("best", "one_step")[0]), abs=0.01)
     assert len(set(confusion.groups)) == 20
     assert list(confusion.groups) == sorted(confusion.groups, key=confusion.groups.index)
 
 
 def test_shipped_picture_models_are_small():
-    sizes = [load_asset(f"checkpoints/{name}.safetensors").stat().st_size for name in cifar_live.FILES.values()]
+    sizes = [load_asset(f"checkpoints/{name}.safetensors").stat().st_size for name in live.FILES.values()]
     assert max(sizes) < 5_000_000
     assert sum(sizes) < 12_000_000
 
 
 def test_shipped_model_of_the_standin_gives_the_recorded_accuracy():
-    picture, facts = cifar_live.load_picture_model("Glyphs-100")
+    picture, facts = live.load_picture_model("Glyphs-100")
     x, y = render_standin(600, seed=7)  # pictures it has not seen
     images = Images(torch.from_numpy(x), torch.from_numpy(y))
-    found = metrics.accuracy(cifar_live.picture_one_step(picture, images.pixels()).task, images.y)
+    found = metrics.accuracy(live.picture_one_step(picture, images.pixels()).task, images.y)
     assert found == pytest.approx(facts["metrics"]["one_step"], abs=7)  # 600 pictures: 95 % within 4
 
 
 def test_picture_trajectory_has_a_colour_frame_for_each_step():
-    picture, _ = cifar_live.load_picture_model("Glyphs-100")
+    picture, _ = live.load_picture_model("Glyphs-100")
     x = Images(*map(torch.from_numpy, render_standin(4, seed=7))).pixels()
-    path = cifar_live.picture_trajectory(picture, x, steps=5)
+    path = live.picture_trajectory(picture, x, steps=5)
     assert path.frames.shape == (6, 4, 3, 32, 32)
     assert torch.equal(path.target, x)
     assert 0 <= path.frames.min() <= path.frames.max() <= 1
@@ -284,37 +337,32 @@ def test_picture_trajectory_has_a_colour_frame_for_each_step():
     assert (path.frames[0] - path.frames[-1]).abs().max() > 0.01  # what is drawn changes with z
     torch.testing.assert_close(path.q.sum(-1), torch.ones(6, 4))
     with pytest.raises(ValueError, match="choose one of"):
-        cifar_live.load_picture_model("CIFAR-10")
+        live.load_picture_model("CIFAR-10")
 
 
 # On the real set
 
 
 @pytest.fixture(scope="module", name="real")
-def the_real_study(tmp_path_factory):
-    return Study(load_cifar100("full"), tmp_path_factory.mktemp("real"))
-
-
-def real_labels(study):
-    return Labels(*study.labels(), torch.tensor(study.data.group_of))
+def the_real_images(tmp_path_factory):
+    return World(load_cifar100("full"), Shelf(tmp_path_factory.mktemp("real")))
 
 
 @pytest.mark.realdata
 @pytest.mark.parametrize(("row", "expected", "within"), [("class_mean", 10.0, 0.2), ("lda_pixels", 17.9, 0.3)])
 def test_where_the_papers_numbers_sit(real, row, expected, within):
     """Closed form, so exact: with the gap put back, one step is the full score of every class."""
-    everything = real.joined()  # all 50,000 images, as in the record
-    view, labels = everything.view(ROWS[row].view), real_labels(everything)
-    model, _ = ROWS[row].recipe(view.train, labels.train)
-    score = cifar.scores(model, view.test)
-    found = metrics.accuracy((score + cifar.gap(model, view.train[:50])).argmax(1), labels.test)
+    seen = Seen.of(real, ROWS[row].settings)  # all 50,000 images, as in the record
+    model = recipes.means_of(*seen.train)
+    score = scores(model, seen.view.test)
+    found = metrics.accuracy((score + gap(model, seen.view.train[:50])).argmax(1), seen.labels.test)
     assert found == pytest.approx(expected, abs=within)
-    assert metrics.accuracy(score.argmax(1), labels.test) < found - 2
+    assert metrics.accuracy(score.argmax(1), seen.labels.test) < found - 2
 
 
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_gradient_aware_on_pixels_from_scratch(real):
-    view, labels, row = real.view("pixels"), real_labels(real), ROWS["pixels_ga"]
-    model, _ = row.recipe(view.train, labels.train, seed=0, **{**row.options, "epochs": 3})
-    assert metrics.accuracy(cifar.scores(model, view.test).argmax(1), labels.test) >= 19
+    seen = Seen.of(real, ROWS["pixels_ga"].settings)
+    model, _ = recipes.train_code(*seen.train, **cifar.PIXELS_GA, epochs=3)
+    assert metrics.accuracy(scores(model, seen.view.test).argmax(1), seen.labels.test) >= 19
