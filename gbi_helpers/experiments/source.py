@@ -9,8 +9,8 @@ import hashlib
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType, ModuleType
+from collections.abc import Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 # What carries numbers to and from disk, but does not make them.
@@ -21,7 +21,7 @@ CARRIERS = tuple(
 
 
 @functools.cache
-def code_of(*functions: Callable[..., Any]) -> str:
+def code_of(*functions: Any) -> str:
     """A mark of the functions' code, of all code of their package that they use, and of the constants in it.
 
     Docstrings, comments, annotations and layout do not count. Neither do tables of settings (mappings of mappings):
@@ -46,7 +46,7 @@ def _note(home: str, name: str, value: Any, found: set[str], visited: set[int]) 
         value = inspect.unwrap(value)
         name = f"{value.__module__}.{value.__qualname__}"
         found.add(f"{name}: {_code(value)}")
-    elif hasattr(value, "__qualname__"):
+    elif isinstance(value, type | FunctionType | BuiltinFunctionType):
         found.add(f"{name} is {value.__module__}.{value.__qualname__}")  # a library's, by name
     for inner, part in _parts(value, home):
         _note(home, f"{name}.{inner}", part, found, visited)
