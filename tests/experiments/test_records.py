@@ -20,7 +20,7 @@ def digest(values):
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-@pytest.mark.parametrize("record", ["mnist_slice", "mnist_full", "ood"])
+@pytest.mark.parametrize("record", ["mnist_slice", "mnist_full", "ood", "language_packages", "language_babylm"])
 def test_every_value_is_the_one_that_was_shipped(record):
     results = load_results(record)
     assert {row: digest(results.rows[row]) for row in FROZEN[record]} == FROZEN[record]
