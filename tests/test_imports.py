@@ -23,7 +23,7 @@ FLOORS = (
     {"cli"},
 )
 ROOMS = (  # inside experiments
-    {"results", "shelf", "source", "rows"},
+    {"results", "shelf", "source"},
     {"recipe", "study", "paper"},
     {"bench"},
     {"workers"},
@@ -31,7 +31,6 @@ ROOMS = (  # inside experiments
     {"tables"},
     {"toy", "mnist", "cifar", "language"},
     {"ood", "cost", "continual", "questions"},
-    {"image"},
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.parts)
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

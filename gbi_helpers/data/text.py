@@ -13,7 +13,7 @@ import json
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,12 @@ class TextData:
     def n_tasks(self) -> int:
         """Number of tasks K."""
         return len(self.tasks)
+
+    def cut(self, train: int, validation: int, test: int) -> TextData:
+        """The text with the first so many tokens of each source in each split."""
+        parts = ((self.train, train), (self.validation, validation), (self.test, test))
+        first, second, third = (tuple(ids[:size] for ids in part) for part, size in parts)
+        return replace(self, train=first, validation=second, test=third)
 
     def __repr__(self) -> str:
         """The source and the size of each split in all."""

@@ -58,11 +58,16 @@ class Bench:
             self.keep(task.row, self._measured(task.row, missing))
         return {seed: self.kept(task.row, seed) for seed in task.seeds}
 
+    def train(self, network: str, seed: int) -> Sequence[Path]:
+        """The files of a network of this seed, which is trained unless it lies on the shelf."""
+        assert self.study.train is not None, f"{self.study.name} does not say how to train '{network}'"
+        with one_thread():
+            return self.study.train(self.world, network, seed)
+
     def _measured(self, name: str, seeds: Sequence[int]) -> dict[int, Any]:
         row = self.study.rows[name]
         for need, seed in ((need, seed) for need in row.needs for seed in seeds):
-            assert self.study.train is not None, f"{self.study.name} does not say how to train '{need}'"
-            self.study.train(self.world, need, seed)
+            self.train(need, seed)
         wall, cpu = time.perf_counter(), time.process_time()
         with one_thread():  # the digits must not depend on the machine's cores; rows are what runs side by side
             settings = self.study.settings(name, self.variant)

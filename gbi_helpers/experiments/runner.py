@@ -151,8 +151,7 @@ def _row_seconds(results: Results) -> float:
 def _network_seconds(bench: Bench, results: Results) -> float:
     """Of the networks behind the rows, whenever and wherever they were trained; as far as they lie on this shelf."""
     needed = {(need, seed) for row, by in results.rows.items() for need in bench.study.rows[row].needs for seed in by}
-    train = bench.study.train
-    files = [path for need, seed in sorted(needed) for path in (train(bench.world, need, int(seed)) if train else ())]
+    files = [path for need, seed in sorted(needed) for path in bench.train(need, int(seed))]
     return sum(TrainingRecord.load(path).facts["cpu_seconds"] for path in files if path.suffix == ".npz")
 
 

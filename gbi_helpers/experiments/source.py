@@ -20,13 +20,17 @@ CARRIERS = tuple(
 )
 
 
-@functools.cache
 def code_of(*functions: Any) -> str:
     """A mark of the functions' code, of all code of their package that they use, and of the constants in it.
 
     Docstrings, comments, annotations and layout do not count. Neither do tables of settings (mappings of mappings):
     each row names its own line of them, and the others are not its business.
     """
+    return _mark(functions)
+
+
+@functools.cache
+def _mark(functions: tuple[Any, ...]) -> str:
     found: set[str] = set()
     visited: set[int] = set()
     for function in functions:

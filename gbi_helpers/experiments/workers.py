@@ -93,8 +93,7 @@ def row_there(address: Address, task: Task, *carried: Files) -> dict[int, Any]:
 def train_there(address: Address, network: str, seed: int) -> Files:
     """On a worker: train a network, unless it lies on the shelf; its files, where other workers would lack them."""
     bench = bench_at(address)
-    assert bench.study.train is not None
-    files = bench.study.train(bench.world, network, seed)
+    files = bench.train(network, seed)
     shared, size = bool(address[2]), sum(path.stat().st_size for path in files)
     return {} if shared or size > CARRIED else {path.name: path.read_bytes() for path in files}
 

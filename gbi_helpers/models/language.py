@@ -37,7 +37,14 @@ def check_z(z: Tensor, tokens: Tensor, n_tasks: int) -> None:
         raise ValueError(f"z must be ({batch}, {n_tasks}) or ({batch}, {words}, {n_tasks}), not {tuple(z.shape)}.")
 
 
-class WordLSTM(Described):
+class WordModel(Described):
+    """A next-word model that is told z: ``model(tokens (B, T), z (B, K) or (B, T, K)) -> logits (B, T, V)``."""
+
+    n_tasks: int
+    nll = staticmethod(window_nll)
+
+
+class WordLSTM(WordModel):
     """Next-word model with z: embedding, one LSTM layer, a gate, and the embedding again as the read-out.
 
     ``conditioning``: "concat" puts z beside each word's embedding; "gate" multiplies the LSTM's output by W z; "both"
@@ -47,8 +54,6 @@ class WordLSTM(Described):
     ``forward(tokens (B, T), z (B, K)) -> logits (B, T, V)`` of the next words; z may be (B, T, K), a z for each word.
     Raises ``ValueError`` for another conditioning, or a z of another shape.
     """
-
-    nll = staticmethod(window_nll)
 
     def __init__(
         self,

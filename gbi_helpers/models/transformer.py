@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gbi_helpers.models.base import Described
-from gbi_helpers.models.language import check_z, window_nll
+from gbi_helpers.models.language import WordModel, check_z
 
 
 class Block(nn.Module):
@@ -30,15 +29,13 @@ class Block(nn.Module):
         return x + self.mlp(self.between(x))
 
 
-class WordTransformer(Described):
+class WordTransformer(WordModel):
     """Next-word model: two pre-norm blocks, learned positions, the embedding again as the read-out.
 
     z (B, K) is added to the words' embeddings, and gates the final residual stream, as it gates the LSTM's output.
     ``forward(tokens (B, T), z (B, K)) -> logits (B, T, V)``, for T up to ``longest``; z may be (B, T, K).
     Raises ``ValueError`` for a longer text, or a z of another shape.
     """
-
-    nll = staticmethod(window_nll)
 
     def __init__(
         self, vocabulary_size: int, n_tasks: int, width: int = 128, layers: int = 2, heads: int = 4, longest: int = 128

@@ -242,6 +242,14 @@ def test_sources_held_out_have_no_say(folder):
     assert load_text(folder, sources=["sea", "kitchen"]).tasks == ("sea", "kitchen")
 
 
+def test_a_text_is_cut_by_source_and_split(folder):
+    data = load_text(folder)
+    part = data.cut(5, 3, 10_000)
+    assert [len(ids) for ids in part.train] == [5] * data.n_tasks
+    assert all(torch.equal(ids, whole[:3]) for ids, whole in zip(part.validation, data.validation, strict=True))
+    assert [len(ids) for ids in part.test] == [len(ids) for ids in data.test]
+
+
 def test_a_checkpoint_brings_its_own_vocabulary(folder):
     data = load_text(folder, vocabulary=WORDS)
     assert data.vocabulary == WORDS

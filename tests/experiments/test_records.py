@@ -23,7 +23,9 @@ def digest(values):
 NAMED = {"cifar": "cifar100"}  # as they were when frozen, where that was another name
 
 
-@pytest.mark.parametrize("record", ["mnist_slice", "mnist_full", "ood", "cifar"])
+@pytest.mark.parametrize(
+    "record", ["mnist_slice", "mnist_full", "ood", "cifar", "language_packages", "language_babylm"]
+)
 def test_every_value_is_the_one_that_was_shipped(record):
     results, frozen = load_results(record), FROZEN[NAMED.get(record, record)]
     assert {row: digest(results.rows[row]) for row in frozen} == frozen

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from gbi_helpers.experiments import source
 from gbi_helpers.experiments.source import code_of
 
 HELPER = "from __future__ import annotations\nSIZE = 3\n\n\ndef helper(x: int) -> int:\n    return x + SIZE\n"
@@ -60,7 +61,7 @@ def marked(tmp_path):
             module = sys.modules[name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
             made.append(name)
-        code_of.cache_clear()
+        source._mark.cache_clear()
         return code_of(sys.modules["made_code"].measure)
 
     yield mark
@@ -102,14 +103,11 @@ def test_words_layout_and_what_is_not_used_do_not(marked, old, new):
 
 @pytest.mark.parametrize(("old", "new"), [("SIZE = 3", "SIZE = 4"), ("x + SIZE", "x - SIZE")])
 def test_code_of_other_modules_counts_where_it_is_named_as_ours(old, new, marked, monkeypatch):
-    from gbi_helpers.experiments import source
-
     monkeypatch.setattr(source, "_is_code", lambda value, home: getattr(value, "__module__", "").startswith("made_"))
     assert marked(MAIN, HELPER.replace(old, new)) != marked()
 
 
 def test_a_shipped_row_sees_the_inference_behind_it_and_not_the_row_beside_it():
-    from gbi_helpers.experiments import source
     from gbi_helpers.experiments.mnist.study import STUDY
 
     found: set[str] = set()

@@ -3,7 +3,8 @@ import torch
 from torch.nn import functional
 
 from gbi_helpers import enumerate_tasks, max_entropy, one_step
-from gbi_helpers.experiments.language.inference import evidence, fit_deltas, log_likelihoods, slopes
+from gbi_helpers.data.vocabulary import Vocabulary
+from gbi_helpers.experiments.language.inference import evidence, fit_gaps, log_likelihoods, slopes
 from gbi_helpers.experiments.language.windows import Corpus, Windows, losses, random_windows
 from gbi_helpers.inference import loss_of
 from gbi_helpers.models.language import CONDITIONINGS, WordLSTM, window_nll, word_nll
@@ -112,8 +113,9 @@ def test_k_passes_of_the_longest_text_serve_all_lengths(windows):
 def test_the_gap_makes_one_step_exact_on_average():
     model = made()
     stream = torch.randint(2, V, (200,), generator=torch.Generator().manual_seed(0))
-    corpus = Corpus(("a", "b", "c"), V, 1, (stream,) * K, (stream,) * K, (stream,) * K)
-    delta = fit_deltas(model, corpus, [5], per_source=4)[5]
+    words = Vocabulary(("<unk>", "<bos>", *map(str, range(V - 2))))
+    corpus = Corpus(("a", "b", "c"), words, (stream,) * K, (stream,) * K, (stream,) * K)
+    delta, _ = fit_gaps(model, corpus, [5], per_source=4)[5]
     windows = random_windows(corpus, 4, 5, seed=77)
     torch.testing.assert_close(delta, fit_delta(evidence(model, windows), max_entropy(12, K)))
     exact, slope = log_likelihoods(model, windows, [5])[5], slopes(model, windows)

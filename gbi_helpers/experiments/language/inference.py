@@ -15,6 +15,7 @@ from torch import Tensor
 from gbi_helpers import metrics
 from gbi_helpers.experiments.language.windows import Corpus, Windows, even_windows, losses, random_windows
 from gbi_helpers.inference import LossFn, iterate, loss_of, max_entropy, one_step
+from gbi_helpers.models.language import WordModel
 
 LENGTHS = (1, 2, 5, 10, 20, 50)
 REST = slice(64, 128)  # the words on which a z inferred from the first ones is tried
@@ -23,12 +24,12 @@ Gaps = dict[int, tuple[Tensor, Tensor]]
 Scores = dict[str, Any]
 
 
-def evidence(model: Any, windows: Windows) -> LossFn:
+def evidence(model: WordModel, windows: Windows) -> LossFn:
     """The loss of whole windows as a function of z, in nats: what :mod:`gbi_helpers.inference` works on."""
     return loss_of(model, windows.inputs, lambda logits, _: model.nll(logits, windows.words))
 
 
-def slopes(model: Any, windows: Windows, batch: int = 176) -> Tensor:
+def slopes(model: WordModel, windows: Windows, batch: int = 176) -> Tensor:
     """Minus the gradient (N, K) of each window's loss at the uniform z: the one-step scores."""
     found = []
     for part in windows.parts(batch):
@@ -38,7 +39,7 @@ def slopes(model: Any, windows: Windows, batch: int = 176) -> Tensor:
     return torch.cat(found)
 
 
-def log_likelihoods(model: Any, windows: Windows, lengths: Sequence[int]) -> dict[int, Tensor]:
+def log_likelihoods(model: WordModel, windows: Windows, lengths: Sequence[int]) -> dict[int, Tensor]:
     """log p(first n words | source) (N, K) for each n, by K passes over the longest: exact Bayes with a flat prior."""
     longest = windows.first(max(lengths))
     so_far = torch.stack([-losses(model, longest, z).cumsum(1) for z in torch.eye(model.n_tasks)], dim=2)
@@ -46,7 +47,7 @@ def log_likelihoods(model: Any, windows: Windows, lengths: Sequence[int]) -> dic
 
 
 def fit_gaps(
-    model: Any, corpus: Corpus, lengths: Sequence[int] = LENGTHS, per_source: int = 32
+    model: WordModel, corpus: Corpus, lengths: Sequence[int] = LENGTHS, per_source: int = 32
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """Two vectors (K,) for each length that put right what one step misses, from training windows, without labels.
 
@@ -60,11 +61,6 @@ def fit_gaps(
         gap = (exact[n] - slope).mean(0)
         found[n] = (gap - gap.mean(), matched(slope, exact[n]))
     return found
-
-
-def fit_deltas(model: Any, corpus: Corpus, lengths: Sequence[int] = LENGTHS, per_source: int = 32) -> dict[int, Tensor]:
-    """The mean gap alone, see :func:`fit_gaps`."""
-    return {n: mean for n, (mean, _) in fit_gaps(model, corpus, lengths, per_source).items()}
 
 
 def matched(slope: Tensor, exact: Tensor) -> Tensor:
@@ -121,7 +117,9 @@ def fitted_share(corpus: Corpus, windows: Windows) -> float:
 # ---------------------------------------------------------------- the first n words
 
 
-def source_scores(model: Any, corpus: Corpus, windows: Windows, share: float, gaps: Gaps) -> dict[int, Any]:
+def source_scores(
+    model: WordModel, corpus: Corpus, windows: Windows, share: float, gaps: Gaps
+) -> dict[int, dict[str, Tensor]]:
     """For each length n, the scores (N, K) of each way to name the source."""
     exact = log_likelihoods(model, windows, tuple(gaps))
     unigram, bigram = (naive_bayes(corpus, windows, s).cumsum(1) for s in (0.0, share))
@@ -133,7 +131,7 @@ def source_scores(model: Any, corpus: Corpus, windows: Windows, share: float, ga
     return found
 
 
-def naming(model: Any, corpus: Corpus, gaps: Gaps, per_source: int) -> Scores:
+def naming(model: WordModel, corpus: Corpus, gaps: Gaps, per_source: int) -> Scores:
     """How well each way names the source of the first n words, and how near one step comes to exact Bayes.
 
     Lists are over the lengths: "accuracy", "log_score" at step size 1, best "step_size" on validation, "ece" with and
@@ -181,7 +179,7 @@ def nearness(score: Tensor, exact: Tensor) -> dict[str, float]:
 # ---------------------------------------------------------------- the rest of the window
 
 
-def rest(gbi: Any, lstm: Any, corpus: Corpus, gaps: Gaps, per_source: int) -> Scores:
+def rest(gbi: WordModel, lstm: WordModel, corpus: Corpus, gaps: Gaps, per_source: int) -> Scores:
     """Loss of words 64 to 127, nats a word, when z was inferred from the first n words in several ways.
 
     Scalars: "lstm", "uniform", "true", "wrong" (a random other source). Lists over lengths: "one_step", "corrected",
@@ -190,7 +188,7 @@ def rest(gbi: Any, lstm: Any, corpus: Corpus, gaps: Gaps, per_source: int) -> Sc
     windows = even_windows(corpus.test, corpus.start, per_source, REST.stop)
     true = windows.z(corpus.n_tasks)
 
-    def loss(z: Tensor | None, model: Any = gbi) -> float:
+    def loss(z: Tensor | None, model: WordModel = gbi) -> float:
         return float(losses(model, windows, z)[:, REST].mean())
 
     shift = torch.randint(1, corpus.n_tasks, (len(true),), generator=torch.Generator().manual_seed(5))
@@ -209,7 +207,7 @@ def rest(gbi: Any, lstm: Any, corpus: Corpus, gaps: Gaps, per_source: int) -> Sc
     return found
 
 
-def _iterated(model: Any, windows: Windows, steps: int = 20, batch: int = 176) -> Tensor:
+def _iterated(model: WordModel, windows: Windows, steps: int = 20, batch: int = 176) -> Tensor:
     parts = windows.parts(batch)
     return torch.cat(
         [

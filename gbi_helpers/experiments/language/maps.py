@@ -10,14 +10,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from gbi_helpers.experiments.language.windows import Corpus, Windows, by_source, even_windows, losses
-from gbi_helpers.models.language import word_nll
+from gbi_helpers.models.language import WordLSTM, WordModel, word_nll
 
 Scores = dict[str, Any]
 ON_THE_WAY = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @torch.no_grad()
-def modules(model: Any, windows: Windows, told: bool = True) -> Scores:
+def modules(model: WordLSTM, windows: Windows, told: bool = True) -> Scores:
     """How many of the K sources a unit serves: those where its deviation is over half of its largest one.
 
     "tasks_per_unit": mean over units. "selectivity": mean of (largest - mean) / largest.
@@ -32,7 +32,7 @@ def modules(model: Any, windows: Windows, told: bool = True) -> Scores:
     }
 
 
-def interpolation(model: Any, windows: Windows, first: int, second: int) -> Scores:
+def interpolation(model: WordModel, windows: Windows, first: int, second: int) -> Scores:
     """Loss of two sources' windows on the way from z of the one to z of the other: lists over ``ON_THE_WAY``."""
     ends = torch.eye(model.n_tasks)
     ways = [(1 - s) * ends[first] + s * ends[second] for s in ON_THE_WAY]
@@ -47,7 +47,7 @@ def farthest_pair(cross: Tensor) -> tuple[int, int]:
     return first, second
 
 
-def cross_losses(model: Any, windows: Windows) -> Tensor:
+def cross_losses(model: WordModel, windows: Windows) -> Tensor:
     """Loss (K, K) of windows of source i (row) told that they are of source j."""
     told = [by_source(losses(model, windows, z), windows.task) for z in torch.eye(model.n_tasks)]
     return torch.stack(told, dim=1)
@@ -58,7 +58,7 @@ def cross_losses(model: Any, windows: Windows) -> Tensor:
 
 @torch.no_grad()
 def source_map(
-    model: Any, corpus: Corpus, side: int = 15, per_source: int = 6, margin: float = 0.3
+    model: WordLSTM, corpus: Corpus, side: int = 15, per_source: int = 6, margin: float = 0.3
 ) -> dict[str, Tensor]:
     """The plane of a model with ``plane=2``: "x", "y" (side,), "loss" (side, side, K) nats, "sources" (K, 2).
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gbi_helpers.experiments.language.inference import evidence, fit_deltas, log_likelihoods, nearness, slopes
+from gbi_helpers.experiments.language.inference import evidence, fit_gaps, log_likelihoods, nearness, slopes
 from gbi_helpers.experiments.language.recipes import ClippedAdamW
-from gbi_helpers.experiments.language.windows import Corpus, Windows, even_windows, losses
+from gbi_helpers.experiments.language.windows import Corpus, Part, Windows, even_windows, losses
 from gbi_helpers.inference import iterate, max_entropy
+from gbi_helpers.models.language import WordModel
 
 WINDOW = 64
 WORDS = (256, 2048)  # how much of the new source there is to learn from
@@ -26,24 +27,27 @@ TUNING = (0, 5, 10, 20, 50)  # steps of fine-tuning at which test text is read
 Scores = dict[str, Any]
 
 
-def measure(gbi: Any, lstm: Any, known: Corpus, novel: Corpus, per_source: int = 96) -> Scores:
-    """Adaptation of both networks, trained on ``known``, to the one source of ``novel``; see :func:`adapt`.
+def adaptation(gbi: WordModel, lstm: WordModel, corpus: Corpus, source: str, per_source: int = 96) -> Scores:
+    """How both networks, trained on all other sources of the corpus, take to this one; see :func:`adapt`, :func:`tune`.
 
-    Also "delta": whether the gap measured on known sources helps one step on this one.
+    Also "delta": whether the gap measured on the others helps one step on this one; "known": who they are.
     """
-    test = even_windows(novel.test, novel.start, per_source, WINDOW)
+    known, new = corpus.without(source), corpus.only([source])
+    learn = {words: _windows(new, "train", words // WINDOW) for words in WORDS}
+    stop, test = _windows(new, "validation", 32), _windows(new, "test", per_source)
     found: Scores = {"windows": len(test.words), "delta": delta_beyond(gbi, known, test)}
     for name, model in {"gbi": gbi, "lstm": lstm}.items():
         found[name] = {"uniform": _loss(model, test, None)}
-        for words in WORDS:
-            learn = even_windows(novel.train, novel.start, words // WINDOW, WINDOW)
-            found[name][str(words)] = adapt(model, learn, test)
-        stop = even_windows(novel.validation, novel.start, 32, WINDOW)
-        found[name] |= {f"tuned_{words}": tune(model, novel, words, stop, test) for words in WORDS}
-    return found
+        found[name] |= {str(words): adapt(model, part, test) for words, part in learn.items()}
+        found[name] |= {f"tuned_{words}": tune(model, part, stop, test) for words, part in learn.items()}
+    return found | {"known": list(known.tasks)}
 
 
-def adapt(model: Any, learn: Windows, test: Windows, steps: int = 30) -> Scores:
+def _windows(corpus: Corpus, part: Part, n: int) -> Windows:
+    return even_windows(getattr(corpus, part), corpus.start, n, WINDOW)
+
+
+def adapt(model: WordModel, learn: Windows, test: Windows, steps: int = 30) -> Scores:
     """Loss on ``test`` after one z was optimised on ``learn``: "free" and "logits", at every :data:`EVERY` steps.
 
     "z_free" and "z_logits" are the z found; "single" is the loss with the known source that suits ``learn`` best, and
@@ -58,7 +62,7 @@ def adapt(model: Any, learn: Windows, test: Windows, steps: int = 30) -> Scores:
     return found
 
 
-def shared_z(model: Any, windows: Windows, space: Literal["free", "logits"], steps: int) -> Tensor:
+def shared_z(model: WordModel, windows: Windows, space: Literal["free", "logits"], steps: int) -> Tensor:
     """One z for all windows, optimised from the uniform one: its path (steps + 1, K)."""
     each = evidence(model, windows)
     path = iterate(
@@ -68,12 +72,11 @@ def shared_z(model: Any, windows: Windows, space: Literal["free", "logits"], ste
     return path.z[:, 0]
 
 
-def tune(model: Any, novel: Corpus, words: int, stop: Windows, test: Windows, lr: float = 1e-3) -> Scores:
-    """Fine-tune all weights, z uniform, on the new source's first ``words``; loss on ``test`` at each of ``TUNING``.
+def tune(model: WordModel, learn: Windows, stop: Windows, test: Windows, lr: float = 1e-3) -> Scores:
+    """Fine-tune all weights, z uniform, on windows of the new source; loss on ``test`` at each step of ``TUNING``.
 
     "early": that of the step at which ``stop``, the source's validation text, was read best.
     """
-    learn = even_windows(novel.train, novel.start, words // WINDOW, WINDOW)
     tuned = copy.deepcopy(model).train()
     descent = ClippedAdamW(tuned.parameters(), lr=lr)
     draw = torch.Generator().manual_seed(0)
@@ -91,13 +94,13 @@ def tune(model: Any, novel: Corpus, words: int, stop: Windows, test: Windows, lr
     return {"test": curve, "early": curve[int(torch.tensor(watched).argmin())]}
 
 
-def delta_beyond(model: Any, known: Corpus, test: Windows, n: int = 20) -> Scores:
-    """Against exact Bayes over the known sources, on windows of a novel one: one step without and with the gap."""
-    delta = fit_deltas(model, known, [n])[n]
+def delta_beyond(model: WordModel, corpus: Corpus, test: Windows, n: int = 20) -> Scores:
+    """Against exact Bayes over the sources of the corpus, on windows of another: one step without and with the gap."""
+    delta, _ = fit_gaps(model, corpus, [n])[n]
     exact = log_likelihoods(model, test, [n])[n]
     slope = slopes(model, test.first(n))
     return {"one_step": nearness(slope, exact), "corrected": nearness(slope + delta, exact)}
 
 
-def _loss(model: Any, windows: Windows, z: Tensor | None) -> float:
+def _loss(model: WordModel, windows: Windows, z: Tensor | None) -> float:
     return float(losses(model, windows, z).mean())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional
 
-from gbi_helpers.checkpoints import load_checkpoint
+from gbi_helpers.checkpoints import load_model
 from gbi_helpers.data.vocabulary import Vocabulary, clean
 from gbi_helpers.experiments.language.windows import with_start
 from gbi_helpers.files import load_asset
@@ -30,12 +28,13 @@ def load_language(name: str = "packages") -> Loaded:
     a plane. ``facts["deltas"]`` holds the gap of one step for some numbers of words: see :func:`delta_of`.
     Raises ``DataError`` for another name, or a damaged file.
     """
-    asset = f"checkpoints/language_{name}.safetensors"
-    with safe_open(load_asset(asset), framework="pt") as stored:
-        facts = json.loads(stored.metadata()["facts"])
-    vocabulary = Vocabulary.from_json(facts["vocabulary"])
-    model = WordLSTM(len(vocabulary), len(facts["tasks"]), **facts["sizes"])
-    return load_checkpoint(asset, model)[0], vocabulary, tuple(facts["tasks"]), facts
+    model, facts = load_model(f"checkpoints/language_{name}.safetensors", WordLSTM)
+    return model, Vocabulary.from_json(facts["vocabulary"]), tuple(facts["tasks"]), facts
+
+
+def load_stream(name: str = "packages") -> WordsRecord:
+    """A test stream of that set that switches its source, as the online filter read it, word by word."""
+    return WordsRecord.load(load_asset(f"records/language_{name}_stream.npz"))
 
 
 def delta_of(facts: dict[str, Any], words: int) -> Tensor:
@@ -43,7 +42,7 @@ def delta_of(facts: dict[str, Any], words: int) -> Tensor:
 
     ``facts["deltas"]``: number of words -> gap (K,), with lines drawn in between; beyond the longest the last goes on.
     (``facts["matched"]`` holds those that bring the posterior nearest instead: see
-    :func:`~.language_inference.matched`.)
+    :func:`~.inference.matched`.)
     """
     lengths = [0, *map(int, facts["deltas"])]
     table = [[0.0] * len(facts["tasks"]), *facts["deltas"].values()]
@@ -54,7 +53,7 @@ def delta_of(facts: dict[str, Any], words: int) -> Tensor:
     return (1 - share) * values[right - 1] + share * values[right]
 
 
-def word_slopes(model: Any, words: Tensor, start: int) -> Tensor:
+def word_slopes(model: WordLSTM, words: Tensor, start: int) -> Tensor:
     """Minus the gradient (T, K) of each word's loss at the uniform z, for one text of T words.
 
     Summed over the first n words it is what one step takes, for every n, in one pass: the text is read once for each
@@ -74,7 +73,7 @@ def word_slopes(model: Any, words: Tensor, start: int) -> Tensor:
 
 
 def read_words(
-    model: Any,
+    model: WordLSTM,
     vocabulary: Vocabulary,
     text: str,
     *,
@@ -110,7 +109,7 @@ def read_words(
 
 @torch.no_grad()
 def continue_text(
-    model: Any,
+    model: WordLSTM,
     vocabulary: Vocabulary,
     z: Tensor,
     text: str = "",

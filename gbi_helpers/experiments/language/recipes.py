@@ -11,27 +11,45 @@ import torch
 from torch import Tensor, nn
 
 from gbi_helpers.experiments.language.windows import Corpus, Windows, by_source, even_windows, losses, random_windows
-from gbi_helpers.models.language import WordLSTM
+from gbi_helpers.models.language import WordLSTM, WordModel
 from gbi_helpers.models.transformer import WordTransformer
 from gbi_helpers.records import TrainingRecord
 from gbi_helpers.training import fit
 
 Told = Literal["true", "nothing", "shuffled"]
 SETTINGS: dict[str, Any] = {"steps": 600, "per_source": 2, "window": 64, "lr": 8e-3, "schedule": "constant"}
+SHORT = SETTINGS | {"steps": 300}  # of the networks that are compared, at equal tokens, with the others on their way
 LOOKS = (25, 50, 100, 150, 200, 250, 300, 350, 400, 450, 500, 550, 600)  # steps at which validation text is read
-# What each network differs in, by its name in the records.
-NETWORKS: dict[str, dict[str, Any]] = {
-    "lstm": {"told": "nothing"},
-    "gbi": {},
-    "shuffled": {"told": "shuffled"},
-    "gate": {"conditioning": "gate"},
-    "concat": {"conditioning": "concat"},
-    "gatein": {"conditioning": "gatein"},
-    "udrop": {"udrop": 0.2},
-    "plane": {"plane": 2},
-    "transformer": {"model": "transformer", "lr": 2e-3},
-    "transformer_lstm": {"model": "transformer", "lr": 2e-3, "told": "nothing"},
+HELD_OUT = {
+    "packages": ("api", "chat", "recipe", "speech"),
+    "babylm": ("childes", "gutenberg", "scripture", "wikipedia"),
 }
+# How each network is trained: "without": on all sources but one; "pieces": on a text cut into so many pieces of words.
+NETWORKS: dict[str, dict[str, Any]] = {
+    "gbi": SETTINGS,
+    "lstm": SETTINGS | {"told": "nothing"},
+    "plane": SETTINGS | {"plane": 2},
+    "shuffled": SHORT | {"told": "shuffled"},
+    "gate": SHORT | {"conditioning": "gate"},
+    "concat": SHORT | {"conditioning": "concat"},
+    "gatein": SHORT | {"conditioning": "gatein"},
+    "udrop": SHORT | {"udrop": 0.2},
+    "transformer": SHORT | {"model": "transformer", "lr": 2e-3},
+    "transformer_lstm": SHORT | {"model": "transformer", "lr": 2e-3, "told": "nothing"},
+    "gbi_pieces": SHORT | {"pieces": 1200},
+    "lstm_pieces": SHORT | {"pieces": 1200, "told": "nothing"},
+}
+NETWORKS |= {
+    f"{name}_without_{source}": SHORT | told | {"without": source}
+    for source in (*HELD_OUT["packages"], *HELD_OUT["babylm"])
+    for name, told in {"gbi": {}, "lstm": {"told": "nothing"}}.items()
+}
+# The same in seconds: all small, on windows of few words.
+SMALL_NETWORKS = {
+    name: options | {"steps": options["steps"] // 12, "window": 16, "hidden": 16, "width": 16}
+    | ({"pieces": 300} if "pieces" in options else {})
+    for name, options in NETWORKS.items()
+}  # fmt: skip
 
 
 class ClippedAdamW(torch.optim.AdamW):
@@ -52,7 +70,7 @@ def train(
     *,
     told: Told = "true",
     udrop: float = 0.0,
-    looks: Sequence[int] = (),
+    looks: Sequence[int] = LOOKS,
     resume: Path | None = None,
     model: str = "lstm",
     steps: int = SETTINGS["steps"],
@@ -61,7 +79,7 @@ def train(
     lr: float = SETTINGS["lr"],
     schedule: str = SETTINGS["schedule"],
     **sizes: Any,
-) -> tuple[Any, TrainingRecord]:
+) -> tuple[WordModel, TrainingRecord]:
     """A trained model in eval mode, and its record; networks of one seed meet the same windows in the same order.
 
     ``told``: the z given in training, "true", "nothing" (1/K: this is the LSTM) or "shuffled" (a random source).
@@ -71,7 +89,7 @@ def train(
     """
     torch.manual_seed(seed)
     network = made(corpus, model, **sizes)
-    watch = _Looks(network, corpus, looks, told)
+    watch = _Looks(network, even_windows(corpus.validation, corpus.start, 16, 64), looks, told)
 
     def batch(step: int) -> tuple[Windows, Tensor]:
         windows = random_windows(corpus, per_source, window, seed * 1_000_003 + step)
@@ -91,11 +109,11 @@ def train(
     return network.eval(), record
 
 
-def made(corpus: Corpus, model: str = "lstm", **options: Any) -> Any:
+def made(corpus: Corpus, model: str = "lstm", **options: Any) -> WordModel:
     """An untrained network for the corpus; options that are not the model's own, but of its training, are ignored."""
     if model not in ("lstm", "transformer"):
         raise ValueError(f"model is '{model}': choose 'lstm' or 'transformer'.")
-    kind: Any = WordLSTM if model == "lstm" else WordTransformer
+    kind: type[WordModel] = WordLSTM if model == "lstm" else WordTransformer
     own = {name: value for name, value in options.items() if name in inspect.signature(kind).parameters}
     return kind(corpus.size, corpus.n_tasks, **own)
 
@@ -116,12 +134,11 @@ def told_z(task: Tensor, n_tasks: int, told: Told, udrop: float = 0.0, seed: int
 class _Looks:
     """Reads validation text at some steps of training; ``fit`` calls it at every one."""
 
-    def __init__(self, model: Any, corpus: Corpus, looks: Sequence[int], told: Told, per_source: int = 16):
-        self.model, self.looks, self.told = model, set(looks), told
-        self.windows = even_windows(corpus.validation, corpus.start, per_source, 64) if looks else None
+    def __init__(self, model: WordModel, windows: Windows, looks: Sequence[int], told: Told):
+        self.model, self.windows, self.looks, self.told = model, windows, set(looks), told
 
     def __call__(self, step: int) -> dict[str, Any]:
-        if self.windows is None or step not in self.looks:
+        if step not in self.looks:
             return {}
         task = self.windows.task
         found = losses(self.model, self.windows, told_z(task, self.model.n_tasks, self.told))

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gbi_helpers.experiments.language.windows import Corpus, with_start
+from gbi_helpers.experiments.language.windows import Corpus, Part, with_start
 from gbi_helpers.inference import enumerate_tasks, loss_of, max_entropy, one_step
-from gbi_helpers.models.language import State, word_nll
+from gbi_helpers.models.language import State, WordLSTM, word_nll
 
-Part = Literal["train", "validation", "test"]
 AGES = ((0, 1), (1, 3), (3, 6), (6, 10), (10, 20), (20, 40), (40, 180))  # words since the last switch
 PIECE, LONG_PIECE = (30, 90), (60, 180)  # words between two switches
 LATE = (1, 2, 3, 5, 8)  # words by which a reader is told of each switch too late
@@ -114,7 +113,7 @@ def _one_stream(
 
 
 @torch.no_grad()
-def read_told(model: Any, streams: Streams, z: Tensor | None = None) -> Reading:
+def read_told(model: WordLSTM, streams: Streams, z: Tensor | None = None) -> Reading:
     """Read with a given z (S, T, K), or the uniform one: the two ends between which a filter lies."""
     if z is None:
         z = torch.full((*streams.words.shape, model.n_tasks), 1 / model.n_tasks)
@@ -123,7 +122,7 @@ def read_told(model: Any, streams: Streams, z: Tensor | None = None) -> Reading:
 
 
 @torch.no_grad()
-def read_side_by_side(model: Any, streams: Streams, hazard: float) -> Reading:
+def read_side_by_side(model: WordLSTM, streams: Streams, hazard: float) -> Reading:
     """Bayes without approximation: K readers, each told its own source throughout, and their predictions averaged.
 
     Each weighs as much as it is believed: its own losses so far are the evidence. No filter that knows the same hazard
@@ -143,7 +142,7 @@ def read_side_by_side(model: Any, streams: Streams, hazard: float) -> Reading:
     return Reading(-torch.logsumexp(z.log() + scores, 2), z, torch.stack(beliefs, 1))
 
 
-def read_inferred(model: Any, streams: Streams, how: Filter, delta: Tensor | None = None) -> Reading:
+def read_inferred(model: WordLSTM, streams: Streams, how: Filter, delta: Tensor | None = None) -> Reading:
     """Read with the filter's belief as z. ``delta`` (K,): the gap of one chunk, see :func:`fit_stream_delta`."""
     z = max_entropy(len(streams.words), model.n_tasks)
     past = _Past(model, how.reread, streams.inputs[:, :0])
@@ -165,7 +164,7 @@ def read_inferred(model: Any, streams: Streams, how: Filter, delta: Tensor | Non
 class _Past:
     """What was read: the last ``words`` words as they are, for reading again, and all before them as a state."""
 
-    def __init__(self, model: Any, words: int, nothing: Tensor):
+    def __init__(self, model: WordLSTM, words: int, nothing: Tensor):
         self.model, self.words, self.last = model, words, nothing
         self.state: State | None = None
 
@@ -187,7 +186,7 @@ class _Past:
         return state
 
 
-def chunk_score(model: Any, words: Tensor, inputs: Tensor, state: State | None, exact: bool = False) -> Tensor:
+def chunk_score(model: WordLSTM, words: Tensor, inputs: Tensor, state: State | None, exact: bool = False) -> Tensor:
     """What a chunk says of each source (S, K): minus its gradient at the uniform z, or minus its K losses."""
     loss = loss_of(_From(model, state), inputs, lambda logits, _: model.nll(logits, words))
     z0 = max_entropy(len(words), model.n_tasks)
@@ -201,7 +200,7 @@ def chunk_score(model: Any, words: Tensor, inputs: Tensor, state: State | None, 
 class _From(torch.nn.Module):
     """A model that goes on from a state."""
 
-    def __init__(self, model: Any, state: State | None):
+    def __init__(self, model: WordLSTM, state: State | None):
         super().__init__()
         self.model, self.state = model, state
 
@@ -218,7 +217,7 @@ def _updated(belief: Tensor, how: Filter, words: int, score: Tensor) -> Tensor:
 
 
 def fit_stream_delta(
-    model: Any, corpus: Corpus, chunk: int, seed: int = 78, streams: int = 16, length: int = 200
+    model: WordLSTM, corpus: Corpus, chunk: int, seed: int = 78, streams: int = 16, length: int = 200
 ) -> Tensor:
     """The gap (K,) of one chunk read with a carried state, measured on streams of training text, without labels.
 
@@ -237,7 +236,9 @@ def fit_stream_delta(
     return torch.cat(gaps).mean(0)
 
 
-def compare(gbi: Any, lstm: Any, corpus: Corpus, streams: Streams, filters: Mapping[str, Filter]) -> dict[str, Any]:
+def compare(
+    gbi: WordLSTM, lstm: WordLSTM, corpus: Corpus, streams: Streams, filters: Mapping[str, Filter]
+) -> dict[str, Any]:
     """Loss, nats a word, of all readers of the streams: {reader: scores}.
 
     "lstm"; "uniform" and "true" z; "late_n", told of each switch n words too late; the filters by their names, with

@@ -11,21 +11,24 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gbi_helpers.models.language import word_nll
+from gbi_helpers.data.text import TextData
+from gbi_helpers.data.vocabulary import Vocabulary
+from gbi_helpers.models.language import WordModel, word_nll
+
+Part = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Running text of K sources as ids (1-D tensors), in three parts; ``start`` is the id of ``<bos>``, V the words."""
+    """Running text of K sources, in three parts of K streams of word ids (N_k,) each; no marks between documents."""
 
     tasks: tuple[str, ...]
-    size: int
-    start: int
+    vocabulary: Vocabulary
     train: tuple[Tensor, ...]
     validation: tuple[Tensor, ...]
     test: tuple[Tensor, ...]
@@ -34,6 +37,16 @@ class Corpus:
     def n_tasks(self) -> int:
         """Number of sources K."""
         return len(self.tasks)
+
+    @property
+    def size(self) -> int:
+        """Number of words known, V."""
+        return len(self.vocabulary)
+
+    @property
+    def start(self) -> int:
+        """Id of ``<bos>``."""
+        return self.vocabulary.start
 
     @cached_property
     def digest(self) -> str:
@@ -58,11 +71,11 @@ class Corpus:
         return self.only([task for task in self.tasks if task != name])
 
 
-def corpus_of(text: Any) -> Corpus:
-    """The corpus in a ``TextData``: its streams without the marks between documents."""
+def corpus_of(text: TextData) -> Corpus:
+    """The corpus in a text: its streams without the marks between documents."""
     start = text.vocabulary.start
     parts = [tuple(stream[stream != start] for stream in part) for part in (text.train, text.validation, text.test)]
-    return Corpus(tuple(text.tasks), len(text.vocabulary), start, *parts)
+    return Corpus(tuple(text.tasks), text.vocabulary, *parts)
 
 
 @dataclass(frozen=True)
@@ -137,7 +150,7 @@ def _stack(words: list[Tensor], start: int) -> Windows:
 
 
 @torch.no_grad()
-def losses(model: Any, windows: Windows, z: Tensor | None = None, batch: int = 128) -> Tensor:
+def losses(model: WordModel, windows: Windows, z: Tensor | None = None, batch: int = 128) -> Tensor:
     """-log p of every word, (N, T) nats, for z (N, K), one z (K,) for all, or None: the uniform one."""
     if z is None:
         z = torch.full((model.n_tasks,), 1 / model.n_tasks)

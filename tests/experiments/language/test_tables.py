@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gbi_helpers.experiments.language import tables
-from gbi_helpers.experiments.language.results import LanguageResults
 from gbi_helpers.experiments.language.stream import LATE
+from gbi_helpers.experiments.results import Results
 
 
 def naming(seed):
@@ -62,12 +62,25 @@ def found():
     }
     variant = dict.fromkeys(("gap", "one_step", "corrected", "exact"), 0.125) | {"lstm": 4.5, "gbi": 4.25}
     rows |= {job: {"0": variant} for job in tables.VARIANTS}
-    return LanguageResults("packages", ("sea", "bank"), rows, {}, {})
+    settings = {row: {"source": row.partition("/")[2]} if "/" in row else {} for row in rows}
+    return Results("language_packages", rows, settings, {"tasks": ["sea", "bank"]}, {})
 
 
 def test_captions_count_the_seeds(found):
     assert tables.seeds(found, "learning") == "mean of 2 seeds"
     assert tables.seeds(found, "gate") == "one seed"
+
+
+def test_a_number_is_found_by_the_words_read(found):
+    assert tables.at_length(found, "naming", "exact_accuracy", 50).mean == 69.5
+    assert tables.at_length(found, "rest", "exact", 5).mean == pytest.approx(4.1)
+    with pytest.raises(KeyError, match=r"after 2 words: choose one of \[20, 50\]"):
+        tables.at_length(found, "naming", "exact_accuracy", 2)
+
+
+def test_every_key_has_one_label(found):
+    assert set(tables.MAIN) | set(tables.held_out_losses({"": found}, 256)) <= set(tables.LABELS)
+    assert len(set(tables.LABELS.values())) == len(tables.LABELS)
 
 
 def test_learning_gives_losses_and_the_paired_gap_with_its_spread(found):
@@ -113,8 +126,8 @@ def test_held_out_sources_stand_side_by_side(found):
     assert head == ["held out", "sea", "bank", "sea", "bank"]
     assert rows[3] == ["GBI, uniform Z", "4.100", "4.200", "4.100", "4.200"]
     losses = tables.held_out_losses(results, 2048)
-    assert torch.equal(losses["GBI, Z free"], torch.full((4, 2), 3.8))
-    torch.testing.assert_close(losses["GBI, uniform Z"][1], torch.tensor([4.1, 4.3]))
+    assert torch.equal(losses["gbi_free"], torch.full((4, 2), 3.8, dtype=torch.float64))
+    torch.testing.assert_close(losses["uniform"][1], torch.tensor([4.1, 4.3], dtype=torch.float64))
     assert tables.held_out_curves(results, "gbi", "tuned_256", "test").shape == (4, 3)
 
 
