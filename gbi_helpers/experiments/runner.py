@@ -93,16 +93,13 @@ def _progress(study: Study, variant: str, left: Sequence[Task]) -> Iterator[Call
 
 
 def seconds_of(record: str) -> dict[str, float]:
-    """CPU seconds of one seed of each row, as the shipped record has them; empty where there is none."""
+    """CPU seconds of one seed of each row, as far as the shipped record has them; empty where there is none."""
     try:
         rows = load_results(record).rows
     except DataError:
         return {}
-    spent = {
-        name: [found.get("cpu_seconds", found.get("seconds", 0.0)) for found in by.values()]
-        for name, by in rows.items()
-    }
-    return {name: sum(values) / len(values) for name, values in spent.items()}
+    spent = {name: [by[s].get("cpu_seconds", by[s].get("seconds")) for s in by] for name, by in rows.items()}
+    return {name: sum(values) / len(values) for name, values in spent.items() if None not in values}
 
 
 # ---------------------------------------------------------------- the record

@@ -43,3 +43,66 @@ def test_the_reader_returns_what_the_file_holds():
     assert results.summary("faithful", "one_step").mean == pytest.approx(
         np.mean([found["one_step"] for found in by_seed.values()])
     )
+
+
+# ---------------------------------------------------------------- toy: two records that became one
+
+TOY_ROWS = {"learning": "learning/", "learning, quick": "quick/", "forgetting": "forgetting/", "theory": "theory/"}
+
+
+def toy_measured(toy, section, row, *score):
+    """An array of the record that the toy chapters once had, with its axes: the seed last, but first of a lesion."""
+    if row == "floors":
+        return toy.first("exact filter", "long" if section == "learning" else "quick", *score)
+    if row == "penalties":
+        return toy.first("penalties", *score)
+    name = "linear readout" if row.startswith("linear") else TOY_ROWS.get(section, "frozen/") + row
+    values = toy.values(name, *(score if section in TOY_ROWS else (section, *score))).numpy()
+    if score == ("bounds broken",):
+        return values.sum()  # of all seeds
+    return values if score == ("lesion",) else np.moveaxis(values, 0, -1)
+
+
+def toy_learning(toy):
+    """The arrays that notebook 02 once read: 32 bits, of which the record has the shortest decimals."""
+    networks, compared = toy.facts["learning"]["networks"], ("LSTM", "GBI post", "GBI concat")
+
+    def seed_last(rows, score):
+        return np.stack([np.moveaxis(toy.values(row, score).numpy(), 0, -1) for row in rows])
+
+    found = {
+        **{curve: seed_last([f"learning/{n}" for n in networks], curve) for curve in ("excess", "absolute", "place")},
+        "rate": seed_last([f"rates/{name}" for name in compared], "excess").swapaxes(0, 1),
+        "length": seed_last([f"lengths/{name}" for name in compared], "excess").swapaxes(0, 1),
+        "share": seed_last(["shares/GBI post"], "excess")[0],
+        "filter_place": np.array(toy.first("exact filter", "place")),
+        "length_floor": np.array(toy.first("exact filter", "lengths")),
+    }
+    return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def array_digest(values):
+    values = np.asarray(values, np.float64)
+    return [list(values.shape), hashlib.sha256(values.tobytes()).hexdigest()[:16]]
+
+
+def test_every_value_of_the_two_toy_records_is_in_the_one():
+    toy = load_results("toy")
+    measured = {name: array_digest(toy_measured(toy, *name.split(" | "))) for name in FROZEN["toy_measured"]}
+    assert measured == FROZEN["toy_measured"]
+    assert {name: array_digest(array) for name, array in toy_learning(toy).items()} == FROZEN["toy_learning"]
+    assert (len(FROZEN["toy_measured"]), len(FROZEN["toy_learning"])) == (669, 8)
+    assert toy.facts["learning"]["filter_excess"] == 0.017276279628276825
+
+
+def test_the_toy_record_holds_nothing_else():
+    toy = load_results("toy")
+    arrays = [*FROZEN["toy_measured"].values(), *FROZEN["toy_learning"].values()]
+    broken_bounds = 9 * 19  # counts: one for each of 20 seeds, where there was one in all
+
+    def size(found):
+        inner = found.values() if isinstance(found, dict) else found
+        return sum(map(size, inner)) if isinstance(found, dict | list) else 1
+
+    assert size(toy.rows) == sum(int(np.prod(shape)) for shape, _ in arrays) + broken_bounds
+    assert set(toy.rows) == set(toy.settings) == set(toy.words)

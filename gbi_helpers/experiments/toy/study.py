@@ -1,197 +1,239 @@
-"""Every number of notebooks 02 to 04, measured over many seeds and kept in one record.
+"""Every number of the toy chapters, measured over many seeds; their notebooks compute smaller versions themselves.
 
-``python -m gbi_helpers.experiments.toy.study`` measures again and writes the record, in about five minutes; the
-notebooks compute smaller versions themselves.
+The networks of all seeds are trained stacked, in one pass. Test windows are drawn for one seed after the other, so the
+stack always begins with seed 0, whichever seeds are asked for: then each of them finds its own windows.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from gbi_helpers.checkpoints import run_facts
-from gbi_helpers.data.toy import floors, switching_stream
-from gbi_helpers.experiments.toy import inference, modules
-from gbi_helpers.experiments.toy import theory as in_networks
+from gbi_helpers.data.toy import Stream, floors, switching_stream
+from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.study import SMALL, Row, Study
+from gbi_helpers.experiments.toy import inference, learning, modules, theory
 from gbi_helpers.experiments.toy.recipes import NETWORKS, Run, train
-from gbi_helpers.files import ASSETS, add_asset, load_asset, part_file
-from gbi_helpers.metrics import Summary, blocks_to_criterion, summarise
 
-NAME = "records/toy_measured.json"
-INFERRING = ("GBI post", "GBI post, learned gates", "GBI recurrent", "GBI concat", "GBI add")
-LONG, QUICK = {"blocks": 100, "block": 50}, {"blocks": 40, "block": 25}
-FORGETTING = {"20 blocks of 50": {"blocks": 20, "block": 50}, "10 blocks of 200": {"blocks": 10, "block": 200}}
-STEP_SIZES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 4.0)
-LINES = {"3 contexts": (0.2, 0.5, 0.8), "4 contexts": in_networks.FOUR}
-Section = dict[str, dict[str, Any]]
+Settings = Mapping[str, Any]
+Found = Mapping[str, Any]  # tensors (..., S), or tables or lists of them
+BySeed = dict[int, dict[str, Any]]
+Measure = Callable[["World", Sequence[int], Settings], BySeed]
 
 
-def learning(seeds: int, blocks: int, block: int) -> Section:
-    """Excess and absolute error of each network while it learns, at a constant rate, by seed."""
-    stream = switching_stream(seeds, blocks=blocks, block=block)
-    late, middle = slice(-blocks // 10, None), slice(blocks // 10, 3 * blocks // 10)
-    found: Section = {"floors": vars(floors(stream))}
-    for name in tqdm(NETWORKS, desc="learning", delay=2, leave=False):
-        run = train(stream, **NETWORKS[name])
-        excess, absolute = run.blocks(), run.blocks("absolute")
-        found[name] = {
-            "excess, late": excess[late].mean(0), "excess, early": excess[middle].mean(0),
-            "excess, second half": excess[blocks // 2 :].mean(0),
-            "absolute, late": absolute[late].mean(0), "absolute, first": absolute[: blocks // 20].mean(0),
-            "blocks to .02": blocks_to_criterion(excess, 0.02), "blocks to .01": blocks_to_criterion(excess, 0.01),
-        }  # fmt: skip
-        found[name] |= modules.modules_of(run) | {"lesion": modules.lesion(run)}
-    return found
+@dataclass(frozen=True)
+class World:
+    """Nothing to open: every stream is drawn from its seed."""
+
+    digest: str = "drawn"
+    facts: Settings = field(default_factory=lambda: {"data": "toy (generated)"})
 
 
-def forgetting(seeds: int) -> Section:
-    """Excess error right after a block on the one before, with Z given and inferred, by length of blocks."""
-    found: Section = {}
-    for length, sizes in FORGETTING.items():
-        stream = switching_stream(seeds, **sizes)  # type: ignore[arg-type]
-        for name in ("LSTM", "GBI post", "GBI post, learned gates", "GBI concat"):
-            ways = modules.forgetting(train(stream, **NETWORKS[name]))
-            found[f"{name}, {length}"] = {
-                f"{way}, {on}": value for way, both in ways.items() for on, value in both.items()
-            }
-    return found
+def opened(shelf: Shelf, variant: str) -> World:
+    """The same for every variant: how long a stream is stands in a row's settings."""
+    return World()
 
 
-def frozen(seeds: int, blocks: int, block: int) -> dict[str, Section]:
-    """One step, the live filter, and unseen means, on networks whose learning rate fell to zero."""
-    stream = switching_stream(seeds, blocks=blocks, block=block)
-    sections: dict[str, Section] = {"one step": {}, "filter": {}, "unseen": {}}
-    for name in tqdm((*INFERRING, "LSTM", "LSTM, idle inputs"), desc="inference", delay=2, leave=False):
-        run = train(stream, schedule="cosine", **NETWORKS[name])
-        if name in INFERRING:
-            sections["one step"][name] = _one_step(run)
-            sections["filter"][name] = inference.filter_test(run).scores()
-        spaces = (None,) if name == "LSTM" else (None, "logits", "free")
-        tries = 16 if run.model.late else 4  # where Z enters the recurrence, each step costs much more
-        unseen = {space or "not adapted": inference.unseen_means(run, space, tries=tries) for space in spaces}
-        sections["unseen"][name] = unseen
-    return sections
+# ---------------------------------------------------------------- rows of networks
 
 
-def _one_step(run: Run) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def learned(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """How fast a network learns at a constant rate, its modules, and what a lesion of each does.
+
+    "lesion" (1 + K, K): excess error on each task (last axis) with no unit silenced, and with each module in turn.
+    With the setting ``late``, the curves too.
+    """
+    run = _trained(seeds, settings)
+    found = learning.speed(run) | modules.modules_of(run) | {"lesion": modules.lesion(run).movedim(0, -1)}
+    return _by_seed(found | (learning.curves(run, settings["late"]) if "late" in settings else {}), seeds)
+
+
+def rates(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """Late excess error, by learning rate."""
+    return _by_seed({"excess": [_late(seeds, settings, lr=rate) for rate in settings["rates"]]}, seeds)
+
+
+def lengths(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """Late excess error, by length of a block, on as many samples."""
+    runs = (train(stream, **settings["network"]) for stream in _streams(_stack(seeds), settings))
+    return _by_seed({"excess": [learning.late_excess(run) for run in runs]}, seeds)
+
+
+def shares(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """Late excess error, by the share of blocks whose label is right in training."""
+    stream = _stream(seeds, settings)
+    told = (learning.unreliable_z(stream, share) for share in settings["shares"])
+    return _by_seed({"excess": [_late(seeds, settings, told=z) for z in told]}, seeds)
+
+
+def forgetting(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """Excess error right after a block on the one before and on its own, with Z given and inferred."""
+    ways = modules.forgetting(_trained(seeds, settings))
+    return _by_seed({f"{way}, {on}": value for way, both in ways.items() for on, value in both.items()}, seeds)
+
+
+def frozen(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """Z inferred by a network whose learning rate fell to zero: unseen means.
+
+    With the setting ``step_sizes``, one step against Bayes and the live filter too.
+    """
+    run = _trained(seeds, settings)
+    found = {"unseen": _unseen(run, settings["tries"])}
+    if "step_sizes" in settings:
+        found |= {"one step": _one_step(run, settings["step_sizes"]), "filter": inference.filter_test(run).scores()}
+    return _by_seed(found, seeds)
+
+
+def gap(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """The gap of one step against its bounds, mean over windows; with contexts between others, who is found there."""
+    run = _trained(seeds, settings)
+    measured = theory.gap_in_networks(run)
+    found = {name: value.mean(1) for name, value in measured.items()} | {"bounds broken": theory.broken(measured)}
+    return _by_seed(found | (theory.in_between(run) if run.model.n_tasks > 2 else {}), seeds)
+
+
+def linear(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """Contexts between others for the linear readout itself, without a network."""
+    return _by_seed(theory.linear_in_between(**settings, seeds=_stack(seeds)), seeds)
+
+
+def _one_step(run: Run, sizes: Sequence[float]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
     for samples, ways in inference.over_windows(run).items():
         found |= {f"{way}, {samples} samples, {score}": v for way, s in ways.items() for score, v in s.items()}
     found |= {f"start {name}, kl": scores["kl"] for name, scores in inference.over_starts(run).items()}
-    found["kl by step size"] = inference.over_step_sizes(run, STEP_SIZES)
+    found["kl by step size"] = inference.over_step_sizes(run, sizes)
     found["kl by iteration"] = inference.over_iterations(run)[1]
     return found
 
 
-def theory(seeds: int, blocks: int, block: int) -> Section:
-    """The gap against its bounds in networks with 2, 3 and 4 contexts, and contexts that lie between others."""
-    found: Section = {"linear readout, 4 contexts": in_networks.linear_in_between(seeds=seeds)}
-    for line, means in {"2 contexts": (0.2, 0.8), **LINES}.items():
-        stream = switching_stream(seeds, means=means, blocks=blocks, block=block)
-        for name in ("GBI post", "GBI recurrent", "GBI concat"):
-            run = train(stream, schedule="cosine", **NETWORKS[name])
-            gap = in_networks.gap_in_networks(run)
-            scores: dict[str, Any] = {key: value.mean(1) for key, value in gap.items()}
-            scores["bounds broken"] = _broken(gap)
-            found[f"{name}, {line}"] = scores | (in_networks.in_between(run) if line in LINES else {})
-    found["penalties"] = {f"scale {scale}": in_networks.penalties(scale) for scale in (0.3, 1.0, 3.0)}
-    return found
+def _unseen(run: Run, tries: int) -> dict[str, Tensor]:
+    spaces = (None, "logits", "free") if run.model.uses_z else (None,)
+    return {space or "not adapted": inference.unseen_means(run, space, tries=tries) for space in spaces}
 
 
-def _broken(gap: dict[str, Tensor]) -> int:
-    """How many windows break a bound (1e-9 nats are rounding)."""
-    pairs = [("range", "bound"), ("kl", "kl bound"), ("reverse kl", "kl bound"), ("odds error", "third-order bound")]
-    return sum(int((gap[a] > gap[b] + 1e-9).sum()) for a, b in pairs if a in gap)
+def _late(seeds: Sequence[int], settings: Settings, **changes: Any) -> Tensor:
+    return learning.late_excess(_trained(seeds, settings, **changes))
 
 
-# ---------------------------------------------------------------- the record
+def _trained(seeds: Sequence[int], settings: Settings, **changes: Any) -> Run:
+    return train(_stream(seeds, settings), **settings["network"], **changes)
 
 
-def measure(seeds: int = 20, blocks: int = 100, block: int = 50) -> dict[str, Section]:
-    """All sections for seeds 0 .. ``seeds`` - 1: section -> row -> score -> values, by seed on the last axis."""
-    sections: dict[str, Section] = {
-        "learning": learning(seeds, blocks, block),
-        "learning, quick": learning(seeds, **QUICK),
-        "forgetting": forgetting(seeds),
-    }
-    return sections | frozen(seeds, blocks, block) | {"theory": theory(seeds, blocks, block)}
+def _stream(seeds: Sequence[int], settings: Settings) -> Stream:
+    return switching_stream(_stack(seeds), **settings["stream"])
 
 
-def reproduce(seeds: int = 20, path: Path | None = None, **sizes: int) -> Path:
-    """Measure everything and write it to ``path``, or to the shipped record, which then enters the manifest."""
-    started = time.perf_counter()
-    sections = measure(seeds, **(LONG | sizes))
-    command = f"python -m gbi_helpers.experiments.toy.study --seeds {seeds}"
-    facts = run_facts(command=command, seed=list(range(seeds)), data="toy (generated)", threads=torch.get_num_threads())
-    facts["minutes"] = round((time.perf_counter() - started) / 60, 1)
-    target = path or ASSETS / NAME
-    content = {"facts": facts, "settings": LONG | sizes, "sections": _plain(sections)}
-    with part_file(target) as part:
-        part.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-    if path is None:
-        add_asset(target, **facts, metrics=headline(content["sections"]))
-    return target
+def _streams(seeds: int, settings: Settings) -> list[Stream]:
+    total = settings["stream_length"]
+    return [switching_stream(seeds, blocks=total // length, block=length) for length in settings["lengths"]]
 
 
-def load_measured(path: Path | None = None) -> dict[str, Section]:
-    """The sections of the shipped record (or of one at ``path``): section -> row -> score -> plain lists.
-
-    Infinity (a criterion never reached) is stored as None.
-    """
-    sections: dict[str, Section] = json.loads((path or load_asset(NAME)).read_text(encoding="utf-8"))["sections"]
-    return sections
+def _stack(seeds: Sequence[int]) -> int:
+    """How many seeds are stacked: 0 to the last one asked for."""
+    return max(seeds) + 1
 
 
-def summary(sections: dict[str, Section], section: str, row: str, score: str) -> Summary:
-    """Mean, sd and interval over seeds of one score. Raises ``ValueError`` naming what there is for an unknown one."""
-    place: Any = sections
-    for key in (section, row, score):
-        if key not in place:
-            raise ValueError(f"There is no '{key}' here: choose one of {', '.join(map(repr, place))}.")
-        place = place[key]
-    return summarise(place)
+def _by_seed(found: Found, seeds: Sequence[int]) -> BySeed:
+    return {seed: {name: _of(value, seed) for name, value in found.items()} for seed in seeds}
 
 
-def headline(sections: dict[str, Section]) -> dict[str, float]:
-    """The few numbers that stand in the manifest."""
-    wanted: dict[str, Callable[[], float]] = {
-        "filter KL": lambda: summary(sections, "filter", "GBI post", "kl").mean,
-        "filter r": lambda: summary(sections, "filter", "GBI post", "r").mean,
-        "late excess, LSTM": lambda: summary(sections, "learning", "LSTM", "excess, late").mean,
-        "late excess, GBI post": lambda: summary(sections, "learning", "GBI post", "excess, late").mean,
-    }
-    return {name: round(value(), 5) for name, value in wanted.items()}
+def _of(value: Any, seed: int) -> Any:
+    """What a tensor (..., S), or each in a table or list, has of one seed."""
+    if isinstance(value, Mapping):
+        return {name: _of(inner, seed) for name, inner in value.items()}
+    return [_of(inner, seed) for inner in value] if isinstance(value, list) else value[..., seed]
 
 
-def _plain(value: Any) -> Any:
-    """Tensors as lists of numbers with five significant digits, infinity as None."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, Tensor):
-        return _plain(value.tolist())
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float):
-        return float(f"{value:.5g}") if abs(value) < float("inf") else None
-    return value
+# ---------------------------------------------------------------- rows without a seed
 
 
-def main() -> None:
-    """Measure, write the record, and say where it lies."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20)
-    torch.set_num_threads(1)
-    print(f"Wrote {reproduce(parser.parse_args().seeds)}.", file=sys.stderr)
+def exact_filter(world: World, seed: int, settings: Settings) -> Found:
+    """Errors that nobody beats, mean over as many streams as the setting ``seeds`` says; by place, and by length."""
+    long, quick = (switching_stream(settings["seeds"], **settings[name]) for name in ("stream", "quick"))
+    place = learning.by_place(learning.filter_excess(long), long.block, settings["late"]).mean(1)
+    by_length = [learning.filter_excess(stream).mean() for stream in _streams(settings["seeds"], settings)]
+    return {"long": vars(floors(long)), "quick": vars(floors(quick)), "place": place, "lengths": by_length}
 
 
-if __name__ == "__main__":
-    main()
+def penalties(world: World, seed: int, settings: Settings) -> Found:
+    """What each penalty on iterating costs, in nats from the exact posterior, by scale of the evidence."""
+    return {f"scale {scale}": theory.penalties(scale, steps=settings["steps"]) for scale in settings["scales"]}
+
+
+# ---------------------------------------------------------------- the study
+
+LONG, QUICK, SHORT = ({"blocks": blocks, "block": block} for blocks, block in ((100, 50), (40, 25), (8, 25)))
+WIDE = {"LSTM, 128 units": {"variant": "lstm", "hidden": 128}}
+COMPARED = ("LSTM", "GBI post", "GBI concat")
+LATE = 50  # blocks at the end of the long stream over which the place in the block is averaged
+LENGTHS: dict[str, Any] = {"lengths": (10, 25, 50, 100, 200), "stream_length": 5000}
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+FORGETTING = {"20 blocks of 50": {"blocks": 20, "block": 50}, "10 blocks of 200": {"blocks": 10, "block": 200}}
+# Tries of each unseen mean: where Z enters the recurrence, each step costs much more.
+INFERRING = {"GBI post": 16, "GBI post, learned gates": 16, "GBI recurrent": 4, "GBI concat": 4, "GBI add": 16}
+CONTROLS = {"LSTM": 16, "LSTM, idle inputs": 4}
+STEP_SIZES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 4.0)
+LINES = {"2 contexts": (0.2, 0.8), "3 contexts": (0.2, 0.5, 0.8), "4 contexts": theory.FOUR}
+LINEAR = {"means": theory.FOUR, "sd": 0.3, "samples": 5, "rows": 1000}
+LITTLE: dict[str, Any] = {
+    "stream": SHORT, "quick": SHORT, "seeds": 2, "late": 4, "lengths": (25,), "stream_length": 200, "rates": (3e-3,),
+    "shares": (0.8,), "tries": 1, "rows": 50, "steps": 20,
+}  # fmt: skip
+
+
+def _row(
+    measure: Measure, network: str, words: str, stream: Settings = LONG, schedule: str = "constant", **more: Any
+) -> Row:
+    how = {**(NETWORKS | WIDE)[network], "schedule": schedule}
+    return Row(measure, f"{network}: {words}", {"stream": stream, "network": how, **more}, together=True)
+
+
+ROWS = {
+    **{f"learning/{name}": _row(learned, name, "learning", late=LATE) for name in NETWORKS | WIDE},
+    **{f"quick/{name}": _row(learned, name, "learning, quick", QUICK) for name in NETWORKS},
+    **{f"rates/{name}": _row(rates, name, "by learning rate", rates=RATES) for name in COMPARED},
+    **{
+        f"lengths/{name}": Row(lengths, f"{name}: by length", {"network": NETWORKS[name], **LENGTHS}, together=True)
+        for name in COMPARED
+    },
+    "shares/GBI post": _row(shares, "GBI post", "by share of right labels", shares=SHARES),
+    **{
+        f"forgetting/{name}, {length}": _row(forgetting, name, f"forgetting, {length}", stream)
+        for length, stream in FORGETTING.items()
+        for name in ("LSTM", "GBI post", "GBI post, learned gates", "GBI concat")
+    },
+    **{
+        f"frozen/{name}": _row(frozen, name, "Z inferred", schedule="cosine", tries=tries, step_sizes=STEP_SIZES)
+        for name, tries in INFERRING.items()
+    },
+    **{
+        f"frozen/{name}": _row(frozen, name, "unseen means", schedule="cosine", tries=tries)
+        for name, tries in CONTROLS.items()
+    },
+    **{
+        f"theory/{name}, {line}": _row(gap, name, f"gap, {line}", {**LONG, "means": means}, "cosine")
+        for line, means in LINES.items()
+        for name in ("GBI post", "GBI recurrent", "GBI concat")
+    },
+    "linear readout": Row(linear, "linear readout, 4 contexts", LINEAR, together=True),
+    "penalties": Row(penalties, "penalties on iterating", {"scales": (0.3, 1.0, 3.0), "steps": 400}, once=True),
+    "exact filter": Row(
+        exact_filter, "exact filter", {"seeds": 20, "stream": LONG, "quick": QUICK, "late": LATE, **LENGTHS}, once=True
+    ),
+}
+
+
+def _little(settings: Settings) -> Settings:
+    """What differs in the small variant, where a row has it."""
+    there = {name: value for name, value in LITTLE.items() if name in settings}
+    return {name: {**settings[name], **v} if isinstance(v, Mapping) else v for name, v in there.items()}
+
+
+STUDY = Study(
+    "toy", __name__, "02 to 04", ROWS, opened, {"": {}, SMALL: {n: _little(row.settings) for n, row in ROWS.items()}}
+)

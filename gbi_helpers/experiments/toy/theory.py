@@ -48,6 +48,12 @@ def gap_in_networks(run: Run, rows: int = 25, points: int = 9) -> Scores:
     return {name: value.view(seeds, -1) for name, value in found.items()}
 
 
+def broken(gap: Scores) -> Tensor:
+    """How many windows of each network, (S,), break a bound (1e-9 nats are rounding)."""
+    pairs = [("range", "bound"), ("kl", "kl bound"), ("reverse kl", "kl bound"), ("odds error", "third-order bound")]
+    return torch.stack([(gap[a] > gap[b] + 1e-9).sum(1) for a, b in pairs if a in gap]).sum(0)
+
+
 def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 

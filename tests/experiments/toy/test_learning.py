@@ -1,13 +1,10 @@
-"""What notebook 02 reads from its record, and the small measures around it."""
-
-import dataclasses
+"""The small measures of notebook 02."""
 
 import pytest
 import torch
 
 from gbi_helpers.data.toy import floors, switching_stream
 from gbi_helpers.experiments.toy import learning as toy_learning
-from gbi_helpers.experiments.toy.recipes import NETWORKS, train
 
 
 def test_the_place_in_a_block_is_averaged_over_the_last_blocks_only():
@@ -29,12 +26,3 @@ def test_unreliable_labels_are_right_or_swapped_for_a_whole_block():
     assert bool((right.all(-1) | ~right.any(-1)).all())
     assert float(right.float().mean()) == pytest.approx(0.8, abs=0.05)
     assert torch.equal(toy_learning.unreliable_z(stream, 1.0), stream.z)
-
-
-def test_the_shipped_record_holds_every_network_and_can_be_made_again():
-    record = toy_learning.load()
-    assert record.facts["networks"] == [*NETWORKS, *toy_learning.WIDE]
-    assert record.of("LSTM").shape == (100, 20)
-    whole = switching_stream(20, blocks=100, block=50)
-    start = dataclasses.replace(whole, x=whole.x[:, :150], context=whole.context[:, :150])
-    torch.testing.assert_close(train(start, "post").blocks(), record.of("GBI post")[:3], rtol=0, atol=1e-3)
