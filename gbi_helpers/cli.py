@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
     reproduce = add("reproduce", _reproduce, "measure again what the course's records hold; goes on where it stopped")
     reproduce.add_argument("study", choices=[*STUDIES, "all"], help=f"one of {', '.join(STUDIES)}, or all")
-    reproduce.add_argument("--seeds", type=_positive, default=5, metavar="N", help="how many (default: %(default)s)")
+    reproduce.add_argument("--seeds", type=_positive, metavar="N", help="how many (default: as many as are shipped)")
     reproduce.add_argument("--rows", nargs="+", metavar="NAME", help="only these rows (--list names them)")
     reproduce.add_argument("--size", metavar="SIZE", help="small: minutes for all of it; mnist: full; language: babylm")
     reproduce.add_argument("--list", action="store_true", help="rows, what of them is measured already, and minutes")
@@ -210,10 +210,11 @@ def _reproduce_one(name: str, size: str | None, arguments: argparse.Namespace, w
     from gbi_helpers.experiments import runner
 
     study = importlib.import_module(STUDIES[name]).STUDY
+    seeds = arguments.seeds or study.seeds
     if arguments.list:
-        _list(f"{name} {size or ''}".strip(), runner.on_the_shelf(study, arguments.seeds, size))
+        _list(f"{name} {size or ''}".strip(), runner.on_the_shelf(study, seeds, size))
         return
-    for path in runner.reproduce(study, arguments.seeds, arguments.rows, variant=size, workers=workers):
+    for path in runner.reproduce(study, seeds, arguments.rows, variant=size, workers=workers):
         print(f"{path.name} is in {path.parent}.")
 
 

@@ -137,7 +137,7 @@ def write_record(path: Path, results: Results, facts: Mapping[str, Any]) -> Path
     """The one shape of all records: settings and words by row, facts, and what was measured by row and seed."""
     content = {"settings": results.settings, "facts": facts, "words": results.words, "rows": results.rows}
     with part_file(path) as part:
-        part.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
     return path
 
 

@@ -50,8 +50,9 @@ class Study:
     """``open(shelf, variant)`` -> the world of a process. ``module``: where the study stands as ``STUDY``.
 
     ``variants``: sizes or sets of data, each with the settings that differ there, by row (:data:`ALL` for all rows);
-    the first is what is meant without a word. ``train(world, network, seed)``: sees to it that a network lies on the
-    shelf; its files. ``ship(world, results)``: writes what is shipped beside the record; the paths.
+    the first is what is meant without a word. ``seeds``: how many the course ships. ``train(world, network, seed)``:
+    sees to it that a network lies on the shelf; its files. ``ship(world, results)``: writes what is shipped beside the
+    record; the paths.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Study:
     rows: Mapping[str, Row]
     open: Callable[[Shelf, str], Any]
     variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=lambda: {"": {}, SMALL: {}})
+    seeds: int = 5
     train: Callable[[Any, str, int], Sequence[Path]] | None = None
     ship: Callable[[Any, Results], Iterable[Path]] | None = None
 

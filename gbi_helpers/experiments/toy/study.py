@@ -234,6 +234,5 @@ def _little(settings: Settings) -> Settings:
     return {name: {**settings[name], **v} if isinstance(v, Mapping) else v for name, v in there.items()}
 
 
-STUDY = Study(
-    "toy", __name__, "02 to 04", ROWS, opened, {"": {}, SMALL: {n: _little(row.settings) for n, row in ROWS.items()}}
-)
+SMALLER = {name: _little(row.settings) for name, row in ROWS.items()}
+STUDY = Study("toy", __name__, "02 to 04", ROWS, opened, {"": {}, SMALL: SMALLER}, seeds=20)
