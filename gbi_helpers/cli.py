@@ -18,6 +18,7 @@ from nbformat.sign import NotebookNotary
 from gbi_helpers.course import coursework, execution, notebooks, publish
 from gbi_helpers.data import DataError, catalogue, fetch
 from gbi_helpers.experiments import STUDIES
+from gbi_helpers.files import writable_cache
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -182,6 +183,7 @@ def _get(arguments: argparse.Namespace) -> int:
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     """All studies asked for; of several, those whose data are not at hand are left out, and named."""
+    writable_cache()  # or every study of several would be left out, each for the same reason
     names = list(STUDIES) if arguments.study == "all" else [arguments.study]
     asked = [(name, size) for name in names for size in _sizes(name, arguments.size)]
     with _workers(arguments.workers) as workers:
@@ -210,7 +212,7 @@ def _reproduce_one(name: str, size: str | None, arguments: argparse.Namespace, w
     from gbi_helpers.experiments import runner
 
     study = importlib.import_module(STUDIES[name]).STUDY
-    seeds = arguments.seeds or study.seeds
+    seeds = arguments.seeds or study.shipped_seeds(study.variant(size))
     if arguments.list:
         _list(f"{name} {size or ''}".strip(), runner.on_the_shelf(study, seeds, size))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -149,7 +150,9 @@ class _Run:
             "random": [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])],
         }
         with part_file(path) as part:
-            torch.save(state, part)
+            whole = io.BytesIO()  # torch.save itself does not tell a full disk from other trouble
+            torch.save(state, whole)
+            part.write_bytes(whole.getbuffer())
 
     def load(self, path: Path) -> None:
         """Go on from ``path`` if it is there; ``ValueError`` if it is of another run or cannot be read."""

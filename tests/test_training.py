@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gbi_helpers.checkpoints import load_checkpoint, run_facts, save_checkpoint
 from gbi_helpers.training import fit
 
 X = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
@@ -194,26 +193,3 @@ def test_average_of_weights_replaces_them():
     for parameter, average in ((last, 0.0), (mean, 0.99)):
         fit([parameter], lambda b, p=parameter: p + 0, lambda s: None, steps=50, schedule="constant", average=average)
     assert last < mean < 0  # both went down; the mean lags
-
-
-def test_checkpoint_round_trip_keeps_answers_and_facts(tmp_path):
-    model, copy = network().eval(), network()
-    path = save_checkpoint(tmp_path / "model.safetensors", model, run_facts(command="test", seed=3))
-    with torch.no_grad():
-        copy[0].weight.zero_()
-    copy, facts = load_checkpoint(path, copy)
-    assert not copy.training
-    torch.testing.assert_close(copy(X), model(X), atol=5e-3, rtol=5e-3)
-    assert facts["seed"] == 3
-    assert {"versions", "device", "commit", "command"} <= facts.keys()
-    exact, _ = load_checkpoint(save_checkpoint(path, model, {}, half=False), network())
-    assert torch.equal(exact(X), model(X))
-
-
-def test_checkpoint_of_another_model_or_damaged_is_named(tmp_path):
-    path = save_checkpoint(tmp_path / "model.safetensors", network(), {})
-    with pytest.raises(ValueError, match="another model"):
-        load_checkpoint(path, nn.Linear(4, 2))
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ValueError, match="not a checkpoint that can be read"):
-        load_checkpoint(path, network())

@@ -15,10 +15,10 @@ from gbi_helpers.experiments.shelf import Shelf, read_kept, write_values
 from gbi_helpers.experiments.source import code_of
 from gbi_helpers.experiments.study import Study, Task
 from gbi_helpers.files import part_file
-from gbi_helpers.runtime import one_thread
+from gbi_helpers.runtime import device, one_thread
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bench:
     """Where one process measures: the study, its variant, the shelf."""
 
@@ -32,10 +32,8 @@ class Bench:
         return _world(self.study.module, self.variant, self.shelf)
 
     def place(self, name: str, seed: int) -> Path:
-        """Where a row of a seed lies, or would: under a mark of data, settings and code."""
-        settings = plain(self.study.settings(name, self.variant))
-        depends = [self.world.digest, settings, code_of(self.study.rows[name].measure, type(self.world))]
-        return self.shelf.place(f"{name}-{seed}", depends)
+        """Where a row of a seed lies, or would: under a mark of data, settings, code, networks, and kind of device."""
+        return _place(self, name, seed)
 
     def kept(self, name: str, seed: int) -> Any:
         """The values of a row of a seed from the shelf; None where they are not there, or damaged."""
@@ -46,7 +44,7 @@ class Bench:
         return [seed for seed in task.seeds if self.kept(task.row, seed) is None]
 
     def keep(self, name: str, found: Mapping[int, Any]) -> None:
-        """Put a row on the shelf, unless somebody else has."""
+        """Put a row of some seeds on the shelf."""
         for seed, values in found.items():
             with part_file(self.place(name, seed)) as part:
                 write_values(values, part)
@@ -58,11 +56,16 @@ class Bench:
             self.keep(task.row, self._measured(task.row, missing))
         return {seed: self.kept(task.row, seed) for seed in task.seeds}
 
-    def train(self, network: str, seed: int) -> Sequence[Path]:
-        """The files of a network of this seed, which is trained unless it lies on the shelf."""
+    def train(self, network: str, seed: int) -> None:
+        """See to it that a network of this seed lies on the shelf."""
         assert self.study.train is not None, f"{self.study.name} does not say how to train '{network}'"
         with one_thread():
-            return self.study.train(self.world, network, seed)
+            self.study.train(self.world, network, seed)
+
+    def files(self, network: str, seed: int) -> Sequence[Path]:
+        """Where a network of this seed lies, or would."""
+        assert self.study.files is not None, f"{self.study.name} does not say where '{network}' lies"
+        return self.study.files(self.world, network, seed)
 
     def _measured(self, name: str, seeds: Sequence[int]) -> dict[int, Any]:
         row = self.study.rows[name]
@@ -71,12 +74,24 @@ class Bench:
         wall, cpu = time.perf_counter(), time.process_time()
         with one_thread():  # the digits must not depend on the machine's cores; rows are what runs side by side
             settings = self.study.settings(name, self.variant)
-            found = row.measure(self.world, seeds, settings) if row.together else {}
-            found = found or {seed: row.measure(self.world, seed, settings) for seed in seeds}
+            if row.together:
+                found = row.measure(self.world, seeds, settings)
+            else:
+                found = {seed: row.measure(self.world, seed, settings) for seed in seeds}
         spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
         return {s: plain({**found[s], **{k: value / len(seeds) for k, value in spent.items()}}) for s in seeds}
 
 
 @functools.lru_cache(maxsize=1)
 def _world(module: str, variant: str, shelf: Shelf) -> Any:
-    return importlib.import_module(module).STUDY.open(shelf, variant)
+    with one_thread():
+        return importlib.import_module(module).STUDY.open(shelf, variant)
+
+
+@functools.cache
+def _place(bench: Bench, name: str, seed: int) -> Path:
+    study, world = bench.study, bench.world
+    row, settings = study.rows[name], plain(study.settings(name, bench.variant))
+    networks = [path.name for need in row.needs for path in bench.files(need, seed)]
+    code = code_of(row.measure, type(world), study.open)
+    return bench.shelf.place(f"{name}-{seed}", [world.digest, settings, code, networks, device().type])

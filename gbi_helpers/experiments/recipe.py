@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Recipe:
     name: str
     build: Callable[..., nn.Module]
     loss: Callable[..., Callable[..., Tensor]]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(metadata={"code": False})  # a row hands over its own
 
     def __call__(self, x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **changes: Any) -> Trained:
         """A trained model in eval mode, and its record, for inputs x (N, ...) of classes y (N,).

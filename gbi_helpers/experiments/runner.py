@@ -23,6 +23,7 @@ from gbi_helpers.experiments.study import SMALL, Study, Task, tasks
 from gbi_helpers.experiments.workers import measure_there
 from gbi_helpers.files import ASSETS, DataError, add_asset, locked, part_file
 from gbi_helpers.records import TrainingRecord
+from gbi_helpers.runtime import one_thread
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -65,6 +66,7 @@ def _here(bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None]) ->
     while queue:
         task = queue.popleft()
         if not bench.missing(task):
+            done(task)  # perhaps by another process
             busy = 0
             continue
         with locked(bench.place(task.row, task.seeds[0]), wait=busy > len(queue)) as mine:
@@ -115,12 +117,13 @@ def reproduce(
 ) -> list[Path]:
     """Measure for seeds 0 .. ``seeds`` - 1 and write the record, and what is shipped beside it; the paths.
 
-    The shipped record is replaced by a whole one only: some rows, or the small variant, leave theirs on the shelf.
+    The shipped record is replaced by a whole one only: some rows, fewer seeds, or the small variant leave theirs on
+    the shelf.
     """
     chosen = study.variant(variant)
     bench = Bench(study, chosen, Shelf.of(study.name))
     results = run(study, range(seeds), rows, variant=chosen, shelf=bench.shelf, workers=workers)
-    whole = rows is None and chosen != SMALL
+    whole = rows is None and chosen != SMALL and seeds >= study.shipped_seeds(chosen)
     options = (f" --size {chosen}" if chosen else "") + (f" --rows {' '.join(rows)}" if rows else "")
     command = f"gbi reproduce {study.name} --seeds {seeds}{options}"
     minutes = round((_row_seconds(results) + _network_seconds(bench, results)) / 60, 1)
@@ -130,7 +133,8 @@ def reproduce(
     if not whole:
         return [path]
     add_asset(path, **facts)
-    return [path, *(study.ship(bench.world, load_results(results.name)) if study.ship else ())]
+    with one_thread():
+        return [path, *(study.ship(bench.world, load_results(results.name)) if study.ship else ())]
 
 
 def write_record(path: Path, results: Results, facts: Mapping[str, Any]) -> Path:
@@ -146,10 +150,10 @@ def _row_seconds(results: Results) -> float:
 
 
 def _network_seconds(bench: Bench, results: Results) -> float:
-    """Of the networks behind the rows, whenever and wherever they were trained; as far as they lie on this shelf."""
+    """Of the networks behind the rows, whenever and wherever they were trained, as far as they lie on this shelf."""
     needed = {(need, seed) for row, by in results.rows.items() for need in bench.study.rows[row].needs for seed in by}
-    files = [path for need, seed in sorted(needed) for path in bench.train(need, int(seed))]
-    return sum(TrainingRecord.load(path).facts["cpu_seconds"] for path in files if path.suffix == ".npz")
+    files = [path for need, seed in sorted(needed) for path in bench.files(need, int(seed)) if path.suffix == ".npz"]
+    return sum(TrainingRecord.load(path).facts["cpu_seconds"] for path in files if path.exists())
 
 
 def on_the_shelf(study: Study, seeds: int, variant: str | None = None) -> list[tuple[str, str, str, str]]:

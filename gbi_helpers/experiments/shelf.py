@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from gbi_helpers.checkpoints import load_model, save_checkpoint
-from gbi_helpers.files import locked, part_file, writable_cache
+from gbi_helpers.files import locked, part_file, sweep, writable_cache
 from gbi_helpers.records import TrainingRecord
 
 T = TypeVar("T")
@@ -37,7 +39,9 @@ class Shelf:
     @staticmethod
     def of(name: str) -> Shelf:
         """The shelf of this name in the user's cache. Raises ``DataError`` where that cannot be written."""
-        return Shelf(writable_cache() / "shelf" / name)
+        folder = writable_cache() / "shelf" / name
+        sweep(folder, "*.part")
+        return Shelf(folder)
 
     def place(self, name: str, depends: Any, ending: str = ".json") -> Path:
         """Where a thing of this name that depends on this lies, or would."""
@@ -71,7 +75,7 @@ class Shelf:
 
         model, kept = self.get(
             path,
-            lambda: train(path.with_suffix(".pt")),
+            lambda: train(_resumed(path.with_suffix(".pt"))),
             lambda p: (load_model(p)[0], TrainingRecord.load(record)),
             save,
         )
@@ -91,10 +95,19 @@ def _read(path: Path, load: Callable[[Path], T]) -> T:
         raise LookupError
     try:
         return load(path)
+    except (MemoryError, PermissionError):
+        raise  # no fault of the file
     except Exception as error:  # one wrong bit makes NumPy, zipfile and pickle raise any of ten kinds
         print(f"{path} is damaged: what it held is made anew.", file=sys.stderr)
         path.unlink(missing_ok=True)  # said once
         raise LookupError from error
+
+
+def _resumed(path: Path) -> Path:
+    """The file from which a training goes on; it is gone if it cannot be read."""
+    with contextlib.suppress(LookupError):
+        _read(path, lambda whole: torch.load(whole, map_location="cpu", weights_only=True))
+    return path
 
 
 def read_values(path: Path) -> Any:

@@ -9,22 +9,25 @@ import hashlib
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 # What carries numbers to and from disk, but does not make them.
 CARRIERS = tuple(
     f"gbi_helpers.{name}"
-    for name in ("files", "records", "claims", "checkpoints", "data", "experiments.shelf", "experiments.study")
-)
+    for name in (
+        "files", "claims", "checkpoints", "data.babylm", "data.cifar", "data.download", "data.image_files",
+        "data.images", "data.listing", "data.text", "data.vocabulary", "experiments.shelf", "experiments.study",
+    )
+)  # fmt: skip
 
 
 def code_of(*functions: Any) -> str:
     """A mark of the functions' code, of all code of their package that they use, and of the constants in it.
 
-    Docstrings, comments, annotations and layout do not count. Neither do tables of settings (mappings of mappings):
-    each row names its own line of them, and the others are not its business.
+    Docstrings, comments, annotations, layout and what an error says do not count. Neither do tables of settings
+    (mappings of mappings, and fields with the metadata ``code=False``): each row names its own line of them.
     """
     return _mark(functions)
 
@@ -34,15 +37,20 @@ def _mark(functions: tuple[Any, ...]) -> str:
     found: set[str] = set()
     visited: set[int] = set()
     for function in functions:
-        _note(function.__module__.partition(".")[0], "", function, found, visited)
+        _note(getattr(function, "__module__", "").partition(".")[0], "", function, found, visited)
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:12]
 
 
 def _note(home: str, name: str, value: Any, found: set[str], visited: set[int]) -> None:
     """Enter a value, and then all that it uses, under ``name``; ``home``: whose code counts besides our own."""
-    if isinstance(value, str | int | float | None):
+    if isinstance(value, str | bytes | int | float | slice | range | None):
         found.add(f"{name} = {value!r}")
         return
+    if isinstance(value, set | frozenset):
+        found.add(f"{name} = {sorted(map(repr, value))}")
+        return
+    if isinstance(value, type | FunctionType | BuiltinFunctionType):
+        found.add(f"{name} is {value.__module__}.{value.__qualname__}")  # which of several it is counts, too
     if id(value) in visited:
         return
     visited.add(id(value))
@@ -50,8 +58,6 @@ def _note(home: str, name: str, value: Any, found: set[str], visited: set[int]) 
         value = inspect.unwrap(value)
         name = f"{value.__module__}.{value.__qualname__}"
         found.add(f"{name}: {_code(value)}")
-    elif isinstance(value, type | FunctionType | BuiltinFunctionType):
-        found.add(f"{name} is {value.__module__}.{value.__qualname__}")  # a library's, by name
     for inner, part in _parts(value, home):
         _note(home, f"{name}.{inner}", part, found, visited)
 
@@ -67,14 +73,15 @@ def _parts(value: Any, home: str) -> Iterator[tuple[str, Any]]:
     """What a value is made of, or uses, by name."""
     if isinstance(value, functools.partial):
         yield from (("func", value.func), ("args", value.args), ("keywords", value.keywords))
-    elif isinstance(value, Mapping):
-        if not any(isinstance(inner, Mapping) for inner in value.values()):
+    elif isinstance(value, dict):  # no other mapping: os.environ is one
+        if not any(isinstance(inner, dict) for inner in value.values()):
             yield from ((str(key), inner) for key, inner in value.items())
     elif isinstance(value, tuple | list):
         yield from ((str(place), inner) for place, inner in enumerate(value))
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield "class", type(value)
-        yield from ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        fields = (field for field in dataclasses.fields(value) if field.metadata.get("code", True))
+        yield from ((field.name, getattr(value, field.name)) for field in fields)
     elif _is_code(value, home):
         yield from _used(value)
 
@@ -90,24 +97,43 @@ def _tree(value: Any) -> ast.AST | None:
 
 
 class _Wordless(ast.NodeTransformer):
-    """Takes docstrings and annotations out of a tree."""
+    """Takes out of a tree what says and does not do: docstrings, annotations, the text of errors."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """No annotation inside a function matters; those in a class make the fields of a dataclass."""
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.arg):
+                inner.annotation = None
+        node.returns, node.body = None, [_unannotated(inner) for inner in node.body]
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        """An error is told by its kind."""
+        return ast.Raise(node.exc.func) if isinstance(node.exc, ast.Call) else node
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Without the strings that stand alone."""
         super().generic_visit(node)
         body = getattr(node, "body", None)
         if isinstance(body, list):
             kept = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
             node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
-        for name in ("annotation", "returns"):
-            if hasattr(node, name) and not isinstance(node, ast.AnnAssign):
-                setattr(node, name, None)
         return node
+
+
+def _unannotated(node: ast.stmt) -> ast.stmt:
+    """An assignment without its annotation."""
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+    return node
 
 
 def _code(value: Any) -> str:
     tree = _tree(value)
     if tree is not None:
-        return ast.dump(tree)
+        return ast.unparse(ast.fix_missing_locations(tree))
+    if isinstance(value, type):
+        return "made without source"
     code = value.__code__
     return repr((code.co_code, code.co_names, code.co_varnames, [c for c in code.co_consts if not inspect.iscode(c)]))
 
@@ -124,7 +150,7 @@ def _used(value: Any) -> Iterator[tuple[str, Any]]:
             yield node.id, known[node.id]
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             module = known.get(node.value.id)
-            if isinstance(module, ModuleType) and hasattr(module, node.attr):
+            if isinstance(module, ModuleType) and node.attr in vars(module):
                 yield f"{node.value.id}.{node.attr}", getattr(module, node.attr)
-    if tree is None:
+    if tree is None and isinstance(value, FunctionType):
         yield from ((name, known[name]) for name in value.__code__.co_names if name in known)

@@ -50,9 +50,9 @@ class Study:
     """``open(shelf, variant)`` -> the world of a process. ``module``: where the study stands as ``STUDY``.
 
     ``variants``: sizes or sets of data, each with the settings that differ there, by row (:data:`ALL` for all rows);
-    the first is what is meant without a word. ``seeds``: how many the course ships. ``train(world, network, seed)``:
-    sees to it that a network lies on the shelf; its files. ``ship(world, results)``: writes what is shipped beside the
-    record; the paths.
+    the first is what is meant without a word. ``seeds``: how many of a variant are shipped, where not five.
+    ``train(world, network, seed)`` sees to it that a network lies on the shelf; ``files(world, network, seed)``: where
+    it lies, or would. ``ship(world, results)`` writes what is shipped beside the record; the paths.
     """
 
     name: str
@@ -61,8 +61,9 @@ class Study:
     rows: Mapping[str, Row]
     open: Callable[[Shelf, str], Any]
     variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=lambda: {"": {}, SMALL: {}})
-    seeds: int = 5
-    train: Callable[[Any, str, int], Sequence[Path]] | None = None
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    train: Callable[[Any, str, int], Any] | None = None
+    files: Callable[[Any, str, int], Sequence[Path]] | None = None
     ship: Callable[[Any, Results], Iterable[Path]] | None = None
 
     def variant(self, name: str | None) -> str:
@@ -70,6 +71,10 @@ class Study:
         if name is not None and name not in self.variants:
             raise ValueError(f"The study {self.name} has no size '{name}': choose one of {_said(self.variants)}.")
         return next(iter(self.variants)) if name is None else name
+
+    def shipped_seeds(self, variant: str) -> int:
+        """How many seeds the shipped record of a variant has."""
+        return self.seeds.get(variant, 5)
 
     def record(self, variant: str) -> str:
         """The name of the record: "mnist_slice"."""

@@ -8,9 +8,12 @@ rows that need it, as far as it is small enough.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import importlib
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +29,9 @@ if TYPE_CHECKING:
 MISSING = "Workers need Dask's scheduler, which is not installed: pip install 'gbi-helpers[cluster]'."
 CARRIED = 64_000_000  # bytes of a network's files up to which they are sent to the workers that need it
 PATIENCE = 10  # seconds that a scheduler has to answer
+ONE_AT_A_TIME = threading.Lock()  # a worker of several threads, too: they would share PyTorch's random numbers
 Files = dict[str, bytes]
-Address = tuple[str, str, str, str]  # module, variant, folder of the shelf ("": the worker's own), version
+Address = tuple[str, str, str, str, str]  # module, variant, folder of the shelf ("": the worker's own), code, data
 
 
 @contextlib.contextmanager
@@ -42,7 +46,9 @@ def connected(workers: str) -> Iterator[Client]:
     except ImportError as error:
         raise ImportError(MISSING) from error
     if workers.isdecimal() and int(workers):
-        cluster = distributed.LocalCluster(int(workers), threads_per_worker=1, dashboard_address=":0")
+        cluster = distributed.LocalCluster(
+            int(workers), threads_per_worker=1, memory_limit=None, dashboard_address=":0"
+        )
         with cluster, distributed.Client(cluster) as client:
             yield client
         return
@@ -57,54 +63,105 @@ def connected(workers: str) -> Iterator[Client]:
 
 
 def measure_there(client: Client, bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None]) -> None:
-    """Have the workers of a client measure what is missing; each row is on this shelf as soon as it is back."""
+    """Have the workers of a client measure what is missing; each row is on this shelf as soon as it is back.
+
+    A row that fails does not take the others with it: its error is raised when all are back.
+    Raises ``ConnectionError`` where workers, or the scheduler, are gone for good.
+    """
     from distributed import as_completed
 
+    if not client.scheduler_info()["workers"]:
+        print("No worker is there yet: waiting for the first.", file=sys.stderr)
     here = client.cluster is not None  # processes of this machine work on this very shelf
-    address = (bench.study.module, bench.variant, str(bench.shelf.folder) if here else "", version())
-    left = [task for task in wanted if bench.missing(task)]
-    needed = {(need, seed) for task in left for need in bench.study.rows[task.row].needs for seed in task.seeds}
-    networks = {
-        key: client.submit(train_there, address, *key, pure=False) for key in sorted(needed, key=lambda k: k[1])
-    }
-    futures = {}
-    for task in left:
-        needs = [networks[need, seed] for need in bench.study.rows[task.row].needs for seed in task.seeds]
-        futures[client.submit(row_there, address, task, *needs, pure=False)] = task
+    folder = str(bench.shelf.folder) if here else ""
+    address = (bench.study.module, bench.variant, folder, version(), bench.world.digest)
+    rows, networks = _submitted(client, bench, address, [task for task in wanted if bench.missing(task)])
+    failed: list[Exception] = []
     try:
-        for future in as_completed(list(futures)):
-            task = futures[future]
-            bench.keep(task.row, {s: v for s, v in future.result().items() if s in bench.missing(task)})
-            done(task)
+        for future in as_completed(list(rows)):
+            try:
+                bench.keep(rows[future].row, future.result())
+                done(rows[future])
+            except Exception as error:  # whatever a row may raise; the others go on
+                failed.append(error)
+        for future in networks if not failed else ():  # for whoever ships them, or counts their seconds
+            _put_all(bench.shelf, future.result())
     finally:
-        client.cancel([*futures, *networks.values()])
+        client.cancel([*rows, *networks])
+    if failed:
+        raise _told(failed[0])
+
+
+def _submitted(
+    client: Client, bench: Bench, address: Address, left: Sequence[Task]
+) -> tuple[dict[Any, Task], list[Any]]:
+    """Futures of the tasks, each after those of the networks that it needs; and the latter."""
+    needs = {task: [(need, s) for s in task.seeds for need in bench.study.rows[task.row].needs] for task in left}
+    networks = {
+        key: client.submit(train_there, address, *key, pure=False)
+        for key in dict.fromkeys(key for keys in needs.values() for key in keys)
+    }
+    rows = {
+        client.submit(row_there, address, task, *(networks[key] for key in needs[task]), pure=False): task
+        for task in left
+    }
+    return rows, list(networks.values())
+
+
+def _told(error: Exception) -> Exception:
+    """Dask's own errors in one sentence; a row's error as it is."""
+    if type(error).__module__.partition(".")[0] in ("distributed", "concurrent", "asyncio"):
+        return ConnectionError(f"The cluster lost workers or its scheduler ({type(error).__name__}): start it again.")
+    return error
 
 
 def row_there(address: Address, task: Task, *carried: Files) -> dict[int, Any]:
     """On a worker: the values of a task by seed; the networks that it needs came with it, or lie on the shelf."""
-    bench = bench_at(address)
-    for files in carried:
-        for name, content in files.items():
-            _put(bench.shelf.folder / name, content)
-    with locked(bench.place(task.row, task.seeds[0])):
-        return bench.measure(task)
+    with ONE_AT_A_TIME:
+        bench = bench_at(address)
+        for files in carried:
+            _put_all(bench.shelf, files)
+        with locked(bench.place(task.row, task.seeds[0])):
+            return bench.measure(task)
 
 
 def train_there(address: Address, network: str, seed: int) -> Files:
     """On a worker: train a network, unless it lies on the shelf; its files, where other workers would lack them."""
-    bench = bench_at(address)
-    files = bench.train(network, seed)
+    with ONE_AT_A_TIME:
+        bench = bench_at(address)
+        bench.train(network, seed)
+        files = bench.files(network, seed)
     shared, size = bool(address[2]), sum(path.stat().st_size for path in files)
     return {} if shared or size > CARRIED else {path.name: path.read_bytes() for path in files}
 
 
+@functools.lru_cache(maxsize=1)
 def bench_at(address: Address) -> Bench:
-    """A worker's bench. Raises ``ValueError`` where its package is not that of whoever asks."""
-    module, variant, folder, asked = address
-    if asked != version():
-        raise ValueError("A worker has another version of gbi_helpers than this process: install the same on all.")
+    """A worker's bench. Raises ``ValueError`` where its package or its data are not those of whoever asks."""
+    keep_memory()
+    module, variant, folder, code, data = address
+    if code != version():
+        raise ValueError(
+            "A worker has another version of gbi_helpers than this process: install the same on all, and start the "
+            "workers anew."
+        )
     study = importlib.import_module(module).STUDY
-    return Bench(study, variant, Shelf(Path(folder)) if folder else Shelf.of(study.name))
+    bench = Bench(study, variant, Shelf(Path(folder)) if folder else Shelf.of(study.name))
+    if bench.world.digest != data:
+        raise ValueError("A worker has other data than this process: give all the same GBI_DATA_DIR, and packages.")
+    return bench
+
+
+@functools.lru_cache(maxsize=1)
+def keep_memory() -> None:
+    """Have glibc keep what is freed: as Dask starts a worker, each tensor would be paid for in page faults, twice over.
+
+    (The environment of its workers sets MALLOC_TRIM_THRESHOLD_, and with any value there malloc stops learning.)
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # no glibc: nothing to mend
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its largest
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
 @functools.lru_cache(maxsize=1)
@@ -117,7 +174,10 @@ def version() -> str:
     return found.hexdigest()[:12]
 
 
-def _put(path: Path, content: bytes) -> None:
-    if not path.exists():
-        with part_file(path) as part:
-            part.write_bytes(content)
+def _put_all(shelf: Shelf, files: Files) -> None:
+    """Put what was sent on the shelf, where it is not there already."""
+    for name, content in files.items():
+        path = shelf.folder / name
+        if not path.exists():
+            with part_file(path) as part:
+                part.write_bytes(content)

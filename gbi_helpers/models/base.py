@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 from typing import Any, Protocol
 
@@ -78,7 +78,8 @@ def description(model: Described) -> dict[str, Any]:
 def made_from(described: dict[str, Any]) -> Any:
     """An untrained model from what :func:`description` wrote. Raises ``ValueError`` where it is no model of ours."""
     module, _, name = str(described.get("class")).rpartition(".")
-    kind = getattr(importlib.import_module(module), name, None) if module.startswith("gbi_helpers.") else None
+    ours = module.startswith("gbi_helpers.") and importlib.util.find_spec(module)
+    kind = getattr(importlib.import_module(module), name, None) if ours else None
     if not (isinstance(kind, type) and issubclass(kind, Described)):
         raise ValueError(f"'{described.get('class')}' is no model of this course: is the file of another version?")
     return kind(**{k: made_from(v) if isinstance(v, dict) else v for k, v in described["sizes"].items()})

@@ -101,7 +101,11 @@ def test_other_settings_are_another_row_and_leave_the_others_alone(shelf, folder
 def test_a_variant_changes_settings_and_bears_its_name(shelf):
     small = run(STUDY, [0], ["fast", "once"], variant="small", shelf=shelf)
     assert (small.name, small.settings) == ("counting_small", {"fast": {"which": 1}, "once": {}})
-    assert "slow" not in run(STUDY, [0], shelf=shelf).rows
+    only = dataclasses.replace(
+        STUDY, rows={"fast": ROWS["fast"], "large": dataclasses.replace(ROWS["fast"], only=("",))}
+    )
+    assert list(run(only, [0], variant="small", shelf=shelf).rows) == ["fast"]
+    assert list(run(only, [0], shelf=shelf).rows) == ["fast", "large"]
 
 
 def test_other_data_is_another_row(shelf, folder, monkeypatch):
@@ -135,8 +139,8 @@ def test_a_damaged_file_is_made_anew_and_said_once(shelf, folder, capsys):
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"rows": ["fats"]}, "The study counting has no row 'fats': choose among fast, once, together, net a, net b"),
-        ({"variant": "large"}, "The study counting has no size 'large': choose one of dying, small"),
+        ({"rows": ["fats"]}, "The study counting has no row 'fats': choose among fast, once, net a, net b, together"),
+        ({"variant": "large"}, "The study counting has no size 'large': choose one of small"),
     ],
 )
 def test_an_unknown_name_is_told_with_the_choices(shelf, asked, told):
@@ -214,7 +218,7 @@ def test_a_whole_study_ships_its_record_with_facts_and_what_lies_beside_it(folde
         assert (world.digest, results.name) == ("data", "counting")
         return [folder / "beside.npz"]
 
-    paths = reproduce(dataclasses.replace(STUDY, ship=ship), 2)
+    paths = reproduce(dataclasses.replace(STUDY, ship=ship, seeds={"": 2}), 2)
     assert paths == [assets / "records" / "counting.json", folder / "beside.npz"]
     stored = json.loads(paths[0].read_text())
     assert list(stored) == ["settings", "facts", "words", "rows"]
@@ -222,6 +226,12 @@ def test_a_whole_study_ships_its_record_with_facts_and_what_lies_beside_it(folde
     assert {"command", "commit", "seed", "device", "versions", "minutes", "data", "sha256"} <= set(facts)
     assert facts["seed"] == [0, 1]
     assert facts["minutes"] == 0.1  # both networks say 1.5 seconds: 3 of 60
+
+
+def test_fewer_seeds_than_are_shipped_leave_the_shipped_record_alone(folder, monkeypatch):
+    monkeypatch.setattr(runner, "ASSETS", folder / "assets")
+    (path,) = reproduce(STUDY, 2)
+    assert path.is_relative_to(folder / "cache")
 
 
 def test_the_list_says_what_is_measured_already(folder):

@@ -19,6 +19,17 @@ from NAME import helper
 import NAME as other
 
 WINDOW = (1, 2)
+
+
+def first(x):
+    return x
+
+
+def second(x):
+    return -x
+
+
+BOTH = {"one": first, "two": second}
 SETTINGS = {"a": {"lr": 0.1}, "b": {"lr": 0.2}}
 TABLE = {"one": helper}
 UNUSED = 7
@@ -35,7 +46,10 @@ def made(scale):
     def measure(world, seed, settings) -> dict:
         """What is measured."""
         model = Model()  # a model
-        return {"score": scale * TABLE["one"](model.forward(seed)) + len(SETTINGS) + other.SIZE}
+        kept: float = BOTH["one"](seed)
+        if kept is None:
+            raise ValueError("there is no number")
+        return {"score": kept + scale * TABLE["one"](model.forward(seed)) + len(SETTINGS) + other.SIZE}
 
     return measure
 
@@ -77,6 +91,8 @@ def marked(tmp_path):
         ("WINDOW = (1, 2)", "WINDOW = (5, 2)"),
         ("WINDOW[0] * x", "WINDOW[1] * x"),
         ('{"one": helper}', '{"one": abs}'),
+        ("WINDOW = (1, 2)", "WINDOW = (True, 2)"),
+        ('"one": first, "two": second', '"one": second, "two": first'),
     ],
 )
 def test_what_can_move_a_number_changes_the_mark(marked, old, new):
@@ -90,6 +106,8 @@ def test_what_can_move_a_number_changes_the_mark(marked, old, new):
         ('"""What is measured."""', '"""In other words."""'),
         ("  # a model", "  # another remark"),
         (" -> dict:", ":"),
+        ("kept: float =", "kept ="),
+        ("there is no number", "no number is there"),
         ('"""A model."""\n', '"""A fine\n    model."""\n'),
         ('"b": {"lr": 0.2}', '"b": {"lr": 0.5}'),
         ("UNUSED = 7", "UNUSED = 8"),

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import dying
 import pytest
 from counting import STUDY
 
@@ -59,13 +60,20 @@ def test_two_workers_train_real_networks_to_the_same_digits(tmp_path):
 
 def test_a_worker_that_is_killed_takes_no_row_with_it(folder, tmp_path):
     with workers.connected("2") as client:
-        results = run(STUDY, range(4), ["slow", "fast"], variant="dying", shelf=Shelf(tmp_path / "s"), workers=client)
+        results = run(dying.STUDY, range(4), ["slow", "fast"], shelf=Shelf(tmp_path / "s"), workers=client)
     assert (folder / "killed").exists()
     assert results.values("slow", "score").tolist() == [0, 1, 2, 3]
     assert measured(folder) == {
         "slow 0": 1, "slow 1": 2, "slow 2": 1, "slow 3": 1,  # 1 was begun twice, since its worker died over it
         "row 0": 1, "row 1": 1, "row 2": 1, "row 3": 1,
     }  # fmt: skip
+
+
+def test_a_row_that_fails_is_told_when_the_others_are_done(folder, tmp_path):
+    shelf = Shelf(tmp_path / "s")
+    with workers.connected("1") as client, pytest.raises(ValueError, match="this row has no number"):
+        run(dying.STUDY, range(3), ["fails", "fast"], shelf=shelf, workers=client)
+    assert len(list(shelf.folder.glob("f*.json"))) == 5
 
 
 @pytest.fixture
@@ -98,16 +106,23 @@ def test_workers_that_share_no_folder_send_their_rows_and_networks(apart, folder
     assert len(list((tmp_path / "mine").glob("net_*.json"))) == 8
     both = [sum(1 for _ in (tmp_path / f"cache-{name}").rglob("net_*-*.json")) for name in "ab"]
     assert sum(both) == 8
+    assert len(list((tmp_path / "mine").glob("net-*.safetensors"))) == 4  # for whoever ships them
     assert min(both) > 0
     again = run(STUDY, range(4), ["net a", "net b"], shelf=Shelf(tmp_path / "mine"))
     assert again.rows == results.rows
     assert measured(folder) == found
 
 
-def test_a_worker_of_another_version_is_told_in_one_sentence(monkeypatch):
-    address = (STUDY.module, "", "", "another")
-    with pytest.raises(ValueError, match="another version of gbi_helpers than this process: install the same on all"):
-        workers.bench_at(address)
+@pytest.mark.parametrize(
+    ("code", "data", "told"),
+    [
+        ("another", "data", "another version of gbi_helpers than this process: install the same on all"),
+        (workers.version(), "another", "A worker has other data than this process"),
+    ],
+)
+def test_a_worker_of_another_version_or_with_other_data_is_told_in_one_sentence(code, data, told):
+    with pytest.raises(ValueError, match=told):
+        workers.bench_at((STUDY.module, "", "", code, data))
 
 
 @pytest.mark.parametrize(

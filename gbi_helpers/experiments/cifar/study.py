@@ -241,6 +241,6 @@ STUDY = Study(
             "prices": {"classes": (10, 20), "repetitions": 2},
         },
     },
-    seeds=3,
+    seeds={"": 3},
     ship=ship,
 )

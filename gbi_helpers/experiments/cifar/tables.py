@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from gbi_helpers.experiments.results import Results
+from gbi_helpers.experiments.tables import passes
 from gbi_helpers.files import load_asset
 from gbi_helpers.metrics import Summary
 
@@ -55,17 +56,11 @@ def line(results: Results, row: str) -> Line:
     classifier = results.has(row, "accuracy")
     accuracy = results.summary(row, "accuracy" if classifier else "one_step")
     others = {name: results.summary(row, name) for name in READOUTS if results.has(row, name)}
-    passes = {name: _passes(results, row, name) for name in (*READOUTS, "accuracy")}
+    counted = {name: passes(results, row, name) for name in (*READOUTS, "accuracy")}
     return Line(
-        row, results.words[row], classifier, accuracy, others, {name: n for name, n in passes.items() if n != (0, 0)},
+        row, results.words[row], classifier, accuracy, others, {name: n for name, n in counted.items() if n != (0, 0)},
         results.mean(row, "train_cpu_seconds"), *(int(results.first(row, name)) for name in ("train_n", "test_n")),
     )  # fmt: skip
-
-
-def _passes(results: Results, row: str, readout: str) -> tuple[int, int]:
-    names = (f"{readout}_forwards", f"{readout}_backwards")
-    forwards, backwards = (int(results.first(row, name)) if results.has(row, name) else 0 for name in names)
-    return forwards, backwards
 
 
 def ladder(results: Results) -> list[Line]:

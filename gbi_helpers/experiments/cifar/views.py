@@ -89,7 +89,7 @@ class Views:
         def made() -> Tensor:
             return self.view(SOURCES[name]).through(self.projection(name, known)).joined()
 
-        return self._split(self._kept(f"{name}-{known or 'all'}", name, Views, made))
+        return self._split(self._kept(f"{name}-{known or 'all'}", name, (Views,), made))
 
     def projection(self, name: str, n: int | None = None) -> Projection:
         """The projection that makes a fitted view: its moments from all training images, labels of the first ``n``."""
@@ -106,7 +106,7 @@ class Views:
             mean, covariance = moments(self.view(source).train)
             return torch.cat([mean[None], covariance])
 
-        kept = self._kept(f"moments-{source}", source, Views, made)
+        kept = self._kept(f"moments-{source}", source, (Views,), made)
         return kept[0], kept[1:]
 
     @functools.cached_property
@@ -116,7 +116,7 @@ class Views:
         for start in tqdm(range(0, len(self._images), PART), desc="patch features", delay=2):
             images = self._images[start : start + PART].permute(0, 3, 1, 2).to(runtime.device())
             made = functools.partial(filters.of, images)
-            parts.append(self._kept(f"features-{start:06d}", "features", PatchFeatures, made))
+            parts.append(self._kept(f"features-{start:06d}", "features", (PatchFeatures, Views.filters, PART), made))
         return self._split(torch.cat(parts))
 
     def filters(self) -> PatchFeatures:
@@ -135,10 +135,10 @@ class Views:
     def _split(self, x: Tensor) -> View:
         return View(*x.split([len(part) for part in self._parts]))
 
-    def _kept(self, name: str, view: str, code: Callable[..., Any], make: Callable[[], Tensor]) -> Tensor:
+    def _kept(self, name: str, view: str, code: tuple[Any, ...], make: Callable[[], Tensor]) -> Tensor:
         """What ``code`` makes of the images with the settings of a view: from the shelf, or made now and kept there."""
         settings = {one: self.settings[one] for one in chain(view)}
-        path = self.shelf.place(name, [self.data.digest, settings, code_of(code)], ".npy")
+        path = self.shelf.place(name, [self.data.digest, settings, code_of(*code)], ".npy")
         array = self.shelf.get(path, lambda: make().cpu().numpy(), np.load, _save)
         return torch.from_numpy(array).to(runtime.device())
 

@@ -15,7 +15,7 @@ from gbi_helpers.experiments.language.recipes import HELD_OUT, NETWORKS, SMALL_N
 from gbi_helpers.experiments.language.ship import ship
 from gbi_helpers.experiments.language.stream import LONG_PIECE, PIECE, Filter
 from gbi_helpers.experiments.language.tables import VARIANTS
-from gbi_helpers.experiments.language.world import Settings, World, opened, train
+from gbi_helpers.experiments.language.world import Settings, World, files, opened, train
 from gbi_helpers.experiments.study import SMALL, Row, Study
 
 Measure = Callable[[World, int, Settings], measures.Scores]
@@ -84,5 +84,6 @@ STUDY = Study(
         },
     },
     train=train,
+    files=files,
     ship=ship,
 )

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gbi_helpers.experiments.language.stream import LATE
 from gbi_helpers.experiments.results import Results
+from gbi_helpers.experiments.tables import Table, interval, spread
 from gbi_helpers.metrics import Summary, summarise
 
-Table = tuple[list[str], list[list[str]]]
 Sets = Mapping[str, Results]  # by the name that a reader is shown
 
 LABELS = {
@@ -112,7 +112,7 @@ def learning(sets: Sets) -> Table:
         lstm, gbi = (summarise(found.values("learning", f"{net}_test").mean(1)) for net in ("lstm", "gbi"))
         gap, share = (found.summary("learning", key) for key in ("gap", "tokens_to_lstm"))
         title = f"{name}, {len(found.facts['tasks'])} sources, {gap.n} seeds"
-        rows.append([title, *(_spread(each, 3) for each in (lstm, gbi, gap)), _spread(share, 2)])
+        rows.append([title, *(spread(each, 3) for each in (lstm, gbi, gap)), spread(share, 2)])
     return ["data", "LSTM", "GBI", "LSTM − GBI, paired", "share of tokens"], rows
 
 
@@ -218,17 +218,20 @@ def variants(found: Results) -> Table:
     keys = {"one_step": "one step, %", "corrected": "+ gap, %", "exact": "K passes, %"}
     own = summarise(found.values("gate", "lstm") - found.values("gate", "gbi"))
     rows = [
-        [label, _spread(found.summary(row, "gap"), 3), *(f"{found.mean(row, key):.1f}" for key in keys)]
+        [label, spread(found.summary(row, "gap"), 3), *(f"{found.mean(row, key):.1f}" for key in keys)]
         for row, label in VARIANTS.items()
     ]
     head = ["network", "gap, nats", *keys.values()]
-    return head, [["both, as in this chapter", _spread(own, 3), *("–" for _ in keys)], *rows]
+    return head, [["both, as in this chapter", spread(own, 3), *("–" for _ in keys)], *rows]
 
 
 def headline(sets: Sets) -> Table:
     """The study's main numbers, a column a set: means over seeds with the half-width of their 95 % interval."""
     columns = [_headline(found) for found in sets.values()]
-    rows = [[LABELS[what], *(_interval(column[what], digits) for column in columns)] for what, digits in MAIN.items()]
+    rows = [
+        [LABELS[what], *(interval(summarise(column[what]), digits) for column in columns)]
+        for what, digits in MAIN.items()
+    ]
     return ["mean ± 95 %", *sets], rows
 
 
@@ -289,12 +292,3 @@ def _failures(found: Results) -> dict[str, str]:
 
 def _means(found: Results, row: str, key: str, form: str) -> list[str]:
     return [f"{value:{form}}" for value in found.values(row, key).mean(0).tolist()]
-
-
-def _interval(values: Tensor, digits: int) -> str:
-    value = summarise(values)
-    return f"{value.mean:.{digits}f} ± {value.half_width:.{digits}f}"
-
-
-def _spread(value: Summary, digits: int) -> str:
-    return f"{value.mean:.{digits}f} ± {value.sd:.{digits}f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,13 @@ class World:
 def corpus_for(world: World, options: Settings) -> Corpus:
     """What a network of these settings is trained on: all sources or all but one, whole words or pieces."""
     if "pieces" in options:
-        return corpus_of(read(world.variant, options["pieces"]))
+        return _in_pieces(world.variant, options["pieces"])
     return world.corpus.without(options["without"]) if "without" in options else world.corpus
+
+
+@functools.cache
+def _in_pieces(variant: str, pieces: int) -> Corpus:
+    return corpus_of(read(variant, pieces))
 
 
 def trained(world: World, network: str, seed: int, settings: Settings) -> Trained:
@@ -56,9 +62,13 @@ def trained(world: World, network: str, seed: int, settings: Settings) -> Traine
     )
 
 
-def train(world: World, network: str, seed: int) -> list[Path]:
-    """See to it that a network of the world's settings lies on the shelf; its files."""
+def train(world: World, network: str, seed: int) -> None:
+    """See to it that a network of the world's settings lies on the shelf."""
     trained(world, network, seed, {"networks": world.networks})
+
+
+def files(world: World, network: str, seed: int) -> list[Path]:
+    """Where a network of the world's settings lies, or would: its weights, and the record of its training."""
     options = world.networks[network]
     path = world.shelf.place(f"{network}-{seed}", _depends(corpus_for(world, options), options), ".safetensors")
     return [path, path.with_suffix(".npz")]

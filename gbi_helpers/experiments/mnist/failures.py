@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +11,12 @@ from gbi_helpers import metrics
 from gbi_helpers.experiments.mnist import recipes
 from gbi_helpers.experiments.recipe import Recipe
 from gbi_helpers.inference import max_entropy, one_step
-from gbi_helpers.models.base import one_hot
+from gbi_helpers.models.base import Generative, one_hot
 from gbi_helpers.models.image import PIXELS, ConvAutoencoder
 from gbi_helpers.readouts import decoder_loss
 
 
-def at_test(model: Any, x: Tensor, y: Tensor, fashion: Tensor) -> dict[str, float]:
+def at_test(model: Generative, x: Tensor, y: Tensor, fashion: Tensor) -> dict[str, float]:
     """Mistakes made with a well-trained model: a loss averaged over pixels, and a start that favours a digit.
 
     "summed_confidence" and "mean_confidence": mean of max q on the test images, with the loss summed and averaged over

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gbi_helpers.experiments.paper import Reported, reported
+from gbi_helpers.experiments.paper import Reported
 from gbi_helpers.experiments.results import Results
+from gbi_helpers.experiments.tables import against_paper, passes
 from gbi_helpers.metrics import Summary
 
 BEYOND = {
@@ -49,7 +50,8 @@ class Line:
 
 def paper_table(results: Results) -> list[Line]:
     """The rows of the paper's Table 2."""
-    return [_line(results, one.row, one.path[0], one.name, one) for one in reported("mnist")]
+    told = [one.reported for one in against_paper(results, "mnist")]
+    return [_line(results, one.row, one.path[0], one.name, one) for one in told]
 
 
 def beyond(results: Results) -> list[Line]:
@@ -58,12 +60,9 @@ def beyond(results: Results) -> list[Line]:
 
 
 def _line(results: Results, row: str, readout: str, name: str, told: Reported | None = None) -> Line:
-    forwards, backwards = (
-        int(results.first(row, key)) if results.has(row, key) else usual
-        for key, usual in ((f"{readout}_forwards", 1), (f"{readout}_backwards", 0))
-    )
+    forwards, backwards = passes(results, row, readout)
     price = results.mean(row, f"{readout}_time")
-    return Line(name, told, results.summary(row, readout), forwards, backwards, price)
+    return Line(name, told, results.summary(row, readout), max(forwards, 1), backwards, price)
 
 
 def by_model(

@@ -1,7 +1,7 @@
 """Every number of the toy chapters, measured over many seeds; their notebooks compute smaller versions themselves.
 
 The networks of all seeds are trained stacked, in one pass. Test windows are drawn for one seed after the other, so the
-stack always begins with seed 0, whichever seeds are asked for: then each of them finds its own windows.
+stack always begins with seed 0 and has all shipped seeds, whichever are asked for: then each finds its own windows.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def rates(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
 
 def lengths(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
     """Late excess error, by length of a block, on as many samples."""
-    runs = (train(stream, **settings["network"]) for stream in _streams(_stack(seeds), settings))
+    runs = (train(stream, **settings["network"]) for stream in _streams(_stack(seeds, settings), settings))
     return _by_seed({"excess": [learning.late_excess(run) for run in runs]}, seeds)
 
 
@@ -97,7 +97,8 @@ def gap(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
 
 def linear(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
     """Contexts between others for the linear readout itself, without a network."""
-    return _by_seed(theory.linear_in_between(**settings, seeds=_stack(seeds)), seeds)
+    drawn = {name: value for name, value in settings.items() if name != "stack"}
+    return _by_seed(theory.linear_in_between(**drawn, seeds=_stack(seeds, settings)), seeds)
 
 
 def _one_step(run: Run, sizes: Sequence[float]) -> dict[str, Tensor]:
@@ -124,7 +125,7 @@ def _trained(seeds: Sequence[int], settings: Settings, **changes: Any) -> Run:
 
 
 def _stream(seeds: Sequence[int], settings: Settings) -> Stream:
-    return switching_stream(_stack(seeds), **settings["stream"])
+    return switching_stream(_stack(seeds, settings), **settings["stream"])
 
 
 def _streams(seeds: int, settings: Settings) -> list[Stream]:
@@ -132,9 +133,9 @@ def _streams(seeds: int, settings: Settings) -> list[Stream]:
     return [switching_stream(seeds, blocks=total // length, block=length) for length in settings["lengths"]]
 
 
-def _stack(seeds: Sequence[int]) -> int:
-    """How many seeds are stacked: 0 to the last one asked for."""
-    return max(seeds) + 1
+def _stack(seeds: Sequence[int], settings: Settings) -> int:
+    """How many seeds are stacked: 0 to the last one asked for, or the last one that is shipped."""
+    return max(*seeds, settings["stack"] - 1) + 1
 
 
 def _by_seed(found: Found, seeds: Sequence[int]) -> BySeed:
@@ -152,10 +153,10 @@ def _of(value: Any, seed: int) -> Any:
 
 
 def exact_filter(world: World, seed: int, settings: Settings) -> Found:
-    """Errors that nobody beats, mean over as many streams as the setting ``seeds`` says; by place, and by length."""
-    long, quick = (switching_stream(settings["seeds"], **settings[name]) for name in ("stream", "quick"))
+    """Errors that nobody beats, mean over as many streams as are stacked; by place, and by length."""
+    long, quick = (switching_stream(settings["stack"], **settings[name]) for name in ("stream", "quick"))
     place = learning.by_place(learning.filter_excess(long), long.block, settings["late"]).mean(1)
-    by_length = [learning.filter_excess(stream).mean() for stream in _streams(settings["seeds"], settings)]
+    by_length = [learning.filter_excess(stream).mean() for stream in _streams(settings["stack"], settings)]
     return {"long": vars(floors(long)), "quick": vars(floors(quick)), "place": place, "lengths": by_length}
 
 
@@ -169,8 +170,9 @@ def penalties(world: World, seed: int, settings: Settings) -> Found:
 LONG, QUICK, SHORT = ({"blocks": blocks, "block": block} for blocks, block in ((100, 50), (40, 25), (8, 25)))
 WIDE = {"LSTM, 128 units": {"variant": "lstm", "hidden": 128}}
 COMPARED = ("LSTM", "GBI post", "GBI concat")
+STACK = 20  # seeds that are shipped
 LATE = 50  # blocks at the end of the long stream over which the place in the block is averaged
-LENGTHS: dict[str, Any] = {"lengths": (10, 25, 50, 100, 200), "stream_length": 5000}
+LENGTHS: dict[str, Any] = {"lengths": (10, 25, 50, 100, 200), "stream_length": 5000, "stack": STACK}
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 FORGETTING = {"20 blocks of 50": {"blocks": 20, "block": 50}, "10 blocks of 200": {"blocks": 10, "block": 200}}
@@ -179,9 +181,9 @@ INFERRING = {"GBI post": 16, "GBI post, learned gates": 16, "GBI recurrent": 4, 
 CONTROLS = {"LSTM": 16, "LSTM, idle inputs": 4}
 STEP_SIZES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 4.0)
 LINES = {"2 contexts": (0.2, 0.8), "3 contexts": (0.2, 0.5, 0.8), "4 contexts": theory.FOUR}
-LINEAR = {"means": theory.FOUR, "sd": 0.3, "samples": 5, "rows": 1000}
+LINEAR = {"means": theory.FOUR, "sd": 0.3, "samples": 5, "rows": 1000, "stack": STACK}
 LITTLE: dict[str, Any] = {
-    "stream": SHORT, "quick": SHORT, "seeds": 2, "late": 4, "lengths": (25,), "stream_length": 200, "rates": (3e-3,),
+    "stream": SHORT, "quick": SHORT, "stack": 2, "late": 4, "lengths": (25,), "stream_length": 200, "rates": (3e-3,),
     "shares": (0.8,), "tries": 1, "rows": 50, "steps": 20,
 }  # fmt: skip
 
@@ -190,7 +192,9 @@ def _row(
     measure: Measure, network: str, words: str, stream: Settings = LONG, schedule: str = "constant", **more: Any
 ) -> Row:
     how = {**(NETWORKS | WIDE)[network], "schedule": schedule}
-    return Row(measure, f"{network}: {words}", {"stream": stream, "network": how, **more}, together=True)
+    return Row(
+        measure, f"{network}: {words}", {"stream": stream, "network": how, "stack": STACK, **more}, together=True
+    )
 
 
 ROWS = {
@@ -198,7 +202,9 @@ ROWS = {
     **{f"quick/{name}": _row(learned, name, "learning, quick", QUICK) for name in NETWORKS},
     **{f"rates/{name}": _row(rates, name, "by learning rate", rates=RATES) for name in COMPARED},
     **{
-        f"lengths/{name}": Row(lengths, f"{name}: by length", {"network": NETWORKS[name], **LENGTHS}, together=True)
+        f"lengths/{name}": Row(
+            lengths, f"{name}: by length", {"network": NETWORKS[name], "stack": STACK, **LENGTHS}, together=True
+        )
         for name in COMPARED
     },
     "shares/GBI post": _row(shares, "GBI post", "by share of right labels", shares=SHARES),
@@ -223,7 +229,10 @@ ROWS = {
     "linear readout": Row(linear, "linear readout, 4 contexts", LINEAR, together=True),
     "penalties": Row(penalties, "penalties on iterating", {"scales": (0.3, 1.0, 3.0), "steps": 400}, once=True),
     "exact filter": Row(
-        exact_filter, "exact filter", {"seeds": 20, "stream": LONG, "quick": QUICK, "late": LATE, **LENGTHS}, once=True
+        exact_filter,
+        "exact filter",
+        {"seeds": STACK, "stream": LONG, "quick": QUICK, "late": LATE, **LENGTHS},
+        once=True,
     ),
 }
 
@@ -235,4 +244,4 @@ def _little(settings: Settings) -> Settings:
 
 
 SMALLER = {name: _little(row.settings) for name, row in ROWS.items()}
-STUDY = Study("toy", __name__, "02 to 04", ROWS, opened, {"": {}, SMALL: SMALLER}, seeds=20)
+STUDY = Study("toy", __name__, "02 to 04", ROWS, opened, {"": {}, SMALL: SMALLER}, seeds={"": STACK})

@@ -82,8 +82,12 @@ def test_a_network_is_trained_on_the_text_that_its_settings_name(tmp_path):
 def test_another_text_has_networks_of_its_own(tmp_path, trainings):
     one = world.opened(Shelf(tmp_path), SMALL)
     flipped = replace(one.corpus, train=tuple(stream.flip(0) for stream in one.corpus.train))
-    first, other, again = (world.train(each, "gbi", 0) for each in (one, replace(one, corpus=flipped), one))
+    worlds = one, replace(one, corpus=flipped), one
+    for each in worlds:
+        world.train(each, "gbi", 0)
+    first, other, again = (world.files(each, "gbi", 0) for each in worlds)
     assert first == again != other
+    assert all(path.exists() for path in (*first, *other))
     assert len(trainings) == 2
 
 

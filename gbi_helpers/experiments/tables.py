@@ -1,0 +1,42 @@
+"""Tables for readers: numbers over seeds as text, passes, and what was measured beside what the paper reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gbi_helpers.experiments.paper import Reported, reported
+from gbi_helpers.experiments.results import Results
+from gbi_helpers.metrics import Summary
+
+Table = tuple[list[str], list[list[str]]]  # header and rows of text, for ``plots.table(*table, caption)``
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One number of the paper, and what was measured in its place."""
+
+    reported: Reported
+    measured: Summary
+
+
+def against_paper(results: Results, study: str) -> list[Compared]:
+    """All that the paper reports of a study, in its order, as far as it was measured."""
+    there = [one for one in reported(study) if results.has(one.row, *one.path)]
+    return [Compared(one, results.summary(one.row, *one.path)) for one in there]
+
+
+def spread(value: Summary, digits: int = 1) -> str:
+    """Mean ± sd over seeds."""
+    return f"{value.mean:.{digits}f} ± {value.sd:.{digits}f}"
+
+
+def interval(value: Summary, digits: int = 3) -> str:
+    """Mean ± half of the 95 % interval of the mean."""
+    return f"{value.mean:.{digits}f} ± {value.half_width:.{digits}f}"
+
+
+def passes(results: Results, row: str, readout: str) -> tuple[int, int]:
+    """Forward and backward passes of a readout for each sample; 0 where none were counted."""
+    names = (f"{readout}_forwards", f"{readout}_backwards")
+    forwards, backwards = (int(results.first(row, name)) if results.has(row, name) else 0 for name in names)
+    return forwards, backwards
