@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MISSING = "Workers need Dask's scheduler, which is not installed: pip install 'gbi-helpers[cluster]'."
 CARRIED = 64_000_000  # bytes of a network's files up to which they are sent to the workers that need it
+# Dask's profiler looks at a worker a hundred times a second, which takes a tenth of its time.
+QUIET = {"distributed.worker.profile.enabled": False}
 PATIENCE = 10  # seconds that a scheduler has to answer
 ONE_AT_A_TIME = threading.Lock()  # a worker of several threads, too: they would share PyTorch's random numbers
 Files = dict[str, bytes]
@@ -42,15 +44,17 @@ def connected(workers: str) -> Iterator[Client]:
     for what is neither a number nor an address.
     """
     try:
+        import dask
         import distributed
     except ImportError as error:
         raise ImportError(MISSING) from error
     if workers.isdecimal() and int(workers):
-        cluster = distributed.LocalCluster(
-            int(workers), threads_per_worker=1, memory_limit=None, dashboard_address=":0"
-        )
-        with cluster, distributed.Client(cluster) as client:
-            yield client
+        with dask.config.set(QUIET):
+            cluster = distributed.LocalCluster(
+                int(workers), threads_per_worker=1, memory_limit=None, dashboard_address=":0"
+            )
+            with cluster, distributed.Client(cluster) as client:
+                yield client
         return
     if "://" not in workers:
         raise ValueError(f"workers is '{workers}': give a number of processes, or an address as tcp://HOST:PORT.")
