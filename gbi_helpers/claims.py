@@ -5,6 +5,17 @@ from __future__ import annotations
 import math
 from typing import SupportsFloat
 
+# What stands in for a sign where the output cannot hold it.
+ASCII = str.maketrans({"✓": "ok:", "≥": ">=", "≤": "<=", "±": "+-", "−": "-", "–": "-", "×": "x", "δ": "delta"})
+
+
+def say(line: str) -> None:
+    """Print a line; in ASCII where the output cannot hold all of its signs, as a Windows pipe cannot."""
+    try:
+        print(line)
+    except UnicodeEncodeError:
+        print(line.translate(ASCII).encode("ascii", "replace").decode())
+
 
 def claim(
     what: str,
@@ -38,4 +49,4 @@ def claim(
         told = f"{number:.6g}"
         told = repr(number) if low <= float(told) <= high else told  # a near miss must not read like a hit
         raise AssertionError(f"Claim does not hold: {what} ({bound}), but the value is {told}.")
-    print(f"✓ {what} ({bound})")
+    say(f"✓ {what} ({bound})")

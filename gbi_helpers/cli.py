@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -25,6 +26,9 @@ Handler = Callable[[argparse.Namespace], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 failed, 2 wrong use (130 stopped by Ctrl-C)."""
+    for stream in (sys.stdout, sys.stderr):  # a pipe that cannot hold a sign gets a question mark, not an error
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
     try:
         return arguments.handler(arguments)

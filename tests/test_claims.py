@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -58,3 +61,21 @@ def test_a_claim_without_a_bound_or_with_two_kinds_is_refused():
         claim("x", 1.0)
     with pytest.raises(ValueError, match="not both"):
         claim("x", 1.0, equals=1.0, at_least=0.0)
+
+
+SAYS = {
+    "claim": "from gbi_helpers import claim; claim('δ is − 1 ± 0', 1.0, at_least=0.5, at_most=1.5)",
+    "check": "import torch; from gbi_helpers import checks; "
+    "checks.ch00.posterior_from_gradient(lambda g, s: torch.softmax(-s * g, -1))",
+}
+
+
+@pytest.mark.parametrize("what", SAYS)
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_ascii_stands_in_where_the_output_cannot_hold_a_sign(what, encoding):
+    variables = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", SAYS[what]], env=variables, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.decode(encoding)
+    assert said.startswith("✓ " if encoding == "utf-8" else "ok: ")
+    assert ("≥ 0.5" if encoding == "utf-8" else ">= 0.5") in said or what == "check"

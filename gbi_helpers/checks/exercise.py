@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from gbi_helpers.claims import say
+
 Inputs = tuple[Any, ...]
 Answer = tuple[Tensor, ...]
 
@@ -65,7 +67,7 @@ class Exercise:
                 advice = self._recognise(part_name, got) or self._describe(got, want)
                 self._fail(f"{self._of(part_name)}{advice} {_example(got[0], want[0])}")
         self._check_hard(student)
-        print(f"✓ {self.name}: right on {len(self.cases) + len(self.hard)} random inputs")
+        say(f"✓ {self.name}: right on {len(self.cases) + len(self.hard)} random inputs")
 
     def _answers(self, function: Callable[..., Any]) -> list[Answer]:
         return [self._call(function, inputs) for inputs in self.cases]
