@@ -7,11 +7,10 @@ import errno
 import json
 import math
 import multiprocessing
-import os
 from collections import Counter
-from pathlib import Path
 
 import counting
+import many
 import pytest
 from counting import ROWS, STUDY
 
@@ -171,16 +170,9 @@ def test_a_full_disk_is_told_in_one_sentence(shelf, monkeypatch):
     assert not list(shelf.folder.glob("fast*"))
 
 
-def take_all(folder, shelf):
-    os.environ["COUNTING"] = str(folder)
-    import many
-
-    run(many.STUDY, range(3), shelf=shelf)
-
-
 def test_two_processes_on_one_shelf_lose_nothing_and_measure_nothing_twice(shelf, folder):
     context = multiprocessing.get_context("spawn")
-    both = [context.Process(target=_child, args=(str(folder), str(shelf.folder))) for _ in range(2)]
+    both = [context.Process(target=many.take_all, args=(str(folder), str(shelf.folder))) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
@@ -190,10 +182,6 @@ def test_two_processes_on_one_shelf_lose_nothing_and_measure_nothing_twice(shelf
     assert sum(found.values()) == 300
     assert set(found.values()) == {100}  # three seeds of a hundred rows
     assert len(list(shelf.folder.glob("row_*.json"))) == 300
-
-
-def _child(folder, shelf):
-    take_all(folder, Shelf(Path(shelf)))
 
 
 # ---------------------------------------------------------------- the record
