@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import subprocess
@@ -169,7 +170,7 @@ def test_trouble_with_a_file_names_the_file(tmp_path, capsys, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(notebooks.nbformat, "read", refuse)
+    monkeypatch.setattr(nbformat, "read", refuse)
     assert cli.main(["run", str(path), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.strip().endswith(f"gbi: Permission denied: {path}")
 
@@ -373,22 +374,23 @@ def test_lab_serves_the_course_and_trusts_it(tmp_path):
         line = next(line for line in process.stderr if "/lab/tree/notebooks/00_start_here.ipynb" in line)
         address = re.search(r"http://\S+?:(\d+)/", line)[1]
         reached = f"http://127.0.0.1:{address}/api/contents/notebooks/{notebooks.START}?token=t"
-        answer = _patiently(reached)
-        assert b'"trusted": true' in answer
+        assert b'"trusted": true' in _patiently(reached, b'"trusted": true')  # signed while the server starts
+        assert b'"news": {"disabled": true}' in _patiently(f"http://127.0.0.1:{address}/lab?token=t")
     finally:
         process.terminate()
         process.wait(20)
         process.stderr.close()
 
 
-def _patiently(address):
+def _patiently(address, wanted=b""):
+    told = b""
     for _ in range(60):
-        try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                return answer.read()
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"{address} does not answer")
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+            told = answer.read()
+            if wanted in told:
+                return told
+        time.sleep(0.5)
+    raise AssertionError(f"{address} does not answer as it should: {told[:200]}")
 
 
 def test_data_lists_every_set(capsys):
