@@ -86,8 +86,9 @@ def test_stored_outputs_come_out_again(path):
     with execution.environment(plain=True) as variables:
         variables = {name: value for name, value in variables.items() if not name.startswith("PYTEST")}
         command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q"]
-        command += ["-p", "no:xdist", "--nbval-sanitize-with", str(ROOT / "tests" / "notebooks" / "sanitize.cfg")]
-        done = subprocess.run([*command, str(path)], env=variables, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "-p", "no:xdist", str(path)], env=variables, cwd=ROOT, capture_output=True, text=True
+        )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
@@ -258,18 +259,67 @@ def test_notebook_code_is_clean(path):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_comparison_can_fail(tmp_path):
-    """nbval with our settings does see a changed output, and does not see a changed picture."""
-    cell = nbformat.v4.new_code_cell
-    shown = 'from IPython.display import HTML\nHTML(\'<img alt="a dot" src="data:image/png;base64,AAAA">\')'
-    for stored, status in (("AAAA", 0), ("BBBB", 0), ('AAAA" width="9', 1)):
-        picture = {"text/html": f'<img alt="a dot" src="data:image/png;base64,{stored}">'}
-        data = {**picture, "text/plain": "<IPython.core.display.HTML object>"}
-        output = nbformat.v4.new_output("execute_result", data, execution_count=1)
-        path = tmp_path / f"{stored[:4]}{status}.ipynb"
-        notebooks.write(nbformat.v4.new_notebook(cells=[cell(shown, execution_count=1, outputs=[output])]), path)
-        command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p", "no:cacheprovider"]
-        command += ["--nbval-sanitize-with", str(ROOT / "tests" / "notebooks" / "sanitize.cfg"), str(path)]
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-        done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == status, done.stdout
+@pytest.fixture(scope="module")
+def differs(tmp_path_factory):
+    """Which of CHANGES a plain nbval run sees, beside the course's conftest: by name."""
+    folder = tmp_path_factory.mktemp("compared")
+    cells = [
+        nbformat.v4.new_code_cell(source, execution_count=1, outputs=[output]) for source, output, _ in CHANGES.values()
+    ]
+    notebooks.write(nbformat.v4.new_notebook(cells=cells), folder / "notebooks" / "one.ipynb")
+    for part in (Path("notebooks", "conftest.py"), Path("tests", "notebooks", "sanitize.cfg")):
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        (folder / part).write_bytes((ROOT / part).read_bytes())
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-rA", "-p", "no:cacheprovider"]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    done = subprocess.run([*command, "notebooks"], env=variables, cwd=folder, capture_output=True, text=True)
+    found = re.findall(r"^(PASSED|FAILED) \S+::Cell (\d+)", done.stdout, re.MULTILINE)
+    told = {number: verdict == "FAILED" for verdict, number in found}
+    assert len(told) == len(CHANGES), done.stdout + done.stderr
+    return {name: told[str(number)] for number, name in enumerate(CHANGES)}
+
+
+def picture(stored):
+    source = 'from IPython.display import HTML\nHTML(\'<img alt="a dot" src="data:image/png;base64,AAAA">\')'
+    html = {"text/html": f'<img alt="a dot" src="data:image/png;base64,{stored}">'}
+    data = {**html, "text/plain": "<IPython.core.display.HTML object>"}
+    return source, nbformat.v4.new_output("execute_result", data, execution_count=1)
+
+
+CLAIMS = """\
+from gbi_helpers import claim
+claim("LSTM over GBI (paired), excess error", 9.3, at_least=5)
+claim("exact", 4, equals=4)
+claim("near", 0.52, equals=0.5, within=0.1)
+print("from a record: 0.25")"""
+STORED = """\
+✓ LSTM over GBI (paired), excess error: 9.1 (≥ 5)
+✓ exact: 4 (= 4)
+✓ near: 0.58 (= 0.5 ± 0.1)
+from a record: 0.25
+"""
+
+
+def claimed(old="", new="", source=CLAIMS):
+    assert old in STORED
+    return source, nbformat.v4.new_output("stream", name="stdout", text=STORED.replace(old, new) if old else STORED)
+
+
+CHANGES = {  # a cell, its stored output, and whether a comparison must see the difference
+    "bytes of a picture": (*picture("BBBB"), False),
+    "size of a picture": (*picture('AAAA" width="9'), True),
+    "number of a claim": (*claimed("9.1", "9.10001"), False),
+    "bound": (*claimed("≥ 5", "≥ 4"), True),
+    "tolerance": (*claimed("± 0.1", "± 0.2"), True),
+    "name": (*claimed("LSTM", "GRU"), True),
+    "no tick": (*claimed("✓ near", "near"), True),
+    "no claim": (*claimed("✓ near: 0.58 (= 0.5 ± 0.1)\n", ""), True),
+    "exact value": (*claimed("exact: 4", "exact: 5"), True),
+    "value of a record": (*claimed("0.25", "0.26"), True),
+    "verdict": (*claimed(source=CLAIMS.replace("9.3", "4.3")), True),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_comparison_sees_every_change_but_those_of_a_machine(name, differs):
+    assert differs[name] is CHANGES[name][-1]
