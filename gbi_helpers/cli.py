@@ -71,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     student.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
     student.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
 
+    teach = add("teach", _teach, "write nbgrader's source: solutions between its marks, checks that give points")
+    teach.add_argument("out", metavar="OUT", type=Path, help="folder to write to (nbgrader: source/ASSIGNMENT)")
+    teach.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
+
     data = add("data", _data, "list the data sets, or fetch one")
     get = data.add_subparsers(metavar="get NAME").add_parser("get", help="fetch a set", description="Fetch a data set.")
     get.add_argument("name", metavar="NAME", help="the set's name as the list gives it")
@@ -175,10 +179,19 @@ def _store(arguments: argparse.Namespace) -> int:
 
 
 def _student(arguments: argparse.Namespace) -> int:
-    from gbi_helpers.course import coursework
+    from gbi_helpers.course.coursework import write_students
 
-    written, differ = coursework.write_students(notebooks.select(arguments.notebooks), arguments.out)
-    print(f"{len(written)} written to {arguments.out}.")
+    return _handed_out(*write_students(notebooks.select(arguments.notebooks), arguments.out), arguments.out)
+
+
+def _teach(arguments: argparse.Namespace) -> int:
+    from gbi_helpers.course.coursework import write_teachers
+
+    return _handed_out(*write_teachers(notebooks.select(arguments.notebooks), arguments.out), arguments.out)
+
+
+def _handed_out(written: Sequence[Path], differ: Sequence[Path], out: Path) -> int:
+    print(f"{len(written)} written to {out}.")
     for path in differ:
         print(f"gbi: {path} is there already and differs: kept. Move it away to get a new copy.", file=sys.stderr)
     return int(bool(differ))

@@ -12,6 +12,7 @@ import re
 import statistics
 import subprocess
 import sys
+import types
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+from gbi_helpers import checks
 from gbi_helpers.course import coursework, execution, notebooks
 
 ROOT = Path(__file__).parents[2]
@@ -147,22 +149,76 @@ def test_no_cell_is_kept_from_the_comparison_in_another_way(path):
         assert not re.search(r"#\s*(NBVAL|PYTEST_VALIDATE)_", cell.source), f"use a tag:\n{cell.source}"
 
 
+def said(cell):
+    return "".join(output.get("text", "") for output in cell.outputs)
+
+
 @every_book
-def test_an_answer_is_folded_and_checked(path):
+def test_an_exercise_arrives_unsolved_with_a_check_and_a_folded_solution(path):
     cells = book(path).cells
     for index, cell in enumerate(cells):
         if not grader(cell).get("solution"):
             continue
-        task, check = cells[index - 1], cells[index + 1]
+        task, check, solution = cells[index - 1], cells[index + 1], cells[index + 2]
         assert re.search(r"\d+\s*min", task.source), f"say how many minutes:\n{task.source}"
         assert re.search(r"easy|medium|hard", task.source, re.IGNORECASE), f"say how hard it is:\n{task.source}"
         assert "<details>" in task.source, f"give a hint that unfolds:\n{task.source}"
-        assert coursework.BEGIN in cell.source
-        assert coursework.END in cell.source
-        assert cell.metadata.get("jupyter", {}).get("source_hidden"), f"fold the solution:\n{cell.source}"
+        assert all(words in cell.source for words in coursework.STUB), f"leave a stub:\n{cell.source}"
         assert grader(check).get("grade") is True, f"a check should follow:\n{cell.source}"
         assert grader(check).get("locked") is True, check.source
-        assert "checks." in check.source or calls(check, {"claim"}), check.source
+        _, name, student = coursework.CHECK.fullmatch(check.source).groups()
+        assert said(check).startswith(f"{name}: not tried yet."), said(check)
+        assert tags(solution) == [coursework.SOLUTION], f"a solution should follow:\n{check.source}"
+        assert solution.metadata.get("jupyter", {}).get("source_hidden"), f"fold the solution:\n{solution.source}"
+        assert check.source.replace(f"({student})", f"({student}{coursework.SUFFIX})") in solution.source
+        assert said(solution).startswith(f"✓ {name}: "), said(solution)
+
+
+CLAIM = re.compile(r"^✓ (.+): (\S+) \(((?:≥|≤|=) [^()]+)\)$", re.MULTILINE)
+# So many claims have bounds wider than what they state, until their chapter's turn comes: no more than these.
+WIDE = {"00": 1, "01": 3, "02": 2, "03": 16, "04": 47, "05": 10, "06": 28, "07": 25, "08": 50}
+
+
+def is_wide(value, bound):
+    """Whether a bound would hold with the effect gone: twice as large, or half as large, is another finding.
+
+    A sign ("≥ 0") is a finding by itself, and so is agreement to four digits.
+    """
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+(?:e-?\d+)?", bound)]
+    if bound.startswith("="):
+        return len(numbers) == 2 and numbers[0] != 0 and numbers[1] > abs(numbers[0]) / 2
+    if " and " in bound:
+        return numbers[1] - numbers[0] > abs(value)
+    if bound.startswith("≥"):
+        return 0 < numbers[0] < value / 2 or numbers[0] < 0 < value
+    return numbers[0] > max(2 * value, 1e-4)
+
+
+@every_book
+def test_no_bound_is_wider_than_its_effect(path):
+    wide = [line[0] for cell in code(path) for line in CLAIM.finditer(said(cell)) if is_wide(float(line[2]), line[3])]
+    assert len(wide) <= WIDE.get(path.name[:2], 0), "\n".join(wide)
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "wide"),
+    [
+        (9.3, "≥ 5", False),
+        (33.6, "≥ 10", True),
+        (0.005, "≤ 0.021", True),
+        (0.012, "≤ 0.021", False),
+        (3e-7, "≤ 0.002", True),
+        (3e-7, "≤ 1e-05", False),
+        (0.3, "≥ 0", False),
+        (0.3, "≥ -1", True),
+        (4, "= 4", False),
+        (0.6, "= 0.5 ± 0.4", True),
+        (0.2, "≥ 0.1 and ≤ 0.25", False),
+        (0.2, "≥ 0.04 and ≤ 0.4", True),
+    ],
+)
+def test_a_wide_bound_is_recognised(value, bound, wide):
+    assert is_wide(value, bound) is wide
 
 
 @every_book
@@ -242,15 +298,57 @@ def test_no_progress_bar_is_stored(path):
 
 
 @every_book
-def test_student_version_hides_the_solutions(path):
+def test_a_students_copy_has_no_solutions_and_does_not_speak_of_them(path):
     version = coursework.student_version(book(path))
-    assert len(version.cells) == len(book(path).cells)
-    for cell, original in zip(version.cells, book(path).cells, strict=True):
+    answers = [cell for cell in version.cells if grader(cell).get("solution")]
+    assert answers
+    assert len(version.cells) == len(book(path).cells) - len(answers)
+    for cell in version.cells:
         assert not cell.get("outputs")
-        assert coursework.BEGIN not in cell.source
-        if grader(original).get("solution"):
-            assert "NotImplementedError" in cell.source
-            ast.parse(cell.source)
+        assert coursework.SUFFIX not in cell.source
+        assert "a solution" not in cell.source or (cell.cell_type == "markdown" and "holds" not in cell.source)
+
+
+BETWEEN = re.compile(rf"^ *{coursework.BEGIN}.*{coursework.END}$", re.DOTALL | re.MULTILINE)
+
+
+def graded(version, replace=lambda source: source):
+    """Run a teacher's version's answers and checks as a grader does, after the notebook's imports; the points won."""
+    names = {}
+    for cell in version.cells:
+        if cell.cell_type == "code":
+            imports = [node for node in python(cell.source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            exec(compile(ast.Module(imports, []), "imports", "exec"), names)
+    won = []
+    for cell in version.cells:
+        if grader(cell).get("solution"):
+            exec(replace(cell.source), names)
+        elif grader(cell).get("grade"):
+            try:
+                exec(cell.source, names)
+            except AssertionError:
+                continue
+            won.append(cell.metadata.nbgrader.points)
+    return sum(won)
+
+
+@every_book
+def test_nbgraders_source_gives_all_points_to_solutions_and_none_to_stubs(path, capfd):
+    version = coursework.teacher_version(book(path))
+    points = sum(grader(cell).get("points", 0) for cell in version.cells)
+    assert points == graded(version) > 0
+    for wrong in ("raise NotImplementedError()", "return 0.5"):
+        assert graded(version, lambda source, wrong=wrong: BETWEEN.sub(f"    {wrong}", source)) == 0
+    assert capfd.readouterr().err == ""
+
+
+@every_book
+def test_a_student_who_rebinds_the_checks_gets_no_points(path, monkeypatch):
+    version = coursework.teacher_version(book(path))
+    chapter = next(coursework.CHECK.search(cell.source)[1] for cell in code(path) if grader(cell).get("grade"))
+    kind = types.SimpleNamespace(**dict.fromkeys(checks.exercises(), lambda *_: None), grade=lambda *_: None)
+    monkeypatch.setattr(checks, chapter, kind)
+    assert graded(version, lambda source: BETWEEN.sub("    return 0.5", source)) == 0
 
 
 @every_book
