@@ -15,6 +15,7 @@ from torch import Tensor
 from gbi_helpers.inference import enumerate_tasks, max_entropy, one_step
 from gbi_helpers.models.base import Generative, one_hot
 from gbi_helpers.readouts import decoder_loss
+from gbi_helpers.runtime import usual_defaults
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def look(model: Generative, x: Tensor, chunk: int = 500) -> Look:
     """One step and K trials for images x (N, 1, 28, 28), ``chunk`` at a time."""
     parts = []
     for part in x.split(chunk):
-        loss_fn, z0 = decoder_loss(model, part), max_entropy(len(part), model.n_tasks, device=x.device)
+        loss_fn, z0 = decoder_loss(model, part), max_entropy(len(part), model.n_tasks, x.dtype, x.device)
         step, each = one_step(loss_fn, z0), enumerate_tasks(loss_fn, z0)
         assert step.grad is not None
         parts.append((step.loss.double(), step.grad.double(), each.loss.double()))
@@ -106,7 +107,8 @@ def _regret(model: Generative, x: Tensor, steps: int, lr: float) -> dict[str, Te
     descent = torch.optim.Adam([h], lr=lr)
     for _ in range(steps):
         (h.grad,) = torch.autograd.grad(model.nll(model.decoder(h, z), x).sum(), h)
-        descent.step()
+        with usual_defaults():
+            descent.step()
     with torch.no_grad():
         last = model.nll(model.decoder(h, z), x).double()
     return {"regret": last - seen.losses.min(1).values, "uniform_regret": last - seen.loss}
