@@ -18,7 +18,6 @@ from torch.func import functional_call
 from tqdm.auto import tqdm
 
 from gbi_helpers.records import Posterior, Trajectory
-from gbi_helpers.runtime import usual_defaults
 
 LossFn = Callable[[Tensor], Tensor]
 
@@ -93,8 +92,7 @@ def iterate(
     _check_iterate(z0, steps, lr, space, penalty, weight)
     with _frozen_surroundings(z0):
         u = _start(z0, space).requires_grad_()
-        with usual_defaults():
-            descent = optimizer([u], lr=lr)
+        descent = optimizer([u], lr=lr)
         path, losses = [], []
         for _ in tqdm(range(steps), desc="inference", delay=2, leave=False):
             z = _feed(u, space)
@@ -102,8 +100,7 @@ def iterate(
             path.append(z.detach().clone())
             losses.append(loss.detach())
             u.grad = _gradient(loss + weight * _penalty(u, z, penalty) if weight else loss, u)
-            with usual_defaults():  # an optimiser makes counters of its own, which belong on the CPU
-                descent.step()
+            descent.step()
         with torch.no_grad():
             path.append(_feed(u, space).detach().clone())
             losses.append(_checked_loss(loss_fn, path[-1]))

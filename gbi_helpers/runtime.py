@@ -45,7 +45,7 @@ def seed_everything(seed: int) -> torch.Generator:
 def usual_defaults() -> Iterator[None]:
     """New tensors and modules are float32 on the CPU inside, whatever ``torch.set_default_device`` (or dtype) says.
 
-    For what begins without an input to take after: a network drawn from a seed, the counters of an optimiser.
+    For what has no input to take after, but must be the same for every reader: a network drawn from a seed.
     """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)

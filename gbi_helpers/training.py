@@ -63,9 +63,7 @@ def fit(
     if schedule not in ("cosine", "constant"):
         raise ValueError(f"schedule is '{schedule}': choose 'cosine' or 'constant'.")
     plan = {"steps": total, "batch_size": batch_size, "lr": lr, "seed": seed, "average": average}
-    with usual_defaults():
-        descent = optimizer(parameters, lr=lr)
-    run = _Run(parameters, descent, plan | {"schedule": schedule, "warm_up": warm_up})
+    run = _Run(parameters, optimizer(parameters, lr=lr), plan | {"schedule": schedule, "warm_up": warm_up})
     run.buffers = list(model.buffers()) if isinstance(model, nn.Module) else []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -109,8 +107,7 @@ class _Run:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        with usual_defaults():  # an optimiser makes counters of its own, which belong on the CPU
-            self.optimizer.step()
+        self.optimizer.step()
         self.step += 1
         if self.plan["average"] and self.step >= self.plan["steps"] // 5:
             self._track()  # the first fifth is too early to be worth a mean

@@ -98,7 +98,8 @@ class Grouped(Described):
 
     def __init__(self, group_of: Sequence[int]):
         super().__init__()
-        self.register_buffer("membership", functional.one_hot(torch.tensor(group_of)).to(torch.get_default_dtype()))
+        membership = functional.one_hot(torch.tensor(group_of, dtype=torch.int64, device="cpu"))
+        self.register_buffer("membership", membership.to(torch.get_default_device(), torch.get_default_dtype()))
 
     @property
     def size(self) -> int:

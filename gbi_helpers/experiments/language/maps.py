@@ -68,8 +68,10 @@ def source_map(
     places = model.place(windows.pure(model.n_tasks))
     low, high = places.amin(0), places.amax(0)
     low, high = low - margin * (high - low), high + margin * (high - low)
-    kind: dict[str, Any] = {"dtype": places.dtype, "device": places.device}
-    x, y = (torch.linspace(float(a), float(b), side, **kind) for a, b in zip(low, high, strict=True))
+    x, y = (
+        torch.linspace(float(a), float(b), side, dtype=places.dtype, device=places.device)
+        for a, b in zip(low, high, strict=True)
+    )
     loss = places.new_empty(side, side, model.n_tasks)
     for i in tqdm(range(side), desc="source map", delay=2, leave=False):
         for j in range(side):
@@ -81,5 +83,5 @@ def source_map(
 
 def texts_on(x: Sequence[float], y: Sequence[float], say: Callable[[Tensor], str], every: int = 2) -> list[list[str]]:
     """What is said at every second place of the map, rows from the first y on: ``say`` takes a place (2,)."""
-    kind: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
-    return [[say(torch.tensor([across, up], **kind)) for across in x[::every]] for up in y[::every]]
+    rows = [[(across, up) for across in x[::every]] for up in y[::every]]
+    return [[say(torch.tensor(place, dtype=torch.float32, device="cpu")) for place in row] for row in rows]

@@ -15,7 +15,6 @@ from torch import Tensor
 from gbi_helpers.inference import enumerate_tasks, max_entropy, one_step
 from gbi_helpers.models.base import Generative, one_hot
 from gbi_helpers.readouts import decoder_loss
-from gbi_helpers.runtime import usual_defaults
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,7 @@ def _regret(model: Generative, x: Tensor, steps: int, lr: float) -> dict[str, Te
     descent = torch.optim.Adam([h], lr=lr)
     for _ in range(steps):
         (h.grad,) = torch.autograd.grad(model.nll(model.decoder(h, z), x).sum(), h)
-        with usual_defaults():
-            descent.step()
+        descent.step()
     with torch.no_grad():
         last = model.nll(model.decoder(h, z), x).double()
     return {"regret": last - seen.losses.min(1).values, "uniform_regret": last - seen.loss}
