@@ -2,6 +2,9 @@
 
 What a notebook uses most is here by name; the rest lives in the modules. Importing this package imports none of them,
 nor PyTorch: each comes with the first use of a name that needs it.
+
+Tensors that a function makes take device and dtype of its inputs. Data, drawn streams and stored models are float32 on
+the CPU until you move them; models that you make, and ``max_entropy`` without a device, follow PyTorch's defaults.
 """
 
 from __future__ import annotations

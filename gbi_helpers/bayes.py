@@ -35,7 +35,7 @@ def bayes_filter(log_likelihood: Tensor, hazard: float, log_prior: Tensor | None
         raise ValueError(f"hazard is a probability, so it lies between 0 and 1, but is {hazard}.")
     n_contexts = log_likelihood.shape[-1]
     expected = log_likelihood.new_full((n_contexts,), -math.log(n_contexts)) if log_prior is None else log_prior
-    log_jump = _log_jump(n_contexts, hazard).to(log_likelihood)
+    log_jump = _log_jump(n_contexts, hazard, log_likelihood)
     beliefs = []
     for evidence in log_likelihood.unbind(-2):
         beliefs.append(torch.log_softmax(expected + evidence, dim=-1))
@@ -45,9 +45,9 @@ def bayes_filter(log_likelihood: Tensor, hazard: float, log_prior: Tensor | None
 
 def predict_next(log_belief: Tensor, hazard: float, means: Tensor) -> Tensor:
     """Expected next sample (..., D) from a log belief (..., K) in the context of the last one."""
-    return log_belief.exp() @ _log_jump(len(means), hazard).exp().to(means) @ means
+    return log_belief.exp() @ _log_jump(len(means), hazard, means).exp() @ means
 
 
-def _log_jump(n_contexts: int, hazard: float) -> Tensor:
-    """Log transition matrix (K, K), from row to column."""
-    return torch.full((n_contexts, n_contexts), hazard / (n_contexts - 1)).fill_diagonal_(1 - hazard).log()
+def _log_jump(n_contexts: int, hazard: float, like: Tensor) -> Tensor:
+    """Log transition matrix (K, K), from row to column, of the device and precision of ``like``."""
+    return like.new_full((n_contexts, n_contexts), hazard / (n_contexts - 1)).fill_diagonal_(1 - hazard).log()

@@ -51,11 +51,13 @@ def load_checkpoint(name: str | Path, model: M) -> tuple[M, dict[str, Any]]:
 def load_model(name: str | Path, kind: type[M] = nn.Module) -> tuple[M, dict[str, Any]]:  # type: ignore[assignment]
     """The model in a file of :func:`save_checkpoint`, made by the file's own word of class and sizes; and the facts.
 
+    Whatever PyTorch's defaults are, it is on the CPU with weights in float32, as the course's data are.
     ``kind``: what it is expected to be. Raises as :func:`load_checkpoint` does, also for a file without that word.
     """
     path = name if isinstance(name, Path) else load_asset(name)
     facts, weights = _stored(path)
-    model = made_from(facts.get("model", {}))
+    with runtime.usual_defaults():
+        model = made_from(facts.get("model", {}))
     if not isinstance(model, kind):
         raise ValueError(f"{path} holds a {type(model).__name__}, not a {kind.__name__}.")
     return _filled(model, weights, path), facts

@@ -25,7 +25,10 @@ LossFn = Callable[[Tensor], Tensor]
 def max_entropy(
     batch: int, n_tasks: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> Tensor:
-    """The start that favours no task: z0 = 1/K everywhere, shape (batch, n_tasks)."""
+    """The start that favours no task: z0 = 1/K everywhere, shape (batch, n_tasks).
+
+    Made from nothing, it follows PyTorch's default dtype and device where they are not given, as a model does.
+    """
     return torch.full((batch, n_tasks), 1.0 / n_tasks, dtype=dtype, device=device)
 
 
@@ -38,7 +41,7 @@ def one_step(loss_fn: LossFn, z0: Tensor, step_size: float = 1.0) -> Posterior:
     Raises ``ValueError`` if z0 is off the simplex, or the loss is not one finite number per row with a gradient to z.
     """
     _check_simplex(z0)
-    if not torch.as_tensor(step_size).isfinite().all():
+    if not torch.as_tensor(step_size, device="cpu").isfinite().all():
         raise ValueError(f"step_size must be a finite number, but is {step_size}.")
     with _frozen_surroundings(z0):
         z = z0.detach().clone().requires_grad_()
@@ -57,7 +60,7 @@ def enumerate_tasks(loss_fn: LossFn, z0: Tensor, log_prior: Tensor | None = None
     _check_simplex(z0)
     n_tasks = z0.shape[1]
     with _frozen_surroundings(z0), torch.no_grad():
-        loss = torch.empty(0)
+        loss = z0.new_empty(0)
         for task in progress_bar(range(n_tasks), desc="tasks"):
             one_hot = torch.zeros_like(z0)
             one_hot[:, task] = 1
@@ -161,9 +164,14 @@ def _gradient(loss: Tensor, wrt: Tensor) -> Tensor:
     return grad
 
 
+def _any(wrong: Tensor) -> bool:
+    """Whether any entry is true; on PyTorch's "meta" device, where shapes are tried out, there are no entries."""
+    return not wrong.is_meta and bool(wrong.any())
+
+
 def _check_finite(values: Tensor, what: str) -> None:
     bad = (~torch.isfinite(values)).flatten(1).any(1) if values.dim() > 1 else ~torch.isfinite(values)
-    if bad.any():
+    if _any(bad):
         sample = int(bad.nonzero()[0])
         raise ValueError(
             f"The {what} of sample {sample} is not finite ({int(bad.sum())} of {len(values)} samples). "
@@ -176,7 +184,7 @@ def _check_simplex(z0: Tensor) -> None:
     _check_start(z0)
     tolerance = 1e-6 if z0.dtype == torch.float64 else 1e-4 if z0.dtype == torch.float32 else 2e-2
     off = ((z0.sum(-1) - 1).abs() > tolerance) | (z0 < -tolerance).any(-1)
-    if off.any():
+    if _any(off):
         raise ValueError(
             f"z0 must hold probabilities, but row {int(off.nonzero()[0])} is not on the simplex (entries >= 0, sum 1). "
             "Start from max_entropy(batch, n_tasks), or use iterate(..., space='free') for a z without bounds."
@@ -194,7 +202,7 @@ def _checked_prior(log_prior: Tensor | None, loss: Tensor) -> Tensor:
     if log_prior is None:
         return torch.zeros_like(loss)
     shape = tuple(log_prior.shape) if isinstance(log_prior, Tensor) else type(log_prior).__name__
-    if shape not in (loss.shape, loss.shape[1:]) or not log_prior.logsumexp(-1).isfinite().all():
+    if shape not in (loss.shape, loss.shape[1:]) or _any(~log_prior.logsumexp(-1).isfinite()):
         raise ValueError(
             f"log_prior must hold log probabilities of shape {tuple(loss.shape[1:])} or {tuple(loss.shape)}, "
             f"without NaN and with a possible task in each row, but is {shape}."

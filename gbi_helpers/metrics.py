@@ -39,7 +39,7 @@ def summarise(values: Sequence[float] | Tensor) -> Summary:
 
     Raises ``ValueError`` for no values.
     """
-    numbers = torch.as_tensor(values, dtype=torch.float64).flatten()
+    numbers = torch.as_tensor(values, dtype=torch.float64, device="cpu").flatten()
     n = len(numbers)
     if n == 0:
         raise ValueError("There are no values to summarise: give one number per seed.")
@@ -70,10 +70,10 @@ def calibration_error(q: Tensor, labels: Tensor, bins: int = 15) -> float:
 
     Guo et al. (2017), "On calibration of modern neural networks". q (B, K), labels (B,).
     """
-    confidence, predicted = q.double().max(-1)
-    right = (predicted == labels).double()
+    confidence, predicted = q.detach().double().cpu().max(-1)
+    right = (predicted == labels.cpu()).double()
     place = (confidence * bins).long().clamp(0, bins - 1)
-    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, place.cpu(), (confidence - right).cpu())
+    gap = confidence.new_zeros(bins).index_add_(0, place, confidence - right)
     return 100 * float(gap.abs().sum()) / len(q)
 
 
@@ -86,7 +86,7 @@ def reliability(q: Tensor, labels: Tensor, bins: int = 10) -> Tensor:
     right = (predicted == labels.cpu()).double()
     place = (confidence * bins).long().clamp(0, bins - 1)
     columns = torch.stack([torch.ones_like(right), confidence, right])
-    return torch.zeros(3, bins, dtype=torch.float64).index_add_(1, place, columns)
+    return columns.new_zeros(3, bins).index_add_(1, place, columns)
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> float:
@@ -118,14 +118,14 @@ def detection(familiar: Tensor, foreign: Tensor) -> Detection:
 
     scores = [_checked_scores(part, name) for part, name in ((familiar, "familiar"), (foreign, "foreign"))]
     both = torch.cat(scores).numpy()
-    truth = torch.cat([torch.ones(len(scores[0])), torch.zeros(len(scores[1]))]).numpy()
+    truth = torch.cat([torch.ones_like(scores[0]), torch.zeros_like(scores[1])]).numpy()
     false, true, _ = roc_curve(truth, both, drop_intermediate=False)
     fpr95 = float(false[(true >= 0.95).argmax()])
     return Detection(float(roc_auc_score(truth, both)), float(average_precision_score(truth, both)), fpr95)
 
 
 def _checked_scores(scores: Tensor, name: str) -> Tensor:
-    values = torch.as_tensor(scores).detach().to("cpu", torch.float64)
+    values = torch.as_tensor(scores, dtype=torch.float64, device="cpu").detach()
     if values.dim() != 1 or not len(values):
         raise ValueError(f"The {name} scores must be one number a sample, shape (N,), but are {tuple(values.shape)}.")
     if values.isnan().any():
@@ -144,9 +144,9 @@ def fitted_step_size(score: Tensor, labels: Tensor) -> float:
 
     Fit it on training or validation data. It moves confidence, never accuracy. Searched over 1e-4 .. 1e2.
     """
-    sizes = torch.logspace(-4, 2, 241, dtype=torch.float64)
+    sizes = torch.logspace(-4, 2, 241, dtype=torch.float64, device="cpu").tolist()
     scores = [negative_log_score(torch.log_softmax(size * score.double(), 1), labels) for size in sizes]
-    return float(sizes[int(torch.tensor(scores).argmin())])
+    return sizes[int(torch.tensor(scores, dtype=torch.float32, device="cpu").argmin())]
 
 
 # ---------------------------------------------------------------- the toy stream

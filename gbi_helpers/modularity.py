@@ -29,7 +29,7 @@ def shared_ratio(drive: Tensor, threshold: float = 0.1) -> Tensor:
         torch.stack([pick(active[..., list(pair), :], -2).sum(-1) for pair in _pairs(drive)])
         for pick in (torch.all, torch.any)
     )
-    return (both / either.clamp_min(1)).mean(0)
+    return (both.to(drive) / either.clamp_min(1)).mean(0)
 
 
 def task_variance(hidden: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from gbi_helpers.inference import LossFn, enumerate_tasks, iterate, loss_of, max_entropy, one_step
 from gbi_helpers.meter import Passes, timed
-from gbi_helpers.models.base import Generative, bernoulli_nll, one_hot
+from gbi_helpers.models.base import Generative, bernoulli_nll
 from gbi_helpers.records import Posterior
 
 Readout = Callable[[Generative, Tensor], Posterior]
@@ -53,7 +53,8 @@ def nbi(model: Generative, x: Tensor) -> Posterior:
     loss_fn, start = decoder_loss(model, x), _start(model, x)
     norms = []
     for digit in range(model.n_tasks):
-        corner = one_hot(torch.full((len(x),), digit, device=x.device), model.n_tasks).to(start)
+        corner = torch.zeros_like(start)
+        corner[:, digit] = 1
         grad = one_step(loss_fn, corner).grad
         assert grad is not None
         norms.append(grad.norm(dim=1))

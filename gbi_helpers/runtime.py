@@ -42,6 +42,21 @@ def seed_everything(seed: int) -> torch.Generator:
 
 
 @contextlib.contextmanager
+def usual_defaults() -> Iterator[None]:
+    """New tensors and modules are float32 on the CPU inside, whatever ``torch.set_default_device`` (or dtype) says.
+
+    For what has no input to take after, but must be the same for every reader: a network drawn from a seed.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:  # a device as context makes every call slower, so only where it is needed
+        with contextlib.nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """PyTorch on one thread inside: sums, and so the last digits, depend on how many there are."""
     before = torch.get_num_threads()

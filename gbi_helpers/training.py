@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gbi_helpers.files import part_file
 from gbi_helpers.progress import progress_bar
 from gbi_helpers.records import TrainingRecord
+from gbi_helpers.runtime import usual_defaults
 
 Batch = tuple[Tensor, ...]
 Batches = Callable[[int], Any]
@@ -84,7 +85,8 @@ def fit(
         Path(resume).unlink(missing_ok=True)
     seconds, cpu_seconds = (round(value, 2) for value in run.times())
     facts = plan | {"desc": desc, "seconds": seconds, "cpu_seconds": cpu_seconds}
-    return TrainingRecord(loss=torch.tensor(run.losses), curves=run.stacked_curves(), facts=facts)
+    losses = torch.tensor(run.losses, dtype=torch.float32, device="cpu")
+    return TrainingRecord(loss=losses, curves=run.stacked_curves(), facts=facts)
 
 
 class _Run:
@@ -131,7 +133,7 @@ class _Run:
     def note(self, values: Mapping[str, Any]) -> None:
         """Add one entry to each curve."""
         for name, value in values.items():
-            self.curves.setdefault(name, []).append(torch.as_tensor(value).detach().cpu().clone())
+            self.curves.setdefault(name, []).append(_as_noted(value))
 
     def stacked_curves(self) -> dict[str, Tensor]:
         """The curves as tensors, first axis time."""
@@ -178,6 +180,12 @@ class _Run:
             torch.cuda.set_rng_state_all(state["random"][1:])
 
 
+def _as_noted(value: Any) -> Tensor:
+    """A copy of a tensor on the CPU; a number as a tensor, float32 or int64."""
+    with usual_defaults():
+        return torch.as_tensor(value).detach().cpu().clone()
+
+
 def _plan(
     data: Sequence[Tensor] | Batches,
     steps: int | None,
@@ -206,7 +214,8 @@ def _plan(
         epoch, place = divmod(step, per_epoch)
         if epoch not in order:  # the order of an epoch depends on seed and epoch alone, so a resumed run meets the same
             order.clear()
-            order[epoch] = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
+            draw = torch.Generator().manual_seed(seed * 100_003 + epoch)
+            order[epoch] = torch.randperm(n, generator=draw, device=draw.device)
         rows = order[epoch][place * batch_size : (place + 1) * batch_size]
         return tuple(part[rows].to(device) for part in data)
 

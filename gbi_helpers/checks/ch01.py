@@ -42,7 +42,7 @@ def _loss(patterns: Tensor, x: Tensor, sd: float) -> Callable[[Tensor], Tensor]:
 
 
 def _start(patterns: Tensor, x: Tensor) -> Tensor:
-    return max_entropy(len(x), len(patterns), dtype=x.dtype)
+    return max_entropy(len(x), len(patterns), x.dtype, x.device)
 
 
 def _minus_gradient(patterns: Tensor, x: Tensor, sd: float, z0: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ m_step = Exercise(
         Mistake(lambda x, r: x.std().expand(r.shape[1]), _ALIKE, "sds"),
         Mistake(lambda x, r: x.std(correction=0).expand(r.shape[1]), _ALIKE, "sds"),
         Mistake(lambda x, r: r.sum(0), "These are counts. Divide by N, so that the weights sum to 1.", "weights"),
-        Mistake(lambda x, r: torch.full(r.shape[1:], 1 / r.shape[1]), "They need not be equal: average r.", "weights"),
+        Mistake(lambda x, r: r.new_full(r.shape[1:], 1 / r.shape[1]), "They need not be equal: average r.", "weights"),
         Mistake(lambda x, r: _one_hot(r).mean(0), _ROUNDED, "weights"),
     ],
     parts=("means", "sds", "weights"),
@@ -180,7 +180,7 @@ def _one_step_by_hand_inputs(draw: Generator, tasks: int, batch: int, size: int)
 
 
 def _from_start(value: Callable[[int], float]) -> Callable[..., Tensor]:
-    return lambda w, x, s: _one_step(w, x, s, torch.full((len(x), len(w)), value(len(w))))
+    return lambda w, x, s: _one_step(w, x, s, x.new_full((len(x), len(w)), value(len(w))))
 
 
 one_step_by_hand = Exercise(
@@ -211,7 +211,7 @@ one_step_by_hand = Exercise(
         Mistake(_from_start(lambda k: 0.0), "You start at z = 0. Start where no task is favoured: 1/K everywhere."),
         Mistake(_from_start(lambda k: 1.0), "You start at z = 1 everywhere. The entries of z0 sum to 1: use 1/K."),
         Mistake(
-            lambda w, x, s: _one_step(w, x, s, torch.eye(len(w))[:1].repeat(len(x), 1)),
+            lambda w, x, s: _one_step(w, x, s, x.new_tensor([1.0] + [0.0] * (len(w) - 1)).repeat(len(x), 1)),
             "You start at a corner, one task certain. Start where no task is favoured: 1/K everywhere.",
         ),
         Mistake(

@@ -61,12 +61,12 @@ by_place = Exercise(
 
 
 def _blocks_until_inputs(draw: Generator, blocks: int, seeds: int) -> Inputs:
-    falling = torch.linspace(1, 0, blocks, dtype=torch.float64)[:, None]
+    falling = torch.linspace(1, 0, blocks, dtype=torch.float64, device=draw.device)[:, None]
     return falling + 0.6 * uniform(draw, blocks, seeds), 0.75
 
 
 _short, *_falling = drawn(202, _blocks_until_inputs, (6, 2), (9, 3), (14, 2), (20, 5), (11, 4))
-_never = torch.cat([torch.ones(6, 1, dtype=torch.float64), _short[0]], dim=1)
+_never = torch.cat([_short[0].new_ones(6, 1), _short[0]], dim=1)
 
 blocks_until = Exercise(
     "blocks_until",
@@ -212,7 +212,7 @@ absolute_error = Exercise(
     ],
     hard=[
         (
-            (torch.tensor([-1e3, 0.0, 1e3], dtype=torch.float64), 0.3),
+            (torch.tensor([-1e3, 0.0, 1e3], dtype=torch.float64, device="cpu"), 0.3),
             "Right for a small bias, but not for a huge one, where the answer is just |bias|: something overflows.",
         )
     ],

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from gbi_helpers import modularity
-from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform, whole
 
 
 def _skewed(draw: Generator, *shape: int) -> Tensor:
@@ -85,7 +85,7 @@ shared_ratio = Exercise(
     ],
     hard=[
         (
-            (torch.zeros(2, 2, 6, dtype=torch.float64), 0.1),
+            (torch.zeros(2, 2, 6, dtype=torch.float64, device="cpu"), 0.1),
             "Right, but for a silent network you divide 0 by 0. Say 0 there: clamp the count to at least 1.",
         )
     ],
@@ -98,7 +98,7 @@ def _z_only_overlap_inputs(draw: Generator, batch: int, units: int) -> Inputs:
 
 
 def _told(hidden: Callable[..., Tensor], x: Tensor) -> list[Tensor]:
-    return [hidden(x, row.expand(len(x), -1)) for row in torch.eye(2, dtype=x.dtype)]
+    return [hidden(x, row.expand(len(x), -1)) for row in torch.eye(2, dtype=x.dtype, device=x.device)]
 
 
 def _overlap_of(drive: Callable[[Tensor, Tensor], Tensor], halves: bool = False) -> Callable[..., Tensor]:
@@ -139,7 +139,7 @@ z_only_overlap = Exercise(
 
 
 def _forgetting_inputs(draw: Generator, blocks: int, contexts: int) -> Inputs:
-    step = torch.randint(1, contexts, (blocks,), generator=draw)
+    step = whole(draw, 1, contexts, blocks)
     return _skewed(draw, blocks, contexts), step.cumsum(0) % contexts
 
 

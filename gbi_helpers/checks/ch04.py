@@ -28,7 +28,7 @@ def _jump(belief: Tensor, hazard: float) -> Tensor:
 
 
 def _corner(z0: Tensor, task: int) -> Tensor:
-    return torch.eye(z0.shape[1]).to(z0)[task].expand_as(z0)
+    return torch.eye(z0.shape[1], dtype=z0.dtype, device=z0.device)[task].expand_as(z0)
 
 
 def _way(z0: Tensor, task: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform, whole
 
 
 def _coins(logits: Tensor, x: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def _gradient(loss_fn: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
 
 def _corner_gradients(loss_fn: Callable[[Tensor], Tensor], batch: int, tasks: int) -> Tensor:
     """dL/dz (B, K, K): axis 1 the corner, axis 2 the entry of the gradient there."""
-    corners = torch.eye(tasks, dtype=torch.float64)
+    corners = torch.eye(tasks, dtype=torch.float64, device="cpu")
     return torch.stack([_gradient(loss_fn, c.repeat(batch, 1)) for c in corners], dim=1)
 
 
@@ -69,11 +69,11 @@ image_nll = Exercise(
 )
 
 
-_CANDIDATES = torch.tensor([3.0, 1.0, 0.3, 0.1, 0.03, 0.01], dtype=torch.float64)
+_CANDIDATES = torch.tensor([3.0, 1.0, 0.3, 0.1, 0.03, 0.01], dtype=torch.float64, device="cpu")
 
 
 def _best_step_size_inputs(draw: Generator, samples: int, tasks: int, sharpness: float) -> Inputs:
-    y = torch.randint(tasks, (samples,), generator=draw)
+    y = whole(draw, 0, tasks, samples)
     return (normal(draw, samples, tasks) - 1.5 * F.one_hot(y, tasks)) * sharpness, y, _CANDIDATES
 
 
@@ -100,7 +100,7 @@ best_step_size = Exercise(
             "You chose by accuracy, but no step size changes which task wins. Score the probability given to y.",
         ),
         Mistake(
-            _choose(lambda a, y: -torch.softmax(a, -1)[torch.arange(len(y)), y].mean()),
+            _choose(lambda a, y: -torch.softmax(a, -1).gather(1, y[:, None]).mean()),
             "You averaged probabilities. Average their logarithms: being sure and wrong must cost much.",
         ),
     ],
@@ -117,7 +117,7 @@ def _norms(loss_fn: Callable[[Tensor], Tensor], batch: int, tasks: int) -> Tenso
 
 
 def _gradient_at_uniform(loss_fn: Callable[[Tensor], Tensor], batch: int, tasks: int) -> Tensor:
-    return _gradient(loss_fn, torch.full((batch, tasks), 1 / tasks, dtype=torch.float64)).abs()
+    return _gradient(loss_fn, torch.full((batch, tasks), 1 / tasks, dtype=torch.float64, device="cpu")).abs()
 
 
 norms_at_corners = Exercise(

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform, whole
 
 CodeLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def _best(loss_fn: CodeLoss, h: Tensor, tasks: int) -> Tensor:
     """The one-hot z (B, K) of least loss for each sample."""
-    corners = torch.eye(tasks, dtype=h.dtype)
+    corners = torch.eye(tasks, dtype=h.dtype, device=h.device)
     losses = torch.stack([loss_fn(h, corner.expand(len(h), -1)) for corner in corners], 1)
     return corners[losses.argmin(1)]
 
@@ -99,7 +99,7 @@ auroc = Exercise(
 
 def _expected_calibration_error_inputs(draw: Generator, samples: int, tasks: int, bins: int) -> Inputs:
     q = torch.softmax(2 * normal(draw, samples, tasks), -1)
-    y = torch.where(uniform(draw, samples) < 0.5, q.argmax(-1), torch.randint(tasks, (samples,), generator=draw))
+    y = torch.where(uniform(draw, samples) < 0.5, q.argmax(-1), whole(draw, 0, tasks, samples))
     return q, y, bins
 
 
@@ -173,12 +173,12 @@ def _regret(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float, mea
 
 
 def _regret_from_uniform(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float) -> Tensor:
-    middle = torch.full((len(h), tasks), 1 / tasks, dtype=h.dtype)
+    middle = h.new_full((len(h), tasks), 1 / tasks)
     return loss_fn(h, middle) - _fitted(loss_fn, h, _best(loss_fn, h, tasks), steps, lr)
 
 
 def _regret_at_uniform(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float) -> Tensor:
-    middle = torch.full((len(h), tasks), 1 / tasks, dtype=h.dtype)
+    middle = h.new_full((len(h), tasks), 1 / tasks)
     return loss_fn(h, middle) - _fitted(loss_fn, h, middle, steps, lr)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, whole
 
 
 def _one_step_by_hand_inputs(draw: Generator, batch: int, tasks: int, size: int, scale: float = 1.0) -> Inputs:
@@ -61,8 +61,9 @@ one_step_by_hand = Exercise(
 
 
 def _with_the_gap_inputs(draw: Generator, batch: int, tasks: int, size: int) -> Inputs:
-    patterns = normal(draw, tasks, size) * (0.5 + torch.arange(tasks, dtype=torch.float64)[:, None] / tasks) + 0.3
-    x = patterns[torch.randint(tasks, (batch,), generator=draw)] + normal(draw, batch, size)
+    place = torch.arange(tasks, dtype=torch.float64, device=draw.device)[:, None]
+    patterns = normal(draw, tasks, size) * (0.5 + place / tasks) + 0.3
+    x = patterns[whole(draw, 0, tasks, batch)] + normal(draw, batch, size)
     return -(x - patterns.mean(0)) @ patterns.T, patterns
 
 
@@ -81,7 +82,7 @@ with_the_gap = Exercise(
     drawn(702, _with_the_gap_inputs, (4, 5, 3), (3, 8, 6), (6, 3, 4)),
     mistakes=[
         Mistake(
-            _gap_filled_by(lambda p: torch.zeros(len(p), dtype=p.dtype)),
+            _gap_filled_by(lambda p: p.new_zeros(len(p))),
             "That is one step as it was. Add delta to minus the gradient before the softmax.",
         ),
         Mistake(
@@ -112,7 +113,7 @@ with_the_gap = Exercise(
 
 
 def _group_posterior_inputs(draw: Generator, batch: int, tasks: int, groups: int, scale: float = 2.0) -> Inputs:
-    mixed = (torch.arange(tasks) % groups)[torch.randperm(tasks, generator=draw)]  # no group without a task
+    mixed = torch.randperm(tasks, generator=draw, device=draw.device) % groups  # no group without a task
     return torch.log_softmax(scale * normal(draw, batch, tasks), 1), mixed, groups
 
 
@@ -158,7 +159,7 @@ group_posterior = Exercise(
 
 
 def _equidistant_inputs(draw: Generator, tasks: int, size: int) -> Inputs:
-    return (normal(draw, tasks, size) * (1 + torch.arange(tasks)[:, None]),)
+    return (normal(draw, tasks, size) * (1 + torch.arange(tasks, device=draw.device)[:, None]),)
 
 
 def _turned(means: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform, whole
 
 
 def _after_each_word_inputs(draw: Generator, words: int, tasks: int, scale: float = 1.5) -> Inputs:
@@ -32,7 +32,7 @@ after_each_word = Exercise(
             "Every row has the evidence of the whole text. Row n may know the first n words only: a running sum.",
         ),
         Mistake(
-            lambda e: torch.log_softmax(e.cumsum(0) / torch.arange(1, len(e) + 1)[:, None], 1),
+            lambda e: torch.log_softmax(e.cumsum(0) / torch.arange(1, len(e) + 1, device=e.device)[:, None], 1),
             "You took a running mean. Evidence adds up: a mean makes word 50 as unsure as word 1.",
         ),
         Mistake(
@@ -60,7 +60,7 @@ after_each_word = Exercise(
 
 def _naive_bayes_inputs(draw: Generator, tasks: int, size: int, words: int) -> Inputs:
     counts = torch.ceil(30 * uniform(draw, tasks, size) ** 4 * (1 + 3 * uniform(draw, tasks, 1)))
-    return counts, torch.randint(size, (words,), generator=draw)
+    return counts, whole(draw, 0, size, words)
 
 
 def _bayes(add: float = 1.0, reduce: Callable[[Tensor], Tensor] = lambda p: p.sum(1)) -> Callable[..., Tensor]:
@@ -192,7 +192,7 @@ online_filter = Exercise(
 
 def _next_merge_inputs(draw: Generator, length: int, size: int) -> Inputs:
     ids = (uniform(draw, length) ** 2 * size).long()
-    at = torch.randperm(length // 2 - 1, generator=draw)[: length // 5] * 2 + 1
+    at = torch.randperm(length // 2 - 1, generator=draw, device=draw.device)[: length // 5] * 2 + 1
     ids[at], ids[at + 1] = size - 1, size - 2  # one pair that is frequent only in this order
     return (ids,)
 
@@ -236,7 +236,7 @@ next_merge = Exercise(
     ],
     hard=[
         (
-            (torch.tensor([1, 0, 2, 1, 0, 2, 1]),),
+            (torch.tensor([1, 0, 2, 1, 0, 2, 1], dtype=torch.int64, device="cpu"),),
             "Right, but for ties: in 1 0 2 1 0 2 1 the pairs (1, 0), (0, 2) and (2, 1) are equally frequent. Take "
             "the smallest, (0, 2): compare the left ids, then the right ones; not the pair seen first or last.",
         )

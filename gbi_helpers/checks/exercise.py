@@ -109,7 +109,8 @@ class Exercise:
         """What the function returns for a copy of the inputs, as a tuple of float64 tensors."""
         passed = [i.clone() if isinstance(i, Tensor) else i for i in inputs]
         try:
-            result = function(*passed)
+            with torch.device("cpu"):  # where the inputs are, and so what a student makes beside them
+                result = function(*passed)
         except Exception as error:
             if isinstance(error, NotImplementedError) and not str(error):  # with a text it is PyTorch's own
                 told = f"{self.name}: not tried yet. Write your answer in place of the stub, then run this check again."
@@ -129,7 +130,7 @@ class Exercise:
         if not isinstance(several, tuple | list) or len(several) != len(self.parts):
             self._fail(f"return {len(self.parts)} things, in this order: {', '.join(self.parts)}.")
         try:
-            return tuple(torch.as_tensor(item).detach().to(torch.float64) for item in several)
+            return tuple(_numbers(item) for item in several)
         except (TypeError, ValueError, RuntimeError):
             return self._fail(f"return a tensor of numbers, not {type(several[0]).__name__}.")
 
@@ -168,7 +169,7 @@ class Exercise:
         """The advice of the first known mistake that gives the same wrong numbers on every input."""
         for mistake in self.mistakes:
             if (mistake.part or self.parts[0]) == part:
-                wrong = [torch.as_tensor(mistake.wrong(*inputs)).to(torch.float64) for inputs in self.cases]
+                wrong = [_numbers(mistake.wrong(*inputs)) for inputs in self.cases]
                 if self._same(got, wrong):
                     return mistake.advice
         return None
@@ -212,6 +213,10 @@ class Exercise:
         raise AssertionError(f"{self.name}: not yet. {why}")
 
 
+def _numbers(answer: Any) -> Tensor:
+    return torch.as_tensor(answer, dtype=torch.float64, device="cpu").detach()
+
+
 def drawn(seed: int, inputs: Callable[..., Inputs], *sizes: tuple[Any, ...]) -> list[Inputs]:
     """``inputs(draw, *size)`` for each size in turn, all from one generator that starts at ``seed``."""
     draw = Generator().manual_seed(seed)
@@ -220,12 +225,17 @@ def drawn(seed: int, inputs: Callable[..., Inputs], *sizes: tuple[Any, ...]) -> 
 
 def normal(draw: Generator, *shape: int) -> Tensor:
     """Standard normal numbers in float64, for the inputs of a check."""
-    return torch.randn(shape, generator=draw, dtype=torch.float64)
+    return torch.randn(shape, generator=draw, dtype=torch.float64, device=draw.device)
 
 
 def uniform(draw: Generator, *shape: int) -> Tensor:
     """Numbers between 0 and 1 in float64, for the inputs of a check."""
-    return torch.rand(shape, generator=draw, dtype=torch.float64)
+    return torch.rand(shape, generator=draw, dtype=torch.float64, device=draw.device)
+
+
+def whole(draw: Generator, low: int, high: int, *shape: int) -> Tensor:
+    """Whole numbers from ``low`` to ``high - 1``, for the inputs of a check."""
+    return torch.randint(low, high, shape, generator=draw, device=draw.device)
 
 
 def _shapes(inputs: Inputs) -> str:

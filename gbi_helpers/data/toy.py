@@ -1,7 +1,8 @@
 """The toy stream: samples from one Gaussian for a block, then from another; and the errors that nobody beats on it.
 
 Hummos et al. (2024), section 3.1: means 0.2 and 0.8 (standard deviation 0.3 is our reading of the paper). Streams have
-a leading axis of seeds, and seed s draws the same numbers whether it comes alone or with others.
+a leading axis of seeds, and seed s draws the same numbers whether it comes alone or with others. They are float32 on
+the CPU, whatever PyTorch's defaults are.
 """
 
 from __future__ import annotations
@@ -81,26 +82,31 @@ def switching_stream(
     for seed in seeds:
         draw = torch.Generator().manual_seed(seed)
         context.append(_contexts(draw, len(centres), blocks, block, hazard))
-        x.append(centres[context[-1]] + sd * torch.randn(blocks * block, centres.shape[1], generator=draw))
+        x.append(centres[context[-1]] + sd * _noise(draw, blocks * block, centres.shape[1]))
     switch = 1 / block if hazard is None else hazard
     return Stream(torch.stack(x), torch.stack(context), centres, sd, block if hazard is None else 0, switch, seeds)
 
 
 def _as_means(means: Sequence[float] | Tensor) -> Tensor:
-    centres = torch.as_tensor(means, dtype=torch.get_default_dtype())
+    centres = torch.as_tensor(means, dtype=torch.float32, device="cpu")
     centres = centres[:, None] if centres.dim() == 1 else centres
     if centres.dim() != 2 or len(centres) < 2:
         raise ValueError(f"Give the means of 2 or more contexts, as K numbers or (K, D), not {tuple(centres.shape)}.")
     return centres
 
 
+def _noise(draw: torch.Generator, *shape: int) -> Tensor:
+    """Standard normal numbers."""
+    return torch.randn(shape, generator=draw, dtype=torch.float32, device=draw.device)
+
+
 def _contexts(draw: torch.Generator, n_contexts: int, blocks: int, block: int, hazard: float | None) -> Tensor:
     """Context (N,) of each sample: a random first one, then a step of 1 .. K-1 at every switch, modulo K."""
     samples = blocks * block
-    at_random = torch.rand(samples, generator=draw)
-    switch = torch.arange(samples) % block == 0 if hazard is None else at_random < hazard
-    step = torch.randint(1, n_contexts, (samples,), generator=draw) * switch
-    step[0] = torch.randint(n_contexts, (), generator=draw)
+    at_random = torch.rand(samples, generator=draw, dtype=torch.float32, device=draw.device)
+    switch = torch.arange(samples, device=draw.device) % block == 0 if hazard is None else at_random < hazard
+    step = torch.randint(1, n_contexts, (samples,), generator=draw, device=draw.device) * switch
+    step[0] = torch.randint(n_contexts, (), generator=draw, device=draw.device)
     return step.cumsum(0) % n_contexts
 
 
@@ -113,7 +119,7 @@ def random_z(stream: Stream, every: int) -> Tensor:
     drawn = []
     for seed in stream.seeds:
         draw = torch.Generator().manual_seed(20_000 + seed)
-        context = torch.randint(stream.n_contexts, (-(-samples // every),), generator=draw)
+        context = torch.randint(stream.n_contexts, (-(-samples // every),), generator=draw, device=draw.device)
         drawn.append(context.repeat_interleave(every)[:samples])
     return one_hot(torch.stack(drawn), stream.n_contexts).to(stream.x)
 
@@ -128,7 +134,7 @@ def shuffled_z(stream: Stream) -> Tensor:
     shuffled = []
     for seed, z in zip(stream.seeds, stream.z.unflatten(1, (-1, stream.block)), strict=True):
         draw = torch.Generator().manual_seed(30_000 + seed)
-        shuffled.append(z[torch.randperm(len(z), generator=draw)].flatten(0, 1))
+        shuffled.append(z[torch.randperm(len(z), generator=draw, device=draw.device)].flatten(0, 1))
     return torch.stack(shuffled)
 
 
@@ -138,10 +144,12 @@ def steady_windows(
     """Windows (N, length, D), each from one of K contexts throughout, and the contexts (N,), N = seeds * K * rows.
 
     Fresh samples to test on: for every seed its own, ``rows`` of each context, seed after seed, context after context.
+    They lie where ``means`` do.
     """
     draw = torch.Generator().manual_seed(10_000 + seed)
-    context = torch.arange(len(means)).repeat_interleave(rows).repeat(seeds)
-    return means[context][:, None] + sd * torch.randn(len(context), length, means.shape[1], generator=draw), context
+    context = torch.arange(len(means), device=means.device).repeat_interleave(rows).repeat(seeds)
+    noise = sd * _noise(draw, len(context), length, means.shape[1])
+    return means[context][:, None] + noise.to(means), context
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> Tensor:
         """Ids (T,) int64 of the tokens of ``text``, cleaned first. No ``<bos>`` is put before them."""
-        return torch.tensor(self.ids(clean(text)), dtype=torch.int64)
+        return torch.tensor(self.ids(clean(text)), dtype=torch.int64, device="cpu")
 
     def decode(self, ids: Tensor | Sequence[int]) -> str:
         """The tokens of ``ids`` (T,) with spaces between them; pieces of a word joined. ``<bos>`` is a line end.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gbi_helpers.experiments.shelf import Shelf, Trained
 from gbi_helpers.experiments.source import code_of
 from gbi_helpers.meter import size_of
+from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
 
@@ -40,10 +41,11 @@ class Recipe:
         options = {**self.settings, **changes}
         torch.manual_seed(seed)
         classes = {"y": y} if "y" in inspect.signature(self.build).parameters else {}
-        model = self.build(x, **classes, **_taken(options, self.build)).to(x.device)
+        with usual_defaults():
+            model = self.build(x, **classes, **_taken(options, self.build)).to(x.device)
         learned: dict[str, Any] = {}
         if "log_step_size" in inspect.signature(self.loss).parameters:
-            learned["log_step_size"] = nn.Parameter(torch.tensor(-3.0, device=x.device))
+            learned["log_step_size"] = nn.Parameter(torch.tensor(-3.0, dtype=torch.float32, device=x.device))
         loss = self.loss(model, **_taken(options, self.loss), **learned)
         record = fit(
             [*model.parameters(), *learned.values()] if learned else model, loss, (x, y), seed=seed, resume=resume,

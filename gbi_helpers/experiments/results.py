@@ -42,7 +42,7 @@ class Results:
 
         Raises ``KeyError`` naming the choices for an unknown name.
         """
-        return torch.tensor([_numbers(found) for found in self._at(row, path)], dtype=torch.float64)
+        return torch.tensor([_numbers(found) for found in self._at(row, path)], dtype=torch.float64, device="cpu")
 
     def summary(self, row: str, *path: str, at: int | None = None) -> Summary:
         """Mean, sd and 95 % interval over seeds of one number, or of number ``at`` of a list.

@@ -101,9 +101,9 @@ class PatchFeatures(nn.Module):
 
 def _random_patches(x: Tensor, n: int, side: int, draw: torch.Generator) -> Tensor:
     """n patches (n, C, side, side) from random places of random images."""
-    image = torch.randint(len(x), (n, 1, 1), generator=draw)
-    top, left = torch.randint(x.shape[-1] - side + 1, (2, n, 1, 1), generator=draw)
-    line = torch.arange(side)
+    image = torch.randint(len(x), (n, 1, 1), generator=draw, device=draw.device)
+    top, left = torch.randint(x.shape[-1] - side + 1, (2, n, 1, 1), generator=draw, device=draw.device)
+    line = torch.arange(side, device=draw.device)
     return x.permute(0, 2, 3, 1)[image, top + line[:, None], left + line].permute(0, 3, 1, 2).contiguous()
 
 
@@ -117,4 +117,4 @@ def _whitening(flat: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (D,) and the symmetric matrix (D, D) that makes rows (N, D) uncorrelated with variance 1 (ZCA)."""
     mean = flat.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov(flat.T).double())
-    return mean, ((vectors * (values.clamp_min(0) + FLOOR).rsqrt()) @ vectors.T).float()
+    return mean, ((vectors * (values.clamp_min(0) + FLOOR).rsqrt()) @ vectors.T).to(flat)

@@ -98,7 +98,8 @@ class Grouped(Described):
 
     def __init__(self, group_of: Sequence[int]):
         super().__init__()
-        self.register_buffer("membership", functional.one_hot(torch.tensor(group_of)).float())
+        membership = functional.one_hot(torch.tensor(group_of, dtype=torch.int64, device="cpu"))
+        self.register_buffer("membership", membership.to(torch.get_default_device(), torch.get_default_dtype()))
 
     @property
     def size(self) -> int:
@@ -184,7 +185,7 @@ class EquidistantModel(Described):
         self.n_tasks = n_tasks
         self.describe = encoder(size, width, n_tasks, drop)
         self.decoder = Columns(n_tasks, n_tasks)
-        self.decoder.patterns.requires_grad_(False).copy_(radius * torch.eye(n_tasks))
+        self.decoder.patterns.requires_grad_(False).fill_diagonal_(radius)
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
         """Nats (B,) of the description of x around what z predicts."""

@@ -41,8 +41,8 @@ class PictureModel(Described):
     def fit_sketch(self, t: Tensor, pixels: Tensor) -> PictureModel:
         """Least squares from descriptions t (N, K - 1) to images (N, 3, 32, 32)."""
         small = functional.adaptive_avg_pool2d(pixels, SKETCH).flatten(1)
-        extended = torch.cat([t, torch.ones(len(t), 1, device=t.device)], dim=1)
-        found = torch.linalg.lstsq(extended.double(), small.double()).solution.float()
+        extended = torch.cat([t, t.new_ones(len(t), 1)], dim=1)
+        found = torch.linalg.lstsq(extended.double(), small.double()).solution
         self.sketch.weight.copy_(found[:-1].T)
         self.sketch.bias.copy_(found[-1])
         return self

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gbi_helpers.models.hundred import CLASSES, class_means
+from gbi_helpers.runtime import usual_defaults
 
 
 class Projection(nn.Module):
@@ -36,7 +37,8 @@ class Projection(nn.Module):
     @classmethod
     def of(cls, mean: Tensor, matrix: Tensor, inverse: Tensor) -> Projection:
         """A projection with these numbers."""
-        made = cls(*matrix.shape)
+        with usual_defaults():
+            made = cls(*matrix.shape).to(matrix.device)
         for buffer, value in zip((made.mean, made.matrix, made.inverse), (mean, matrix, inverse), strict=True):
             buffer.copy_(value)
         return made
@@ -45,7 +47,7 @@ class Projection(nn.Module):
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (D,) and covariance (D, D) of vectors x (N, D), float64, a part at a time (x may be in 16 bits)."""
     mean = torch.stack([part.double().sum(0) for part in x.split(5000)]).sum(0) / len(x)
-    total = torch.zeros(x.shape[1], x.shape[1], device=x.device)
+    total = mean.new_zeros(x.shape[1], x.shape[1], dtype=torch.float32)
     for part in x.split(5000):
         centred = part.float() - mean.float()
         total.addmm_(centred.T, centred)
@@ -57,7 +59,7 @@ def shrunk(covariance: Tensor, share: float) -> Tensor:
 
     It keeps directions of little variance, which are badly estimated, from being blown up.
     """
-    even = covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
+    even = covariance.diagonal().mean().expand(len(covariance)).diag()
     return (1 - share) * covariance + share * even
 
 

@@ -65,6 +65,7 @@ class ToyLSTM(nn.Module):
         made = [self._draw(s) for s in (range(seeds) if isinstance(seeds, int) else seeds)]
         for name in made[0]:
             value = torch.stack([weights[name] for weights in made])
+            value = value.to(torch.get_default_device(), torch.get_default_dtype())
             if name == "gate" and gates == "fixed":
                 self.register_buffer(name, value)
             else:
@@ -81,12 +82,15 @@ class ToyLSTM(nn.Module):
         return self.variant != "lstm"
 
     def _draw(self, seed: int) -> dict[str, Tensor]:
-        """The weights of one network before training."""
+        """The weights of one network before training: the same numbers, whatever the default dtype and device."""
         draw = torch.Generator().manual_seed(seed)
         hidden, tasks, wide = self.hidden_units, self.n_tasks, 1 / math.sqrt(self.hidden_units)
 
         def uniform(*shape: int) -> Tensor:
-            return (2 * torch.rand(shape, generator=draw) - 1) * wide
+            return (2 * numbers(*shape) - 1) * wide
+
+        def numbers(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=draw, dtype=torch.float32, device=draw.device)
 
         inputs = self.size + tasks * (self.variant in ("concat", "idle"))
         weights = {
@@ -100,7 +104,7 @@ class ToyLSTM(nn.Module):
         if self.variant == "add":
             weights["task"] = uniform(tasks, hidden)
         if self.variant in ("post", "rec"):
-            random = torch.rand(tasks, hidden, generator=draw)
+            random = numbers(tasks, hidden)
             weights["gate"] = (random < self.keep).float() if self.gates == "fixed" else 0.75 + random / 2
         return weights
 

@@ -21,6 +21,7 @@ from gbi_helpers.metrics import accuracy, fitted_step_size
 from gbi_helpers.models.picture import PictureModel
 from gbi_helpers.readouts import decoder_loss
 from gbi_helpers.records import Posterior, Trajectory
+from gbi_helpers.runtime import usual_defaults
 
 # By the name of the data: how many filters its shipped model has, and the name of its file.
 FILTERS = {"CIFAR-100": VIEWS["features"]["n_filters"], "Glyphs-100": 100}
@@ -67,7 +68,8 @@ def fit_picture_model(data: ImageData, shelf: Shelf) -> tuple[PictureModel, dict
     views, labels = Views(data, shelf, {**VIEWS, "features": filters}), Labels.of(data)
     view = views.view("discriminants")
     model = means_of(view.train, labels.train, equidistant=True)
-    picture = PictureModel(filters["n_filters"]).to(view.train.device)
+    with usual_defaults():
+        picture = PictureModel(filters["n_filters"]).to(view.train.device)
     picture.put(views.filters(), views.projection("discriminants"), model)
     picture.fit_sketch(view.train[:10_000], data.train[:10_000].pixels().to(view.train.device)).eval()
     validation, test = (scores(model, x) for x in (view.validation, view.test))

@@ -35,7 +35,7 @@ class Labels:
     @staticmethod
     def of(data: ImageData) -> Labels:
         """The classes of a set, on the device."""
-        parts = (data.train.y, data.validation.y, data.test.y, torch.tensor(data.group_of))
+        parts = (data.train.y, data.validation.y, data.test.y, torch.as_tensor(data.group_of, device="cpu"))
         return Labels(*(part.to(runtime.device()) for part in parts))
 
     def groups_right(self, predicted: Tensor) -> float:
@@ -125,8 +125,7 @@ def _fitted_bias(model: Generative, view: View, labels: Labels, n: int = 5_000) 
     """A bias for each class (K,), over a common step size, by logistic regression on training gradients."""
     score, y = scores(model, view.train[:n]), labels.train[:n]
     scale = score.std()
-    size, bias = torch.tensor(1.0, requires_grad=True), torch.zeros(score.shape[1], requires_grad=True)
-    size, bias = (v.detach().to(score.device).requires_grad_() for v in (size, bias))
+    size, bias = score.new_ones(()).requires_grad_(), score.new_zeros(score.shape[1]).requires_grad_()
     descent = torch.optim.LBFGS([size, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -141,7 +140,6 @@ def _fitted_bias(model: Generative, view: View, labels: Labels, n: int = 5_000) 
 
 def confusions(predicted: Tensor, labels: Tensor, order: Sequence[int]) -> Tensor:
     """Counts (K, K) of test images by true class (row) and predicted class (column), in the given order of classes."""
-    counts = torch.zeros(len(order), len(order), dtype=torch.int64)
-    counts.index_put_((labels.cpu(), predicted.cpu()), torch.ones(len(labels), dtype=torch.int64), accumulate=True)
-    chosen = torch.as_tensor(order)
-    return counts[chosen][:, chosen]
+    k = len(order)
+    counts = torch.bincount(labels.cpu() * k + predicted.cpu(), minlength=k * k).view(k, k)
+    return counts[list(order)][:, list(order)]

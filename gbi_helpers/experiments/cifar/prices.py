@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from statistics import median
 
 import torch
+from torch import Tensor
 
-from gbi_helpers.inference import enumerate_tasks, max_entropy, one_step
+from gbi_helpers.inference import LossFn, enumerate_tasks, max_entropy, one_step
 from gbi_helpers.meter import Passes, timed
 from gbi_helpers.models.hundred import CodeModel
 from gbi_helpers.progress import progress_bar
 from gbi_helpers.readouts import decoder_loss
+from gbi_helpers.runtime import usual_defaults
 
 CLASSES = (10, 100, 1_000, 10_000)
 SIZE = 512  # of the vectors described
@@ -35,8 +37,7 @@ def prices(classes: Sequence[int] = CLASSES, batch: int = 16, repetitions: int =
 def price(n_tasks: int, batch: int = 16, repetitions: int = 30) -> Price:
     """The row of one number of classes; the enumeration is timed fewer times where it takes longer."""
     torch.manual_seed(0)
-    model, x = CodeModel(SIZE, n_tasks=n_tasks).eval(), torch.randn(batch, SIZE)
-    loss_fn, z0 = decoder_loss(model, x), max_entropy(batch, n_tasks)
+    model, loss_fn, z0 = _asked(n_tasks, batch)
     dear = max(1, min(repetitions, 1_000 // n_tasks))
     forward, step, every = [], [], []
     for repetition in range(-3, repetitions):
@@ -57,10 +58,16 @@ def price(n_tasks: int, batch: int = 16, repetitions: int = 30) -> Price:
     return found | {name: round(ratio, 2) for name, ratio in ratios.items()} | passes(n_tasks)
 
 
+@usual_defaults()
+def _asked(n_tasks: int, batch: int) -> tuple[CodeModel, LossFn, Tensor]:
+    """An untrained model, its loss on random vectors, and the uniform start."""
+    model, x = CodeModel(SIZE, n_tasks=n_tasks).eval(), torch.randn(batch, SIZE)
+    return model, decoder_loss(model, x), max_entropy(batch, n_tasks)
+
+
 def passes(n_tasks: int, batch: int = 2) -> dict[str, int]:
     """Passes through the decoder, counted: of one step, and of trying every class."""
-    model, x = CodeModel(SIZE, n_tasks=n_tasks).eval(), torch.randn(batch, SIZE)
-    loss_fn, z0 = decoder_loss(model, x), max_entropy(batch, n_tasks)
+    model, loss_fn, z0 = _asked(n_tasks, batch)
     with Passes(model.decoder) as step:
         one_step(loss_fn, z0)
     with Passes(model.decoder) as every:

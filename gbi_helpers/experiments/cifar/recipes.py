@@ -17,6 +17,7 @@ from gbi_helpers.models.base import Generative, one_hot
 from gbi_helpers.models.hundred import CLASSES, CodeModel, Embedded, EquidistantModel, Grouped, VectorClassifier, ZOnly
 from gbi_helpers.models.hundred_images import ConvClassifier, ConvModel, UNet
 from gbi_helpers.models.image import Conditioning, gradient_loss
+from gbi_helpers.runtime import usual_defaults
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Batch], Tensor]
@@ -39,7 +40,9 @@ def _code(
 
 def means_of(x: Tensor, y: Tensor, equidistant: bool = False) -> ZOnly:
     """The decoder of z alone, in closed form."""
-    return ZOnly(x.shape[1], equidistant=equidistant).to(x.device).fit(x, y).eval()
+    with usual_defaults():
+        made = ZOnly(x.shape[1], equidistant=equidistant).to(x.device)
+    return made.fit(x, y).eval()
 
 
 def _conv(x: Tensor, channels: int = 32) -> ConvModel:
@@ -123,7 +126,7 @@ def as_pixels(x: Tensor) -> Tensor:
 def varied(x: Tensor, most: int = 2) -> Tensor:
     """Images (B, 3, 32, 32), half of them mirrored, each moved by up to ``most`` pixels (grey where it left)."""
     x = as_pixels(x)
-    mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+    mirrored = torch.rand(len(x), 1, 1, 1, dtype=x.dtype, device=x.device) < 0.5
     x = functional.pad(torch.where(mirrored, x.flip(-1), x), (most,) * 4, value=0.5)
     down, right = torch.randint(0, 2 * most + 1, (2, len(x), 1), device=x.device)
     line = torch.arange(x.shape[-1] - 2 * most, device=x.device)

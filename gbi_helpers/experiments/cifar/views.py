@@ -121,7 +121,8 @@ class Views:
 
     def filters(self) -> PatchFeatures:
         """The patch features, their filters drawn from every fifth training image."""
-        made = PatchFeatures(**self.settings["features"]).fit(self.data.train[::5].pixels())
+        with runtime.usual_defaults():
+            made = PatchFeatures(**self.settings["features"]).fit(self.data.train[::5].pixels())
         return made.to(runtime.device())
 
     @functools.cached_property

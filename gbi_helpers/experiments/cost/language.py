@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from gbi_helpers.experiments.language.recipes import ClippedAdamW
 from gbi_helpers.models.language import CONDITIONINGS, WordLSTM, window_nll
+from gbi_helpers.runtime import usual_defaults
 
 KINDS = ("plain", *CONDITIONINGS)
 
@@ -35,6 +36,7 @@ class PlainLSTM(nn.Module):
         return functional.linear(self.lstm(self.embedding(tokens))[0], self.embedding.weight, self.bias)
 
 
+@usual_defaults()
 def rates(
     rounds: int = 9, steps: int = 2, batch: int = 16, window: int = 64, n_tasks: int = 8
 ) -> list[dict[str, float]]:

@@ -14,8 +14,10 @@ import torch
 from gbi_helpers.inference import loss_of, max_entropy, one_step
 from gbi_helpers.meter import Passes, timed
 from gbi_helpers.models.image import ConvAutoencoder
+from gbi_helpers.runtime import usual_defaults
 
 
+@usual_defaults()
 def ratios(batch: int = 256, repetitions: int = 100) -> list[float]:
     """Seconds of one-step inference over those of a plain forward, encoder included in both, for each repetition."""
     torch.manual_seed(0)
@@ -31,6 +33,7 @@ def ratios(batch: int = 256, repetitions: int = 100) -> list[float]:
     return found
 
 
+@usual_defaults()
 def passes(batch: int = 256) -> tuple[int, int]:
     """Forward and backward passes of the whole model that one step takes, counted."""
     model, x = ConvAutoencoder().eval(), torch.rand(batch, 1, 28, 28)

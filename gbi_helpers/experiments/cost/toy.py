@@ -17,8 +17,10 @@ from torch import nn
 
 from gbi_helpers.data.toy import switching_stream
 from gbi_helpers.experiments.toy.recipes import WINDOW, train
+from gbi_helpers.runtime import usual_defaults
 
 
+@usual_defaults()
 def plain_loop(updates: int) -> None:
     """One seed, as one would write it: nn.LSTM, nn.Linear, Adam, an update for every sample."""
     stream = switching_stream(1, blocks=1, block=updates + WINDOW)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gbi_helpers import metrics
 from gbi_helpers.experiments.language.windows import Corpus, Windows, even_windows, losses, random_windows
-from gbi_helpers.inference import LossFn, iterate, loss_of, max_entropy, one_step
+from gbi_helpers.inference import LossFn, iterate, loss_of, one_step
 from gbi_helpers.models.language import WordModel
 
 LENGTHS = (1, 2, 5, 10, 20, 50)
@@ -33,7 +33,7 @@ def slopes(model: WordModel, windows: Windows, batch: int = 176) -> Tensor:
     """Minus the gradient (N, K) of each window's loss at the uniform z: the one-step scores."""
     found = []
     for part in windows.parts(batch):
-        grad = one_step(evidence(model, part), max_entropy(len(part.words), model.n_tasks)).grad
+        grad = one_step(evidence(model, part), part.uniform(model.n_tasks)).grad
         assert grad is not None
         found.append(-grad)
     return torch.cat(found)
@@ -42,7 +42,7 @@ def slopes(model: WordModel, windows: Windows, batch: int = 176) -> Tensor:
 def log_likelihoods(model: WordModel, windows: Windows, lengths: Sequence[int]) -> dict[int, Tensor]:
     """log p(first n words | source) (N, K) for each n, by K passes over the longest: exact Bayes with a flat prior."""
     longest = windows.first(max(lengths))
-    so_far = torch.stack([-losses(model, longest, z).cumsum(1) for z in torch.eye(model.n_tasks)], dim=2)
+    so_far = torch.stack([-losses(model, longest, z).cumsum(1) for z in longest.pure(model.n_tasks)], dim=2)
     return {n: so_far[:, n - 1] for n in lengths}
 
 
@@ -69,7 +69,7 @@ def matched(slope: Tensor, exact: Tensor) -> Tensor:
     Nearest in KL, averaged over windows; the mean gap is nearest in scores instead, also those of sources that are out
     of the question anyway.
     """
-    delta = torch.zeros(slope.shape[1], requires_grad=True)
+    delta = slope.new_zeros(slope.shape[1]).requires_grad_()
     p = torch.softmax(exact, 1)
     descent = torch.optim.LBFGS([delta], max_iter=100, line_search_fn="strong_wolfe")
 
@@ -100,7 +100,7 @@ def naive_bayes(corpus: Corpus, windows: Windows, share: float = 0.0) -> Tensor:
             bigrams = torch.bincount(pairs, minlength=corpus.size**2)
             before, word = windows.words[:, :-1], windows.words[:, 1:]
             seen = torch.bincount(stream, minlength=corpus.size)[before]
-            after = bigrams[before * corpus.size + word] / seen.clamp_min(1)
+            after = bigrams[before * corpus.size + word].float() / seen.clamp_min(1)
             p[:, 1:] = torch.where(seen > 0, share * after + (1 - share) * p[:, 1:], p[:, 1:])
         found.append(p.log())
     return torch.stack(found, dim=2)
@@ -111,7 +111,7 @@ def fitted_share(corpus: Corpus, windows: Windows) -> float:
     shares = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8)
     own = windows.task[:, None, None].expand(-1, windows.words.shape[1], 1)
     fits = [float(naive_bayes(corpus, windows, share).gather(2, own).mean()) for share in shares]
-    return shares[int(torch.tensor(fits).argmax())]
+    return shares[int(torch.tensor(fits, dtype=torch.float32, device="cpu").argmax())]
 
 
 # ---------------------------------------------------------------- the first n words
@@ -191,8 +191,9 @@ def rest(gbi: WordModel, lstm: WordModel, corpus: Corpus, gaps: Gaps, per_source
     def loss(z: Tensor | None, model: WordModel = gbi) -> float:
         return float(losses(model, windows, z)[:, REST].mean())
 
-    shift = torch.randint(1, corpus.n_tasks, (len(true),), generator=torch.Generator().manual_seed(5))
-    wrong = torch.nn.functional.one_hot((windows.task + shift) % corpus.n_tasks, corpus.n_tasks).float()
+    draw = torch.Generator().manual_seed(5)
+    shift = torch.randint(1, corpus.n_tasks, (len(true),), generator=draw, device=draw.device)
+    wrong = torch.nn.functional.one_hot((windows.task + shift.to(true.device)) % corpus.n_tasks, corpus.n_tasks).float()
     found: Scores = {"lengths": list(gaps), "windows": len(true), "lstm": loss(None, lstm), "uniform": loss(None)}
     found |= {"true": loss(true), "wrong": loss(wrong)}
     exact = log_likelihoods(gbi, windows, tuple(gaps))
@@ -210,8 +211,5 @@ def rest(gbi: WordModel, lstm: WordModel, corpus: Corpus, gaps: Gaps, per_source
 def _iterated(model: WordModel, windows: Windows, steps: int = 20, batch: int = 176) -> Tensor:
     parts = windows.parts(batch)
     return torch.cat(
-        [
-            iterate(evidence(model, part), max_entropy(len(part.words), model.n_tasks), steps=steps, lr=0.3).z[-1]
-            for part in parts
-        ]
+        [iterate(evidence(model, part), part.uniform(model.n_tasks), steps=steps, lr=0.3).z[-1] for part in parts]
     )

@@ -22,7 +22,7 @@ def modules(model: WordLSTM, windows: Windows, told: bool = True) -> Scores:
 
     "tasks_per_unit": mean over units. "selectivity": mean of (largest - mean) / largest.
     """
-    z = windows.z(model.n_tasks) if told else torch.full((len(windows.words), model.n_tasks), 1 / model.n_tasks)
+    z = windows.z(model.n_tasks) if told else windows.uniform(model.n_tasks)
     units = model.units(windows.inputs, z)
     deviation = torch.stack([units[windows.task == k].flatten(0, 1).std(0) for k in range(model.n_tasks)])
     largest = deviation.amax(0)
@@ -34,7 +34,7 @@ def modules(model: WordLSTM, windows: Windows, told: bool = True) -> Scores:
 
 def interpolation(model: WordModel, windows: Windows, first: int, second: int) -> Scores:
     """Loss of two sources' windows on the way from z of the one to z of the other: lists over ``ON_THE_WAY``."""
-    ends = torch.eye(model.n_tasks)
+    ends = windows.pure(model.n_tasks)
     ways = [(1 - s) * ends[first] + s * ends[second] for s in ON_THE_WAY]
     own = {"first": windows.rows(windows.task == first), "second": windows.rows(windows.task == second)}
     return {name: [float(losses(model, part, z).mean()) for z in ways] for name, part in own.items()}
@@ -49,7 +49,7 @@ def farthest_pair(cross: Tensor) -> tuple[int, int]:
 
 def cross_losses(model: WordModel, windows: Windows) -> Tensor:
     """Loss (K, K) of windows of source i (row) told that they are of source j."""
-    told = [by_source(losses(model, windows, z), windows.task) for z in torch.eye(model.n_tasks)]
+    told = [by_source(losses(model, windows, z), windows.task) for z in windows.pure(model.n_tasks)]
     return torch.stack(told, dim=1)
 
 
@@ -64,12 +64,15 @@ def source_map(
 
     ``loss[i, j]`` is that of validation windows of each source read from the place (x[j], y[i]).
     """
-    places = model.place(torch.eye(model.n_tasks))
+    windows = even_windows(corpus.validation, corpus.start, per_source, 64)
+    places = model.place(windows.pure(model.n_tasks))
     low, high = places.amin(0), places.amax(0)
     low, high = low - margin * (high - low), high + margin * (high - low)
-    x, y = (torch.linspace(float(a), float(b), side) for a, b in zip(low, high, strict=True))
-    windows = even_windows(corpus.validation, corpus.start, per_source, 64)
-    loss = torch.empty(side, side, model.n_tasks)
+    x, y = (
+        torch.linspace(float(a), float(b), side, dtype=places.dtype, device=places.device)
+        for a, b in zip(low, high, strict=True)
+    )
+    loss = places.new_empty(side, side, model.n_tasks)
     for i in progress_bar(range(side), desc="source map"):
         for j in range(side):
             place = torch.stack([x[j], y[i]]).expand(len(windows.words), 2)
@@ -80,4 +83,5 @@ def source_map(
 
 def texts_on(x: Sequence[float], y: Sequence[float], say: Callable[[Tensor], str], every: int = 2) -> list[list[str]]:
     """What is said at every second place of the map, rows from the first y on: ``say`` takes a place (2,)."""
-    return [[say(torch.tensor([across, up])) for across in x[::every]] for up in y[::every]]
+    rows = [[(across, up) for across in x[::every]] for up in y[::every]]
+    return [[say(torch.tensor(place, dtype=torch.float32, device="cpu")) for place in row] for row in rows]

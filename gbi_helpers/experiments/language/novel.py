@@ -15,7 +15,7 @@ from torch import Tensor
 from gbi_helpers.experiments.language.inference import evidence, fit_gaps, log_likelihoods, nearness, slopes
 from gbi_helpers.experiments.language.recipes import ClippedAdamW
 from gbi_helpers.experiments.language.windows import Corpus, Part, Windows, even_windows, losses
-from gbi_helpers.inference import iterate, max_entropy
+from gbi_helpers.inference import iterate
 from gbi_helpers.models.language import WordModel
 from gbi_helpers.progress import progress_bar
 
@@ -53,8 +53,9 @@ def adapt(model: WordModel, learn: Windows, test: Windows, steps: int = 30) -> S
     "z_free" and "z_logits" are the z found; "single" is the loss with the known source that suits ``learn`` best, and
     "single_task" which one that is.
     """
-    best = int(torch.stack([losses(model, learn, z).mean() for z in torch.eye(model.n_tasks)]).argmin())
-    found: Scores = {"single_task": best, "single": _loss(model, test, torch.eye(model.n_tasks)[best])}
+    pure = learn.pure(model.n_tasks)
+    best = int(torch.stack([losses(model, learn, z).mean() for z in pure]).argmin())
+    found: Scores = {"single_task": best, "single": _loss(model, test, pure[best])}
     for space in ("free", "logits"):
         path = shared_z(model, learn, space, steps)
         found[space] = [_loss(model, test, z) for z in path[::EVERY]]
@@ -67,7 +68,7 @@ def shared_z(model: WordModel, windows: Windows, space: Literal["free", "logits"
     each = evidence(model, windows)
     path = iterate(
         lambda z: each(z.expand(len(windows.words), -1)).sum()[None],
-        max_entropy(1, model.n_tasks), steps=steps, lr=RATES[space], space=space,
+        windows.uniform(model.n_tasks)[:1], steps=steps, lr=RATES[space], space=space,
     )  # fmt: skip
     return path.z[:, 0]
 
@@ -85,13 +86,12 @@ def tune(model: WordModel, learn: Windows, stop: Windows, test: Windows, lr: flo
         if step in TUNING:
             curve.append(_loss(tuned, test, None))
             watched.append(_loss(tuned, stop, None))
-        part = learn.rows(torch.randperm(len(learn.words), generator=draw)[:16])
-        z = max_entropy(len(part.words), model.n_tasks)
-        loss = tuned.nll(tuned(part.inputs, z), part.words).mean() / WINDOW
+        part = learn.rows(torch.randperm(len(learn.words), generator=draw, device=draw.device)[:16])
+        loss = tuned.nll(tuned(part.inputs, part.uniform(model.n_tasks)), part.words).mean() / WINDOW
         descent.zero_grad()
         loss.backward()
         descent.step()
-    return {"test": curve, "early": curve[int(torch.tensor(watched).argmin())]}
+    return {"test": curve, "early": curve[watched.index(min(watched))]}
 
 
 def delta_beyond(model: WordModel, corpus: Corpus, test: Windows, n: int = 20) -> Scores:

@@ -46,8 +46,8 @@ def delta_of(facts: dict[str, Any], words: int) -> Tensor:
     """
     lengths = [0, *map(int, facts["deltas"])]
     table = [[0.0] * len(facts["tasks"]), *facts["deltas"].values()]
-    at, values = torch.tensor(lengths, dtype=torch.float32), torch.tensor(table)
-    n = torch.arange(1, words + 1, dtype=torch.float32)
+    at, values = (torch.tensor(numbers, dtype=torch.float32, device="cpu") for numbers in (lengths, table))
+    n = torch.arange(1, words + 1, dtype=torch.float32, device="cpu")
     right = torch.bucketize(n, at).clamp(1, len(at) - 1)
     share = ((n - at[right - 1]) / (at[right] - at[right - 1]))[:, None]
     return (1 - share) * values[right - 1] + share * values[right]
@@ -62,11 +62,12 @@ def word_slopes(model: WordLSTM, words: Tensor, start: int) -> Tensor:
     read = with_start(words[None], start)[:, :-1]
     weight, bias = model.embedding.weight.detach(), model.bias.detach()
     slopes = []
-    for rows in torch.arange(len(words)).chunk(4):  # early words need not be read to the end of the text
-        z = max_entropy(len(rows), model.n_tasks).requires_grad_()
+    places = torch.arange(len(words), device=words.device)
+    for rows in places.chunk(4):  # early words need not be read to the end of the text
+        z = max_entropy(len(rows), model.n_tasks, weight.dtype, words.device).requires_grad_()
         with torch.enable_grad():
             units = model.units(read[:, : int(rows[-1]) + 1].expand(len(rows), -1), z)
-            own = units[torch.arange(len(rows)), rows]
+            own = units[rows - rows[0], rows]
             loss = functional.cross_entropy(functional.linear(own, weight, bias), words[rows], reduction="sum")
             slopes.append(-torch.autograd.grad(loss, z)[0])
     return torch.cat(slopes)
@@ -90,19 +91,19 @@ def read_words(
     Raises ``ValueError`` for a text without a word.
     """
     said = clean(text[-READ:]).split()[-longest:]
-    words = torch.tensor(vocabulary.ids(" ".join(said)), dtype=torch.int64)
+    words = torch.tensor(vocabulary.ids(" ".join(said)), dtype=torch.int64, device=model.bias.device)
     if len(words) == 0 or len(words) != len(said):
         raise ValueError("There is no word to read: write at least one (and use a vocabulary of words).")
     total = word_slopes(model, words, vocabulary.start).cumsum(0)
     if facts is not None:
-        total = total + delta_of(facts, len(words))
+        total = total + delta_of(facts, len(words)).to(total)
     log_q = torch.log_softmax(total, 1)
-    evidence = torch.diff(total, dim=0, prepend=torch.zeros(1, model.n_tasks))
+    evidence = torch.diff(total, dim=0, prepend=total.new_zeros(1, model.n_tasks))
     evidence = evidence - evidence.mean(1, keepdim=True)
-    before = torch.cat([max_entropy(1, model.n_tasks), log_q.exp()[:-1]])
+    before = torch.cat([max_entropy(1, model.n_tasks, log_q.dtype, log_q.device), log_q.exp()[:-1]])
     with torch.no_grad():
         logits = model(with_start(words[None], vocabulary.start)[:, :-1], before[None])
-    names = None if true is None else torch.full((len(words),), true)
+    names = None if true is None else torch.full_like(words, true)
     seen = [vocabulary.words[int(word)] for word in words]
     return WordsRecord(log_q.exp(), evidence, word_nll(logits, words[None])[0], seen, list(tasks), names)
 
@@ -129,12 +130,12 @@ def continue_text(
         raise ValueError(f"temperature must be above 0, but is {temperature}: near 0 the likeliest words are said.")
     draw = torch.Generator().manual_seed(seed)
     place = z[None] if model.plane and len(z) == model.plane else model.place(z[None])
-    read = with_start(vocabulary.encode(text[-READ:])[None], vocabulary.start)
+    read = with_start(vocabulary.encode(text[-READ:])[None], vocabulary.start).to(z.device)
     state, said = None, []
     for _ in range(words):
         logits, state = model.read(read, place, state)
         scores = logits[0, -1] / temperature
         scores[[vocabulary.unknown, vocabulary.start]] = -torch.inf
-        read = torch.multinomial(torch.softmax(scores, 0), 1, generator=draw)[None]
+        read = torch.multinomial(torch.softmax(scores, 0).to(draw.device), 1, generator=draw)[None].to(z.device)
         said.append(read[0])
     return vocabulary.decode(torch.cat(said)) if said else ""

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from gbi_helpers.experiments.language.windows import Corpus, Windows, by_source, even_windows, losses, random_windows
+from gbi_helpers.inference import max_entropy
 from gbi_helpers.models.language import WordLSTM, WordModel
 from gbi_helpers.models.transformer import WordTransformer
 from gbi_helpers.records import TrainingRecord
+from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
 Told = Literal["true", "nothing", "shuffled"]
@@ -88,7 +90,8 @@ def train(
     ``sizes``: further arguments of the model. ``facts`` gain "tokens" and "tokens_per_cpu_second".
     """
     torch.manual_seed(seed)
-    network = made(corpus, model, **sizes)
+    with usual_defaults():
+        network = made(corpus, model, **sizes).to(corpus.train[0].device)
     watch = _Looks(network, even_windows(corpus.validation, corpus.start, 16, 64), looks, told)
 
     def batch(step: int) -> tuple[Windows, Tensor]:
@@ -120,15 +123,15 @@ def made(corpus: Corpus, model: str = "lstm", **options: Any) -> WordModel:
 
 def told_z(task: Tensor, n_tasks: int, told: Told, udrop: float = 0.0, seed: int = 0) -> Tensor:
     """The z (B, K) that training gives for windows of sources ``task`` (B,)."""
-    uniform = torch.full((len(task), n_tasks), 1 / n_tasks)
+    uniform = max_entropy(len(task), n_tasks, torch.float32, task.device)
     if told == "nothing":
         return uniform
     draw = torch.Generator().manual_seed(seed)
     if told == "shuffled":
-        task = torch.randint(n_tasks, task.shape, generator=draw)
+        task = torch.randint(n_tasks, task.shape, generator=draw, device=draw.device).to(task.device)
     z = nn.functional.one_hot(task, n_tasks).float()
-    dropped = torch.rand(len(task), 1, generator=draw) < udrop
-    return torch.where(dropped, uniform, z)
+    dropped = torch.rand(len(task), 1, generator=draw, dtype=torch.float32, device=draw.device) < udrop
+    return torch.where(dropped.to(task.device), uniform, z)
 
 
 class _Looks:
@@ -142,4 +145,4 @@ class _Looks:
             return {}
         task = self.windows.task
         found = losses(self.model, self.windows, told_z(task, self.model.n_tasks, self.told))
-        return {"step": torch.tensor(step), "validation": by_source(found, task)}
+        return {"step": step, "validation": by_source(found, task)}

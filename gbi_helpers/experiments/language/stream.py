@@ -100,23 +100,33 @@ def _one_stream(
 ) -> tuple[Tensor, Tensor, Tensor]:
     words, task, age, last = list[Tensor](), list[Tensor](), list[Tensor](), -1
     while sum(map(len, words)) < length:
-        k = sources[int(torch.randint(len(sources), (), generator=draw))]
+        k = sources[_number(draw, 0, len(sources))]
         if k == last:
             continue
-        size = int(torch.randint(piece[0], piece[1] + 1, (), generator=draw))
-        at = int(torch.randint(len(streams[k]) - size, (), generator=draw))
+        size = _number(draw, piece[0], piece[1] + 1)
+        at = _number(draw, 0, len(streams[k]) - size)
         words.append(streams[k][at : at + size])
-        task.append(torch.full((size,), k))
-        age.append(torch.arange(size))
+        task.append(torch.full_like(words[-1], k))
+        age.append(torch.arange(size, device=words[-1].device))
         last = k
     return torch.cat(words)[:length], torch.cat(task)[:length], torch.cat(age)[:length]
+
+
+def _number(draw: torch.Generator, low: int, high: int) -> int:
+    """A whole number from ``low`` to ``high - 1``."""
+    return int(torch.randint(low, high, (), generator=draw, device=draw.device))
+
+
+def _uniform(words: Tensor, n_tasks: int) -> Tensor:
+    """The z (N, K) that favours no source, for words (N, T)."""
+    return max_entropy(len(words), n_tasks, torch.float32, words.device)
 
 
 @torch.no_grad()
 def read_told(model: WordLSTM, streams: Streams, z: Tensor | None = None) -> Reading:
     """Read with a given z (S, T, K), or the uniform one: the two ends between which a filter lies."""
     if z is None:
-        z = torch.full((*streams.words.shape, model.n_tasks), 1 / model.n_tasks)
+        z = _uniform(streams.words, model.n_tasks)[:, None].repeat(1, streams.words.shape[1], 1)
     logits = model(streams.inputs, z)
     return Reading(word_nll(logits, streams.words), z)
 
@@ -129,10 +139,11 @@ def read_side_by_side(model: WordLSTM, streams: Streams, hazard: float) -> Readi
     can expect to do better with this network's probabilities, if those are right.
     """
     n, k = len(streams.words), model.n_tasks
-    told = torch.eye(k).repeat(n, 1)[:, None].expand(-1, streams.words.shape[1], -1)
+    pure = torch.eye(k, dtype=torch.float32, device=streams.words.device)
+    told = pure.repeat(n, 1)[:, None].expand(-1, streams.words.shape[1], -1)
     each = word_nll(model(streams.inputs.repeat_interleave(k, 0), told), streams.words.repeat_interleave(k, 0))
     scores = -each.view(n, k, -1).mT  # (S, T, K)
-    how, belief = Filter(hazard=hazard), max_entropy(n, k)
+    how, belief = Filter(hazard=hazard), _uniform(streams.words, k)
     read, beliefs = [], []
     for score in scores.unbind(1):
         read.append(belief)
@@ -144,7 +155,7 @@ def read_side_by_side(model: WordLSTM, streams: Streams, hazard: float) -> Readi
 
 def read_inferred(model: WordLSTM, streams: Streams, how: Filter, delta: Tensor | None = None) -> Reading:
     """Read with the filter's belief as z. ``delta`` (K,): the gap of one chunk, see :func:`fit_stream_delta`."""
-    z = max_entropy(len(streams.words), model.n_tasks)
+    z = _uniform(streams.words, model.n_tasks)
     past = _Past(model, how.reread, streams.inputs[:, :0])
     losses, fed, beliefs, scores = [], [], [], []
     for words, inputs in zip(streams.words.split(how.chunk, 1), streams.inputs.split(how.chunk, 1), strict=True):
@@ -189,7 +200,7 @@ class _Past:
 def chunk_score(model: WordLSTM, words: Tensor, inputs: Tensor, state: State | None, exact: bool = False) -> Tensor:
     """What a chunk says of each source (S, K): minus its gradient at the uniform z, or minus its K losses."""
     loss = loss_of(_From(model, state), inputs, lambda logits, _: model.nll(logits, words))
-    z0 = max_entropy(len(words), model.n_tasks)
+    z0 = _uniform(words, model.n_tasks)
     if exact:
         return -enumerate_tasks(loss, z0).loss
     grad = one_step(loss, z0).grad
@@ -231,7 +242,7 @@ def fit_stream_delta(
             difference = chunk_score(model, words, inputs, state, exact=True) - chunk_score(model, words, inputs, state)
             gaps.append(difference - difference.mean(1, keepdim=True))
         with torch.no_grad():
-            place = model.place(max_entropy(len(words), model.n_tasks))
+            place = model.place(_uniform(words, model.n_tasks))
             state = model.read(inputs, place, state)[1]
     return torch.cat(gaps).mean(0)
 

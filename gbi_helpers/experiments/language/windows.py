@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gbi_helpers.data.text import TextData
 from gbi_helpers.data.vocabulary import Vocabulary
+from gbi_helpers.inference import max_entropy
 from gbi_helpers.models.language import WordModel, word_nll
 
 Part = Literal["train", "validation", "test"]
@@ -107,6 +108,14 @@ class Windows:
         """The true z (N, K) of each window."""
         return torch.nn.functional.one_hot(self.task, n_tasks).float()
 
+    def uniform(self, n_tasks: int) -> Tensor:
+        """The z (N, K) that favours no source, 1/K everywhere."""
+        return max_entropy(len(self.words), n_tasks, torch.float32, self.words.device)
+
+    def pure(self, n_tasks: int) -> Tensor:
+        """The z (K, K) of each source, a row each."""
+        return torch.eye(n_tasks, dtype=torch.float32, device=self.words.device)
+
 
 def with_start(words: Tensor, start: int) -> Tensor:
     """Words (N, T) after ``<bos>``: (N, T + 1)."""
@@ -124,9 +133,11 @@ def random_windows(corpus: Corpus, per_source: int, length: int, seed: int) -> W
             f"Source '{short[0]}' has too few words for training windows of {length}: ask for shorter ones."
         )
     draw = torch.Generator().manual_seed(seed)
-    words = [_cut(stream, torch.randint(len(stream) - length, (per_source,), generator=draw), length)
-             for stream in corpus.train]  # fmt: skip
-    return _stack(words, corpus.start)
+    places = [
+        torch.randint(len(stream) - length, (per_source,), generator=draw, device=draw.device)
+        for stream in corpus.train
+    ]
+    return _stack(corpus.train, places, length, corpus.start)
 
 
 def even_windows(streams: Sequence[Tensor], start: int, per_source: int, length: int) -> Windows:
@@ -136,24 +147,25 @@ def even_windows(streams: Sequence[Tensor], start: int, per_source: int, length:
     """
     if any(len(stream) < length for stream in streams):
         raise ValueError(f"A source has fewer than {length} words: ask for shorter windows.")
-    places = [torch.linspace(0, len(stream) - length, per_source).long() for stream in streams]
-    return _stack([_cut(stream, at, length) for stream, at in zip(streams, places, strict=True)], start)
+    places = [
+        torch.linspace(0, len(stream) - length, per_source, dtype=torch.float32, device="cpu").long()
+        for stream in streams
+    ]
+    return _stack(streams, places, length, start)
 
 
-def _cut(stream: Tensor, at: Tensor, length: int) -> Tensor:
-    return stream[at[:, None] + torch.arange(length)]
-
-
-def _stack(words: list[Tensor], start: int) -> Windows:
-    task = torch.arange(len(words)).repeat_interleave(len(words[0]))
-    return Windows(torch.cat(words), task, start)
+def _stack(streams: Sequence[Tensor], places: Sequence[Tensor], length: int, start: int) -> Windows:
+    """Windows of each stream at its places."""
+    line = torch.arange(length, device="cpu")
+    words = torch.stack([stream[at[:, None] + line] for stream, at in zip(streams, places, strict=True)])
+    task = torch.arange(len(words), device=words.device).repeat_interleave(words.shape[1])
+    return Windows(words.flatten(0, 1), task, start)
 
 
 @torch.no_grad()
 def losses(model: WordModel, windows: Windows, z: Tensor | None = None, batch: int = 128) -> Tensor:
     """-log p of every word, (N, T) nats, for z (N, K), one z (K,) for all, or None: the uniform one."""
-    if z is None:
-        z = torch.full((model.n_tasks,), 1 / model.n_tasks)
+    z = windows.uniform(model.n_tasks) if z is None else z
     z = z.expand(len(windows.words), -1)
     parts = zip(windows.parts(batch), z.split(batch), strict=True)
     return torch.cat([word_nll(model(part.inputs, told), part.words) for part, told in parts])

@@ -25,11 +25,12 @@ def at_test(model: Generative, x: Tensor, y: Tensor, fashion: Tensor) -> dict[st
     """
     found = {}
     for name, images in {"": x, "_fashion": fashion}.items():
-        grad = one_step(decoder_loss(model, images), max_entropy(len(images), 10, device=x.device)).grad
+        grad = one_step(decoder_loss(model, images), max_entropy(len(images), 10, images.dtype, x.device)).grad
         assert grad is not None
         for kind, size in {"summed": 1.0, "mean": 1 / PIXELS}.items():
             found[f"{kind}_confidence{name}"] = float(torch.softmax(-size * grad, 1).max(1).values.mean())
-    anywhere = torch.randint(0, 10, y.shape, generator=torch.Generator().manual_seed(0)).to(y.device)
+    draw = torch.Generator().manual_seed(0)
+    anywhere = torch.randint(0, 10, y.shape, generator=draw, device=draw.device).to(y.device)
     found["corner_start"] = metrics.accuracy(one_step(decoder_loss(model, x), one_hot(anywhere)).task, y)
     return found
 
@@ -70,7 +71,7 @@ def _accuracy(model: ConvAutoencoder, x: Tensor, y: Tensor, chunk: int) -> float
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # loss_of rightly warns of just this mistake
         tasks = [
-            one_step(decoder_loss(model, part), max_entropy(len(part), 10, device=x.device)).task
+            one_step(decoder_loss(model, part), max_entropy(len(part), 10, part.dtype, x.device)).task
             for part in x.split(chunk)
         ]
     return metrics.accuracy(torch.cat(tasks), y)

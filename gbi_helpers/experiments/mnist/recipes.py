@@ -24,6 +24,7 @@ from gbi_helpers.models.image import (
     gradient_loss,
     reconstruction,
 )
+from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
 # "faithful" serves every autoencoder whatever its code, and is ours: the paper's settings are not known to us.
@@ -59,7 +60,7 @@ def described(model: ConvAutoencoder, soften: bool = False) -> Loss:
         images, labels = batch
         if not soften:
             return reconstruction(model, images, labels)
-        share = torch.rand(len(images), 1, device=images.device)
+        share = torch.rand(len(images), 1, dtype=images.dtype, device=images.device)
         z = (1 - share) * one_hot(labels) + share / 10
         return model.nll(model(images, z), images).mean()
 
@@ -128,7 +129,8 @@ train_classifier = Recipe("classifier", _classifier, classified, SETTINGS["class
 def probe_accuracy(h: Tensor, y: Tensor, h_test: Tensor, y_test: Tensor, seed: int = 0) -> float:
     """Percent of digits that a small network reads out of codes (N, latent): what it can read has leaked past z."""
     torch.manual_seed(seed)
-    probe = nn.Sequential(nn.Linear(h.shape[1], 64), nn.ReLU(), nn.Linear(64, 10)).to(h.device)
+    with usual_defaults():
+        probe = nn.Sequential(nn.Linear(h.shape[1], 64), nn.ReLU(), nn.Linear(64, 10)).to(h.device)
     centre, scale = h.mean(0), h.std(0).clamp_min(1e-6)
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:

@@ -32,7 +32,7 @@ def look(model: Generative, x: Tensor, chunk: int = 500) -> Look:
     """One step and K trials for images x (N, 1, 28, 28), ``chunk`` at a time."""
     parts = []
     for part in x.split(chunk):
-        loss_fn, z0 = decoder_loss(model, part), max_entropy(len(part), model.n_tasks, device=x.device)
+        loss_fn, z0 = decoder_loss(model, part), max_entropy(len(part), model.n_tasks, x.dtype, x.device)
         step, each = one_step(loss_fn, z0), enumerate_tasks(loss_fn, z0)
         assert step.grad is not None
         parts.append((step.loss.double(), step.grad.double(), each.loss.double()))

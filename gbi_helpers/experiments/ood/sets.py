@@ -53,8 +53,8 @@ def rotated(x: Tensor, degrees: float) -> Tensor:
 def shuffled(x: Tensor, seed: int = 0) -> Tensor:
     """Images x (N, ...) with the pixels of each in a random order of its own."""
     draw = torch.Generator().manual_seed(seed)
-    order = torch.rand(len(x), x[0].numel(), generator=draw).argsort(1).to(x.device)
-    return x.flatten(1).gather(1, order).view_as(x)
+    order = torch.rand(len(x), x[0].numel(), generator=draw, dtype=torch.float32, device=draw.device).argsort(1)
+    return x.flatten(1).gather(1, order.to(x.device)).view_as(x)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Sets:
         parts = [(part.pixels().to(device), part.y.to(device)) for part in (data.train, data.validation, data.test)]
         scale, fashion = Scale.of(parts[0][0]), fashion.to(device)
         test = parts[2][0]
-        noise = torch.randn(test.shape, generator=torch.Generator().manual_seed(0)).to(device)
+        draw = torch.Generator().manual_seed(0)
+        noise = torch.randn(test.shape, generator=draw, dtype=torch.float32, device=draw.device).to(device)
         foreign = {
             "fashion": Scale.of(fashion)(fashion),
             "faint": FAINT * Scale.of(fashion)(fashion),
@@ -97,7 +98,7 @@ class Sets:
     def without(self, pair: tuple[int, int]) -> Sets:
         """The sets of the eight other digits, numbered anew 0 .. 7; foreign are the test images of the pair."""
         digits = tuple(digit for digit in range(10) if digit not in pair)
-        kept = torch.tensor(digits, device=self.test[1].device)
+        kept = torch.tensor(digits, dtype=torch.int64, device=self.test[1].device)
 
         def split(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             inside = torch.isin(part[1], kept)

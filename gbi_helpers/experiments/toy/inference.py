@@ -48,7 +48,7 @@ def fresh_windows(run: Run, samples: int = WINDOW, rows: int = 200, seed: int = 
     stream, model = run.stream, run.model
     x, context = steady_windows(stream.means, stream.sd, rows, samples + 1, model.n_seeds, seed)
     exact = window_posterior(x[:, 1:], stream.means, stream.sd)
-    z0 = max_entropy(len(x), model.n_tasks)
+    z0 = max_entropy(len(x), model.n_tasks, x.dtype, x.device)
     return Windows(x, context, exact, evidence(model, x, stream.sd), z0, model.n_seeds)
 
 
@@ -96,7 +96,7 @@ def over_starts(run: Run) -> dict[str, Scores]:
     test = fresh_windows(run)
     found = {}
     for name, start in STARTS.items():
-        z = torch.tensor(start).expand_as(test.z0).clone().requires_grad_()  # zeros are off the simplex: no one_step
+        z = test.z0.new_tensor(start).repeat(len(test.z0), 1).requires_grad_()  # zeros are off the simplex: no one_step
         (grad,) = torch.autograd.grad(test.loss(z).sum(), z)
         found[name] = test.scores(torch.log_softmax(-grad, -1))
     return found
@@ -143,7 +143,8 @@ def live_filter(model: ToyLSTM, stream: Stream) -> LiveFilter:
     """
     windows = stream.x.unfold(1, WINDOW + 1, 1).mT
     rows = windows.flatten(0, 1)
-    step = one_step(evidence(model, rows, stream.sd, last=1), max_entropy(len(rows), model.n_tasks))
+    z0 = max_entropy(len(rows), model.n_tasks, rows.dtype, rows.device)
+    step = one_step(evidence(model, rows, stream.sd, last=1), z0)
     likelihood = step.log_q.view(*windows.shape[:2], -1)
     truth = log_likelihood(stream.x[:, WINDOW:], stream.means, stream.sd)
     belief, exact = (bayes_filter(log, stream.hazard) for log in (likelihood, truth))
@@ -174,10 +175,10 @@ def unseen_means(
     such Z are averaged. No way to use n samples is better than their mean, whose excess is sd^2 / n: .00225 for 40.
     """
     model, sd = run.model, run.stream.sd
-    means = torch.tensor(UNSEEN)[:, None].expand(-1, run.model.size)
+    means = run.stream.means.new_tensor(UNSEEN)[:, None].expand(-1, run.model.size)
     given, _ = steady_windows(means, sd, tries * windows, WINDOW + 1, model.n_seeds, seed=1)
     test, which = steady_windows(means, sd, tries * 8, WINDOW, model.n_seeds, seed=2)
-    z = max_entropy(len(given) // windows, model.n_tasks)
+    z = max_entropy(len(given) // windows, model.n_tasks, given.dtype, given.device)
     if space is not None:
         loss = evidence(model, given.unflatten(0, (-1, windows)), sd)
         z = iterate(loss, z, steps, lr, space).z[-1]  # type: ignore[arg-type]
@@ -200,14 +201,16 @@ class Landscape:
 
 def landscape(model: ToyLSTM, window: Tensor, sd: float, fineness: int = 40) -> Landscape:
     """Loss, in nats, of one seed's network (S = 1) on a window (T + 1, D), at a grid of points of the simplex."""
-    z = simplex_grid(model.n_tasks, fineness)
+    z = simplex_grid(model.n_tasks, fineness).to(window)
     with torch.no_grad():
         loss = evidence(model, window.expand(len(z), -1, -1), sd)(z)
-    return Landscape(z, loss, one_step(evidence(model, window[None], sd), max_entropy(1, model.n_tasks)))
+    z0 = max_entropy(1, model.n_tasks, window.dtype, window.device)
+    return Landscape(z, loss, one_step(evidence(model, window[None], sd), z0))
 
 
 def simplex_grid(n_tasks: int, fineness: int) -> Tensor:
     """All points (P, K) of the simplex whose entries are multiples of 1 / fineness."""
-    counts = torch.cartesian_prod(*[torch.arange(fineness + 1)] * (n_tasks - 1)).view(-1, n_tasks - 1)
+    line = torch.arange(fineness + 1, dtype=torch.float32, device="cpu")
+    counts = torch.cartesian_prod(*[line] * (n_tasks - 1)).view(-1, n_tasks - 1)
     counts = counts[counts.sum(1) <= fineness]
     return torch.cat([counts, fineness - counts.sum(1, keepdim=True)], dim=1) / fineness

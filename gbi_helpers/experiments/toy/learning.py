@@ -28,9 +28,10 @@ def unreliable_z(stream: Stream, share: float) -> Tensor:
     kept = []
     for seed in stream.seeds:
         draw = torch.Generator().manual_seed(40_000 + seed)
-        right = torch.rand(-(-stream.x.shape[1] // stream.block), generator=draw) < share
+        blocks = -(-stream.x.shape[1] // stream.block)
+        right = torch.rand(blocks, generator=draw, dtype=torch.float32, device=draw.device) < share
         kept.append(right.repeat_interleave(stream.block))
-    return torch.where(torch.stack(kept)[..., None], stream.z, stream.z.flip(-1))
+    return torch.where(torch.stack(kept)[..., None].to(stream.x.device), stream.z, stream.z.flip(-1))
 
 
 def late_excess(run: Run) -> Tensor:

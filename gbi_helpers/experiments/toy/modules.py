@@ -41,7 +41,7 @@ def modules_of(run: Run, rows: int = ROWS) -> Scores:
 def _hidden(model: ToyLSTM, windows: Tensor) -> Tensor:
     """Last hidden units (S, 2, rows, H) on the windows (K, rows, T, D) of the first and the last task, Z given."""
     shown = windows[[0, -1]].flatten(0, 1).repeat(model.n_seeds, 1, 1)
-    tasks = torch.eye(model.n_tasks)[[0, -1]].repeat_interleave(windows.shape[1], 0).repeat(model.n_seeds, 1)
+    tasks = _pure(model, windows)[[0, -1]].repeat_interleave(windows.shape[1], 0).repeat(model.n_seeds, 1)
     with torch.no_grad():
         return model.hidden(shown, tasks)[:, -1].unflatten(0, (model.n_seeds, 2, -1))
 
@@ -50,7 +50,7 @@ def _told(model: ToyLSTM, windows: Tensor, task: int) -> Tensor:
     """Mean prediction (S,) on windows (rows, T, D), told a task."""
     rows = windows.repeat(model.n_seeds, 1, 1)
     with torch.no_grad():
-        told = model(rows, torch.eye(model.n_tasks)[task].expand(len(rows), -1))[:, -1]
+        told = model(rows, _pure(model, rows)[task].expand(len(rows), -1))[:, -1]
     return told.unflatten(0, (model.n_seeds, -1)).mean((1, 2))
 
 
@@ -74,7 +74,7 @@ def excess_given(model: ToyLSTM, run: Run, rows: int = ROWS) -> Tensor:
     stream = run.stream
     windows, context = steady_windows(stream.means, stream.sd, rows, WINDOW, model.n_seeds, seed=7)
     with torch.no_grad():
-        predicted = model(windows, torch.eye(model.n_tasks)[context])[:, -1]
+        predicted = model(windows, _pure(model, windows)[context])[:, -1]
     return excess_error(predicted, stream.means[context]).view(model.n_seeds, stream.n_contexts, rows).mean(-1)
 
 
@@ -87,12 +87,13 @@ def forgetting(run: Run, rows: int = 500) -> dict[str, Scores]:
     Keys "previous" and "current" for each way to come by Z: "given", "inferred" (one step on five scored samples) and
     "uniform"; a network without Z has "given" only. Each prediction is of the sample after a window from one context.
     """
-    last = run.stream.context[:, -1]
-    change = (run.stream.context != last[:, None]).long() * torch.arange(run.stream.context.shape[1])
-    before = run.stream.context.gather(1, change.argmax(1, keepdim=True))[:, 0]
+    context = run.stream.context
+    last = context[:, -1]
+    change = (context != last[:, None]).long() * torch.arange(context.shape[1], device=last.device)
+    before = context.gather(1, change.argmax(1, keepdim=True))[:, 0]
     ways: dict[str, Callable[[Run, Tensor, Tensor], Tensor]] = {"given": _given}
     if run.model.uses_z:
-        ways |= {"inferred": _inferred, "uniform": lambda run, x, context: max_entropy(len(x), run.model.n_tasks)}
+        ways |= {"inferred": _inferred, "uniform": lambda run, x, context: _uniform(run.model, x)}
     blocks = {"previous": before, "current": last}
     return {
         way: {name: _excess(run, context, find, rows) for name, context in blocks.items()} for way, find in ways.items()
@@ -100,12 +101,21 @@ def forgetting(run: Run, rows: int = 500) -> dict[str, Scores]:
 
 
 def _given(run: Run, windows: Tensor, context: Tensor) -> Tensor:
-    return torch.eye(run.model.n_tasks)[context]
+    return _pure(run.model, windows)[context]
 
 
 def _inferred(run: Run, windows: Tensor, context: Tensor) -> Tensor:
     loss = evidence(run.model, windows[:, :-1], run.stream.sd)
-    return one_step(loss, max_entropy(len(windows), run.model.n_tasks)).q
+    return one_step(loss, _uniform(run.model, windows)).q
+
+
+def _uniform(model: ToyLSTM, windows: Tensor) -> Tensor:
+    return max_entropy(len(windows), model.n_tasks, windows.dtype, windows.device)
+
+
+def _pure(model: ToyLSTM, windows: Tensor) -> Tensor:
+    """Z (K, K) of each task, a row each, as the windows are."""
+    return torch.eye(model.n_tasks, dtype=windows.dtype, device=windows.device)
 
 
 def _excess(run: Run, context: Tensor, find: Callable[[Run, Tensor, Tensor], Tensor], rows: int) -> Tensor:

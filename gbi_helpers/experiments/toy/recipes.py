@@ -16,6 +16,7 @@ from gbi_helpers.metrics import by_block, excess_error
 from gbi_helpers.models.toy import Gates, ToyLSTM, Variant, gaussian_nll
 from gbi_helpers.modularity import overlap, shared_ratio
 from gbi_helpers.records import ModulesRecord, TrainingRecord
+from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
 WINDOW = 5
@@ -71,7 +72,9 @@ def train(
     included). ``sizes``: further arguments of :class:`~gbi_helpers.models.toy.ToyLSTM`. Weights of seed s start the
     same for every variant where their shapes agree.
     """
-    model = ToyLSTM(stream.seeds, variant, gates, n_tasks=stream.n_contexts, size=stream.x.shape[2], **sizes)
+    with usual_defaults():
+        model = ToyLSTM(stream.seeds, variant, gates, n_tasks=stream.n_contexts, size=stream.x.shape[2], **sizes)
+    model = model.to(stream.x)
     x, z = stream.x, _told(stream, variant, told)
     steps = x.shape[1] - WINDOW
     predictions: list[Tensor] = []
@@ -136,7 +139,7 @@ def drive(model: ToyLSTM, windows: Tensor, z: Tensor | None = None) -> Tensor:
 
 def drives(model: ToyLSTM, windows: Tensor, same: bool = False) -> Tensor:
     """The drive (S, K, H) in each task: its own windows (K, rows, T, D) with its own Z; ``same``: all windows."""
-    tasks = torch.eye(model.n_tasks)
+    tasks = torch.eye(model.n_tasks, dtype=windows.dtype, device=windows.device)
     shown = [windows.flatten(0, 1)] * len(tasks) if same else list(windows)
     return torch.stack([drive(model, x, z) for x, z in zip(shown, tasks, strict=True)], dim=1)
 
@@ -148,13 +151,13 @@ class _Frames:
         self.model = model
         windows, _ = steady_windows(stream.means, stream.sd, rows, WINDOW)
         self.windows = windows.unflatten(0, (stream.n_contexts, rows))
-        self.at = set(torch.linspace(0, steps, frames).long().tolist())
+        self.at = set(torch.linspace(0, steps, frames, dtype=torch.float32, device="cpu").long().tolist())
 
     def __call__(self, step: int) -> dict[str, Any]:
         if step not in self.at:
             return {}
         own, same = drives(self.model, self.windows), drives(self.model, self.windows, same=True)
-        seen = {"step": torch.tensor(step), "activation": own, "z_only": same}
+        seen = {"step": step, "activation": own, "z_only": same}
         return seen | ({"gate": self.model.gate.detach()} if self.model.variant in ("post", "rec") else {})
 
     def record(self, seen: dict[str, Tensor]) -> ModulesRecord:

@@ -30,10 +30,10 @@ def gap_in_networks(run: Run, rows: int = 25, points: int = 9) -> Scores:
         steady_windows(stream.means, stream.sd, n, WINDOW + 1, seeds, seed)[0].double()
         for n, seed in ((rows, 3), (10, 4))
     )
-    loss, z0 = evidence(model, shown, stream.sd), max_entropy(len(shown), model.n_tasks, torch.float64)
+    loss, z0 = evidence(model, shown, stream.sd), _uniform(shown, model.n_tasks)
     step, passes = one_step(loss, z0), enumerate_tasks(loss, z0)
     gap, curvature = theory.gap(loss, z0), theory.curvature_along(loss, z0, points)
-    delta = theory.fit_delta(evidence(model, others, stream.sd), max_entropy(len(others), model.n_tasks, torch.float64))
+    delta = theory.fit_delta(evidence(model, others, stream.sd), _uniform(others, model.n_tasks))
     found = {
         "range": gap.amax(-1) - gap.amin(-1),
         "bound": theory.first_order_bound(curvature.amin(-1), curvature.amax(-1)),
@@ -46,6 +46,10 @@ def gap_in_networks(run: Run, rows: int = 25, points: int = 9) -> Scores:
         found["odds error"] = found["range"]
         found["third-order bound"] = theory.third_order_bound(loss, z0, points)
     return {name: value.view(seeds, -1) for name, value in found.items()}
+
+
+def _uniform(windows: Tensor, n_tasks: int) -> Tensor:
+    return max_entropy(len(windows), n_tasks, windows.dtype, windows.device)
 
 
 def broken(gap: Scores) -> Tensor:
@@ -70,8 +74,8 @@ def in_between(run: Run, rows: int = 200) -> Scores:
     model, stream, seeds = run.model, run.stream, run.model.n_seeds
     test, context = steady_windows(stream.means, stream.sd, rows, WINDOW + 1, seeds, seed=5)
     few, _ = steady_windows(stream.means, stream.sd, 10, WINDOW + 1, seeds, seed=6)
-    loss, z0 = evidence(model, test, stream.sd), max_entropy(len(test), model.n_tasks)
-    measured = theory.gap(evidence(model, few, stream.sd), max_entropy(len(few), model.n_tasks))
+    loss, z0 = evidence(model, test, stream.sd), _uniform(test, model.n_tasks)
+    measured = theory.gap(evidence(model, few, stream.sd), _uniform(few, model.n_tasks))
     delta = measured.view(seeds, -1, model.n_tasks).mean(1).repeat_interleave(len(test) // seeds, 0)
     answers = {
         "one step": one_step(loss, z0).task,
@@ -83,7 +87,7 @@ def in_between(run: Run, rows: int = 200) -> Scores:
     found = {name: (task == context).float().view(seeds, -1).mean(1) for name, task in answers.items()}
     for name in ("one step", "corrected"):
         chosen = ((answers[name] > 0) & (answers[name] < model.n_tasks - 1)).view(seeds, -1)
-        found[f"{name}, inner"] = (chosen & inner).sum(1) / inner.sum(1)
+        found[f"{name}, inner"] = (chosen & inner).float().sum(1) / inner.sum(1)
     return found
 
 
@@ -91,9 +95,9 @@ def linear_in_between(
     means: Sequence[float] = FOUR, sd: float = 0.3, samples: int = WINDOW, rows: int = 1000, seeds: int = 20
 ) -> Scores:
     """:func:`in_between` for the linear readout itself, without a network: x = z @ means + noise, delta derived."""
-    centres = torch.tensor(means, dtype=torch.float64)[:, None]
+    centres = torch.tensor(means, dtype=torch.float64, device="cpu")[:, None]
     x, context = steady_windows(centres, sd, rows, samples, seeds)
-    z0 = max_entropy(len(x), len(means), torch.float64)
+    z0 = _uniform(x, len(means))
     loss = lambda z: (x - (z @ centres)[:, None]).square().sum((1, 2)) / (2 * sd**2)  # noqa: E731
     delta = theory.one_step_gap(centres, sd, samples)
     answers = {
@@ -115,7 +119,7 @@ def l2_against_entropy(n_tasks: int = 2, largest: float = 6.0, points: int = 61)
     "entropy" is log K - H(softmax u), which levels off at log K; "l2" is |u|^2 / (2 K), the same for small u (to second
     order, since the Hessian of -H at the uniform point is the identity / K on centred logits), but never levels off.
     """
-    size = torch.linspace(0, largest, points, dtype=torch.float64)
+    size = torch.linspace(0, largest, points, dtype=torch.float64, device="cpu")
     u = torch.nn.functional.pad(size[:, None], (0, n_tasks - 1))
     u = u - u.mean(1, keepdim=True)
     q = torch.softmax(u, 1)
@@ -133,8 +137,8 @@ def penalties(scale: float, n_tasks: int = 4, problems: int = 200, steps: int = 
     "l2 / K" the weight at which it agrees with the entropy near the uniform point.
     """
     draw = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(problems, n_tasks, generator=draw, dtype=torch.float64)
-    exact, z0 = torch.log_softmax(logits, 1), max_entropy(problems, n_tasks, torch.float64)
+    logits = scale * torch.randn(problems, n_tasks, generator=draw, dtype=torch.float64, device=draw.device)
+    exact, z0 = torch.log_softmax(logits, 1), _uniform(logits, n_tasks)
     chosen = {"entropy": ("entropy", 1.0), "l2": ("l2", 1.0), "l2 / K": ("l2", 1 / n_tasks), "none": ("l2", 0.0)}
     found = {}
     for name, (penalty, weight) in chosen.items():
