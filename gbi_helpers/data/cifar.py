@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import pickle
-import tarfile
 import warnings
 from pathlib import Path
 
@@ -116,7 +115,7 @@ def read(path: Path, advice: str = layouts.REPLACE) -> Parts:
     try:
         parts = _read_npz(path) if layouts.plain(path.name).endswith("npz") else _read_python(path)
         _check(parts)
-    except (OSError, KeyError, ValueError, tarfile.TarError, *ZIP_ERRORS) as error:
+    except (OSError, KeyError, ValueError, *ZIP_ERRORS) as error:
         why = f"{error}".strip("'\"").rstrip(".")
         raise DataError(f"{path} is damaged or not {NAME} ({why}): {advice}.") from error
     return parts

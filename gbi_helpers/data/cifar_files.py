@@ -86,10 +86,13 @@ def _contents(path: Path) -> dict[str, bytes]:
             names = [name for name in packed.namelist() if PurePath(name).name in PYTHON]
             return {PurePath(name).name: packed.read(name) for name in names}
     files: dict[str, bytes] = {}
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if PurePath(member.name).name in PYTHON and (stream := archive.extractfile(member)):
-                files[PurePath(member.name).name] = stream.read()
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if PurePath(member.name).name in PYTHON and (stream := archive.extractfile(member)):
+                    files[PurePath(member.name).name] = stream.read()
+    except tarfile.TarError as error:  # which tells what it has tried, in five lines
+        raise ValueError("it is no whole archive") from error
     return files
 
 

@@ -84,9 +84,11 @@ def lying(root: Path, spec: ImageSet) -> tuple[Path, ...]:
         return ()
     own = root / spec.folder / "raw"
     files = max(found, key=lambda files: (len(files), next(iter(files.values())).parent == own))
+    missing = " and ".join(name for name in FILES if name not in files)
+    if missing:
+        folder = next(iter(files.values())).parent
+        raise DataError(f"{spec.name} lacks {missing}: put what is missing into {folder}.")
     for name, digest in zip(FILES, spec.digests, strict=True):
-        if name not in files:
-            raise DataError(f"{name} of {spec.name} is missing: put it into {next(iter(files.values())).parent}.")
         if layouts.digest(files[name]) != digest:
             raise DataError(f"{files[name]} is damaged, incomplete or another file (wrong SHA-256): {layouts.REPLACE}.")
     return tuple(files[name] for name in FILES)

@@ -58,7 +58,8 @@ def clean(text: str, cut: int = CUT) -> str:
     if text.isascii():
         cut = 1  # the quicker one, and there they agree
     elif cut > 1:
-        text = unicodedata.normalize("NFKC", _UNSEEN.sub("", text))
+        while (seen := unicodedata.normalize("NFKC", _UNSEEN.sub("", text))) != text:  # it may bring others together
+            text = seen
     return _STILL_TORN.sub("", " ".join(_TOKENS[cut].findall(_TORN.sub(_mended, text))))
 
 
