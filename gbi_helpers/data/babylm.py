@@ -9,8 +9,10 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from gbi_helpers.data import layouts
 from gbi_helpers.data.download import download, offline
-from gbi_helpers.data.image_files import blame_disk, data_dir
+from gbi_helpers.data.image_files import blame_disk
+from gbi_helpers.data.text_files import lies_in
 from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir, sweep, writable_cache
 
 # The 10-million-word training set with its development and test sets, of the second BabyLM Challenge.
@@ -24,11 +26,9 @@ LICENCE = "each source its own (babylm.github.io)"
 
 def babylm_folder() -> tuple[str, Path | None]:
     """Where the real text lies, (place, folder), or ("", None). Raises :class:`DataError` for a wrong GBI_DATA_DIR."""
-    root = data_dir()
-    if root is not None:
-        for name in ("text", "babylm"):
-            if (root / name).is_dir():
-                return "from GBI_DATA_DIR", root / name
+    root = layouts.data_dir()
+    if root and (folder := lies_in(root)):
+        return "from GBI_DATA_DIR", folder
     cached = cache_dir() / "babylm"
     return ("from the cache", cached) if cached.is_dir() else ("", None)
 

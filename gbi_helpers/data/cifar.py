@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import pickle
 import warnings
 from pathlib import Path
 
@@ -16,15 +17,15 @@ import numpy as np
 import torch
 
 from gbi_helpers import runtime
-from gbi_helpers.data import standin
+from gbi_helpers.data import layouts, standin
+from gbi_helpers.data.cifar_files import DELETE, FOLDER, NAME, given, kept, overlooked, python_files
+from gbi_helpers.data.cifar_files import FILE as FILE
+from gbi_helpers.data.cifar_files import lies_in as lies_in
 from gbi_helpers.data.download import offline
-from gbi_helpers.data.image_files import data_dir, fetch_with, torchvision
+from gbi_helpers.data.image_files import fetch_with
 from gbi_helpers.data.images import SEED, SPLITS, ImageData, Images, stratified_order
 from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir, part_file
 
-NAME = "CIFAR-100"
-FILE = "cifar-100.npz"
-FOLDER = "cifar-100-python"  # torchvision's
 STANDIN_FILE = "glyphs-100-v1.npz"
 TRAIN, TEST = 50_000, 10_000
 HELD_OUT = 5_000  # validation images among those for training
@@ -64,8 +65,8 @@ def load_cifar100(size: str | None = None) -> ImageData:
 
     ``size``: "slice" is 16,000 training, 2,000 validation and 2,000 test images, never downloaded; "full" is 45,000,
     5,000 and all test images there are, downloaded by torchvision (169 MB) if need be; None takes "slice" in the quick
-    profile and "full" in the full one. Looks for ``cifar-100.npz``, then for torchvision's ``cifar-100-python/``, in
-    ``GBI_DATA_DIR``, then in the cache. Where the real set cannot be had the stand-in is returned (see
+    profile and "full" in the full one. Looks for ``cifar-100.npz``, then for torchvision's ``cifar-100-python/`` or its
+    archive, in ``GBI_DATA_DIR``, then in the cache. Where the real set cannot be had the stand-in is returned (see
     :mod:`standin`), with a warning if "full" was asked for; ``size="standin"`` asks for it. ``source`` names what was
     used. Raises ``ValueError`` for another size, :class:`DataError` when the files in ``GBI_DATA_DIR`` are damaged.
     """
@@ -75,17 +76,20 @@ def load_cifar100(size: str | None = None) -> ImageData:
     if size == "standin":
         return _load_standin("as asked for")
     place, path = find()
+    told = "" if place == "from GBI_DATA_DIR" else overlooked()
     if path is None and size == "full":
         try:
             place, path = "downloaded by torchvision", fetch_cifar100()
         except DataError as error:
-            warnings.warn(f"{NAME} is not at hand, so a stand-in is used. {error}", stacklevel=2)
+            told = f"{NAME} is not at hand, so a stand-in is used. {told or error}"
+    if told:
+        warnings.warn(told, stacklevel=2)
     return _real(read(path), size, place) if path else _load_standin(f"since {NAME} is not at hand")
 
 
 def find() -> tuple[str, Path | None]:
     """Where the real set lies, (place, file or folder), or ("", None). A damaged copy in the cache is passed over."""
-    if path := lies_in(data_dir()):
+    if path := given():
         return "from GBI_DATA_DIR", path
     path = find_cached()
     return ("from the cache", path) if path else ("", None)
@@ -93,57 +97,54 @@ def find() -> tuple[str, Path | None]:
 
 def find_cached() -> Path | None:
     """The file or folder of the set in the cache, or None; a damaged one is left alone, with a warning."""
-    path = lies_in(cache_dir())
+    path = kept()
     try:
         if path:
-            read(path)
+            read(path, DELETE)
     except DataError as error:
         warnings.warn(f"The copy in the cache is not used: {error}", stacklevel=4)
         return None
     return path
 
 
-def lies_in(root: Path | None) -> Path | None:
-    """The file or folder of the set under ``root``, if there is one; it is not looked into."""
-    places = [root / FILE, root / FOLDER] if root else []
-    return next((path for path in places if path.exists()), None)
+def read(path: Path, advice: str = layouts.REPLACE) -> Parts:
+    """The arrays in ``cifar-100.npz``, or in the folder or archive that its makers and torchvision use.
+
+    Raises :class:`DataError`, with ``advice``, for a damaged or other one.
+    """
+    try:
+        parts = _read_npz(path) if layouts.plain(path.name).endswith("npz") else _read_python(path)
+        _check(parts)
+    except (OSError, KeyError, ValueError, *ZIP_ERRORS) as error:
+        why = f"{error}".strip("'\"").rstrip(".")
+        raise DataError(f"{path} is damaged or not {NAME} ({why}): {advice}.") from error
+    return parts
 
 
-def read(path: Path) -> Parts:
-    """The arrays in ``cifar-100.npz`` or torchvision's folder. Raises :class:`DataError` for a damaged or other one."""
-    parts = _read_torchvision(path) if path.is_dir() else _read_npz(path)
+def _check(parts: Parts) -> None:
+    """Raise ``ValueError`` for arrays that are not of the set's shape."""
     for name, (x, y) in parts.items():
         wanted = TRAIN if name == "train" else min(max(len(x), 1), TEST)
         if x.dtype != np.uint8 or x.shape != (wanted, 32, 32, 3) or y.shape != (wanted,) or y.dtype.kind not in "iu":
-            raise _other(path, f"its {name} images are {x.dtype} {x.shape} with labels {y.dtype} {y.shape}")
+            raise ValueError(f"its {name} images are {x.dtype} {x.shape} with labels {y.dtype} {y.shape}")
         if y.min() < 0 or y.max() >= len(CLASSES):
-            raise _other(path, f"its {name} labels go from {y.min()} to {y.max()}, not from 0 to 99")
-    return parts
+            raise ValueError(f"its {name} labels go from {y.min()} to {y.max()}, not from 0 to 99")
 
 
 def _read_npz(path: Path) -> Parts:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            names = stored["fine_label_names"].tolist() if "fine_label_names" in stored else list(CLASSES)
-            parts = {part: (stored[f"x_{part}"], stored[f"y_{part}"]) for part in ("train", "test")}
-    except (OSError, KeyError, ValueError, *ZIP_ERRORS) as error:
-        raise _other(path, f"{error}".strip("'\"").rstrip(".")) from error
-    if names != list(CLASSES):
-        raise _other(path, "its classes have other names")
+    with np.load(path, allow_pickle=False) as stored:
+        names = stored["fine_label_names"].tolist() if "fine_label_names" in stored else list(CLASSES)
+        if names != list(CLASSES):
+            raise ValueError("its classes have other names")
+        return {part: (stored[f"x_{part}"], stored[f"y_{part}"]) for part in ("train", "test")}
+
+
+def _read_python(path: Path) -> Parts:
+    files, parts = python_files(path), {}
+    for name in ("train", "test"):
+        stored = pickle.loads(files[name], encoding="latin1")
+        parts[name] = (stored["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(stored["fine_labels"]))
     return parts
-
-
-def _read_torchvision(folder: Path) -> Parts:
-    dataset = torchvision().datasets.CIFAR100
-    try:
-        sets = {name: dataset(folder.parent, train=name == "train") for name in ("train", "test")}
-    except (RuntimeError, OSError) as error:
-        raise _other(folder, "a file in it is missing or has the wrong MD5") from error
-    return {name: (part.data, np.array(part.targets)) for name, part in sets.items()}
-
-
-def _other(path: Path, why: str) -> DataError:
-    return DataError(f"{path} is damaged or not {NAME} ({why}): delete it, so that a good one is used.")
 
 
 def fetch_cifar100(tries: int = 3, pause: float = 0.5) -> Path:
@@ -152,10 +153,10 @@ def fetch_cifar100(tries: int = 3, pause: float = 0.5) -> Path:
 
 
 def _settle(part: Path, cache: Path) -> Path:
-    read(part / FOLDER)
+    read(part / FOLDER, "try again later")
     with contextlib.suppress(OSError):  # another process may have been quicker; then its copy is used
         (part / FOLDER).rename(cache / FOLDER)
-    read(cache / FOLDER)
+    read(cache / FOLDER, DELETE)
     return cache / FOLDER
 
 

@@ -1,4 +1,4 @@
-"""The files of the image sets: where they lie, whether they are whole, and how torchvision fetches them."""
+"""The files of the image sets: where the whole set is at hand, and how torchvision fetches it into the cache."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 
+from gbi_helpers.data import layouts
 from gbi_helpers.data.download import offline, reachable
+from gbi_helpers.data.image_sets import FASHION_MNIST as FASHION_MNIST
+from gbi_helpers.data.image_sets import FILES, ImageSet, given
+from gbi_helpers.data.image_sets import MNIST as MNIST
+from gbi_helpers.data.image_sets import SETS as SETS
+from gbi_helpers.data.layouts import data_dir as data_dir
 from gbi_helpers.files import DataError, cache_dir, checked, sweep, writable_cache
 
-FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 DISK_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO,
 )  # fmt: skip
@@ -32,62 +36,15 @@ NMS_MISSING = "operator torchvision::nms does not exist"
 _declared: list[torch.library.Library] = []  # the declarations last as long as this list
 
 
-@dataclass(frozen=True)
-class ImageSet:
-    """What is known of a set before it is read. ``folder`` is torchvision's name of the set and of its folder."""
+def find(spec: ImageSet) -> tuple[str, tuple[Path, ...]]:
+    """Where the whole set lies, (place, its files in the order of FILES), or ("", ()).
 
-    name: str
-    key: str
-    folder: str
-    classes: tuple[str, ...]
-    licence: str
-    digests: tuple[str, ...]  # SHA-256 of the unpacked files, in the order of FILES
-    shipped: dict[str, int]  # images in the slice, by split
-    total: int = 70_000
-
-    @property
-    def asset(self) -> str:
-        """Name of the slice among the assets."""
-        return f"data/{self.key}-slice.npz"
-
-
-MNIST = ImageSet(
-    "MNIST",
-    "mnist",
-    "MNIST",
-    tuple("0123456789"),
-    "CC BY-SA 3.0",
-    (
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
-    {"train": 10_000, "validation": 2_000, "test": 2_000},
-)
-FASHION_MNIST = ImageSet(
-    "Fashion-MNIST",
-    "fashion-mnist",
-    "FashionMNIST",
-    ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-    "MIT",
-    (
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
-    {"test": 2_000},
-)
-SETS = (MNIST, FASHION_MNIST)
-
-
-def find(spec: ImageSet) -> tuple[str, Path | None]:
-    """Where the whole set lies, (place, folder), or ("", None). Raises :class:`DataError` on damage in GBI_DATA_DIR."""
-    if folder := present(data_dir(), spec):
-        return "from GBI_DATA_DIR", folder
+    Raises :class:`DataError` on damage in GBI_DATA_DIR.
+    """
+    if files := given(spec):
+        return "from GBI_DATA_DIR", files
     folder = cached(spec)
-    return ("from the cache", folder) if folder else ("", None)
+    return ("from the cache", tuple(folder / name for name in FILES)) if folder else ("", ())
 
 
 def cached(spec: ImageSet) -> Path | None:
@@ -107,20 +64,12 @@ def cached(spec: ImageSet) -> Path | None:
     return None
 
 
-def data_dir() -> Path | None:
-    """The folder named by ``GBI_DATA_DIR``, or None. Raises :class:`DataError` when it names none."""
-    named = os.environ.get("GBI_DATA_DIR")
-    if not named:
-        return None
-    folder = Path(os.path.expanduser(named))  # unlike Path.expanduser, it leaves an unknown user's ~ as it is
-    if not folder.is_dir():
-        raise DataError(f"GBI_DATA_DIR is {folder}, which is no folder: correct it, or unset it.")
-    return folder
+def present(root: Path, spec: ImageSet) -> Path | None:
+    """Folder of the set's files under ``root``, laid as torchvision does; None if none is there.
 
-
-def present(root: Path | None, spec: ImageSet) -> Path | None:
-    """Folder of the set's four files under ``root``, None if none is there. Raises :class:`DataError` if damaged."""
-    if root is None or not any(os.path.exists(root / spec.folder / "raw" / name) for name in FILES):
+    Raises :class:`DataError` if one is missing or damaged.
+    """
+    if not any(os.path.exists(root / spec.folder / "raw" / name) for name in FILES):
         return None
     for name, digest in zip(FILES, spec.digests, strict=True):
         checked(root / spec.folder / "raw" / name, digest)
@@ -175,14 +124,10 @@ def fetch_with(
     Raises :class:`DataError` when offline, unreachable, damaged or not writable.
     """
     if offline():
-        raise DataError(
-            f"GBI_OFFLINE is set, so {name} is not downloaded: unset it, or set GBI_DATA_DIR to a folder with it."
-        )
+        raise DataError(f"GBI_OFFLINE is set, so {name} is not downloaded: unset it, or {layouts.bring()}.")
     cache, dataset = writable_cache(), getattr(torchvision().datasets, kind)
     if not reachable(urls(dataset)):
-        raise DataError(
-            f"No server of {name} can be reached: check the network, or set GBI_DATA_DIR to a folder with it."
-        )
+        raise DataError(f"No server of {name} can be reached: check the network, or {layouts.bring()}.")
     sweep(cache, f".{kind}.*.part")
     with tempfile.TemporaryDirectory(prefix=f".{kind}.", suffix=".part", dir=cache, ignore_cleanup_errors=True) as part:
         _download(name, dataset, Path(part), tries, pause)
@@ -201,7 +146,7 @@ def _download(name: str, dataset: Any, part: Path, tries: int, pause: float) -> 
             problem = error
             blame_disk(name, error)
     raise DataError(
-        f"{name} could not be downloaded in {tries} tries: try again later, or set GBI_DATA_DIR to a folder with it."
+        f"{name} could not be downloaded in {tries} tries: try again later, or {layouts.bring()}."
     ) from problem
 
 

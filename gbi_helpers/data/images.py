@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import runtime
-from gbi_helpers.data.image_files import FASHION_MNIST, FILES, MNIST, ImageSet, fetch_images, find
+from gbi_helpers.data import layouts
+from gbi_helpers.data.image_files import fetch_images, find
+from gbi_helpers.data.image_sets import FASHION_MNIST, FILES, MNIST, ImageSet, overlooked
 from gbi_helpers.files import DataError, load_asset
 
 SEED = 20240918
@@ -117,20 +119,24 @@ def _load(spec: ImageSet, size: str | None) -> ImageData:
     size = size or ("full" if runtime.profile() == "full" else "slice")
     if size not in ("slice", "full"):
         raise ValueError(f"size is '{size}': use 'slice', 'full', or None to go by the profile.")
-    place, folder = find(spec)
-    if folder is None and size == "full":
+    place, files = find(spec)
+    told = "" if place == "from GBI_DATA_DIR" else overlooked(spec)
+    if not files and size == "full":
         try:
-            place, folder = "downloaded by torchvision", fetch_images(spec)
+            folder = fetch_images(spec)
+            place, files = "downloaded by torchvision", tuple(folder / name for name in FILES)
         except DataError as error:
-            warnings.warn(f"Not all of {spec.name} is at hand, so the shipped slice is used. {error}", stacklevel=3)
-    if folder is None:
+            told = f"Not all of {spec.name} is at hand, so the shipped slice is used. {told or error}"
+    if told:
+        warnings.warn(told, stacklevel=3)
+    if not files:
         return _shipped(spec, f" (all of {spec.name} was asked for, but could not be had)" if size == "full" else "")
-    return _from_folder(spec, folder, size, place)
+    return _from_files(spec, files, size, place)
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in an idx file of bytes, as MNIST comes in: images (N, 28, 28) or labels (N,), uint8."""
-    data = path.read_bytes()
+    """The array in an idx file of bytes, packed or not, as MNIST comes in: images (N, 28, 28) or labels (N,), uint8."""
+    data = layouts.content(path)
     n_axes = data[3]
     shape = np.frombuffer(data, ">i4", count=n_axes, offset=4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
@@ -157,8 +163,8 @@ def splits(train_labels: np.ndarray, test_labels: np.ndarray) -> dict[str, np.nd
     }
 
 
-def _from_folder(spec: ImageSet, folder: Path, size: str, place: str) -> ImageData:
-    train_x, train_y, test_x, test_y = (read_idx(folder / name) for name in FILES)
+def _from_files(spec: ImageSet, files: Sequence[Path], size: str, place: str) -> ImageData:
+    train_x, train_y, test_x, test_y = map(read_idx, files)
     parts: dict[str, Images | None] = dict.fromkeys(SPLITS)
     for name, index in splits(train_y, test_y).items():
         x, y = (test_x, test_y) if name == "test" else (train_x, train_y)

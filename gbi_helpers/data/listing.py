@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gbi_helpers import runtime
-from gbi_helpers.data import babylm, cifar, text_sources
+from gbi_helpers.data import babylm, cifar, text_files, text_sources
 from gbi_helpers.data.download import offline
-from gbi_helpers.data.image_files import SETS, ImageSet, cached, data_dir, fetch_images, present
+from gbi_helpers.data.image_files import cached, fetch_images, present
+from gbi_helpers.data.image_sets import FILES, SETS, ImageSet, given, overlooked
+from gbi_helpers.data.layouts import REPLACE
 from gbi_helpers.files import DataError, cache_dir, load_asset
 
 
@@ -64,8 +67,8 @@ def _row(spec: ImageSet) -> DataSet:
         else:
             if found:
                 places.append(place)
-                files = found.iterdir() if found.is_dir() else [found]
-                size += sum(file.stat().st_size for file in files)
+                size += sum(file.stat().st_size for file in found)
+    told = "" if "GBI_DATA_DIR" in (*places, *problems) else overlooked(spec)
     return DataSet(
         spec.name,
         spec.key,
@@ -74,7 +77,7 @@ def _row(spec: ImageSet) -> DataSet:
         "wrong" if problems else "ok",
         spec.licence,
         "nothing, until that is mended" if "GBI_DATA_DIR" in problems or not places else _uses(spec, places),
-        " ".join(problems.values()),
+        " ".join(filter(None, [*problems.values(), told])),
     )
 
 
@@ -83,13 +86,14 @@ def _cifar_row() -> DataSet:
     found: dict[str, Path] = {}
     problems: dict[str, str] = {}
     images = 0
-    for place, root in (("GBI_DATA_DIR", data_dir), ("cache", cache_dir)):
+    for place, look, advice in (("GBI_DATA_DIR", cifar.given, REPLACE), ("cache", cifar.kept, cifar.DELETE)):
         try:
-            if path := cifar.lies_in(root()):
-                images = images or sum(len(y) for _, y in cifar.read(path).values())
+            if path := look():
+                images = images or sum(len(y) for _, y in cifar.read(path, advice).values())
                 found[place] = path
         except DataError as error:
             problems[place] = str(error)
+    told = "" if "GBI_DATA_DIR" in (*found, *problems) else cifar.overlooked()
     files = [file for path in found.values() for file in (path.iterdir() if path.is_dir() else [path])]
     uses = f"{cifar.how_many(images)} images, from {next(iter(found), '')}" if found else cifar.without_files()
     return DataSet(
@@ -100,24 +104,26 @@ def _cifar_row() -> DataSet:
         "wrong" if problems else "ok",
         "none stated (Krizhevsky 2009), so its images are not shipped",
         "nothing, until that is mended" if "GBI_DATA_DIR" in problems else uses,
-        " ".join(problems.values()),
+        " ".join(filter(None, [*problems.values(), told])),
     )
 
 
 def _text_row() -> DataSet:
     """BabyLM, and the text out of packages that the chapters use where it is not at hand."""
-    problem, folder, place = "", None, ""
+    problem, place, files = "", "", []
     try:
         place, folder = babylm.babylm_folder()
+        files = [path for paths in text_files.text_files(folder).values() for path in paths.values()] if folder else []
+        problem = "" if place == "from GBI_DATA_DIR" else text_files.overlooked()
         text_sources.require()
     except DataError as error:
         problem = str(error)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder else 0
+    size = sum(file.stat().st_size for file in files)
     packages = text_sources.package_bytes()
     return DataSet(
         "Text (BabyLM)",
         "babylm",
-        ", ".join([place.removeprefix("from ").removeprefix("the ")] * bool(folder) + ["packages"] * bool(packages))
+        ", ".join([place.removeprefix("from ").removeprefix("the ")] * bool(files) + ["packages"] * bool(packages))
         or "not here",
         size + packages,
         "ok",
@@ -127,10 +133,15 @@ def _text_row() -> DataSet:
     )
 
 
-_PLACES = {
-    "GBI_DATA_DIR": lambda spec: present(data_dir(), spec),
-    "cache": lambda spec: present(cache_dir(), spec),
-    "shipped slice": lambda spec: load_asset(spec.asset),
+def _in_cache(spec: ImageSet) -> tuple[Path, ...]:
+    folder = present(cache_dir(), spec)
+    return tuple(folder / name for name in FILES) if folder else ()
+
+
+_PLACES: dict[str, Callable[[ImageSet], tuple[Path, ...]]] = {
+    "GBI_DATA_DIR": given,
+    "cache": _in_cache,
+    "shipped slice": lambda spec: (load_asset(spec.asset),),
 }
 
 

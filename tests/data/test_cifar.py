@@ -280,12 +280,12 @@ def test_a_damaged_npz_is_one_sentence(small, tmp_path, monkeypatch, how):
         path.write_bytes(path.read_bytes()[:100_000])
     monkeypatch.setenv("GBI_DATA_DIR", str(tmp_path))
     for size in ("slice", "full"):
-        with pytest.raises(DataError, match=r"^\S*cifar-100.npz is damaged or not CIFAR-100 \(.*\): delete it, so"):
+        with pytest.raises(DataError, match=r"^\S*cifar-100.npz is damaged or not CIFAR-100 \(.*\): put the original"):
             data.load_cifar100(size)
     assert path.exists()
     row = next(row for row in data.catalogue() if row.key == "cifar-100")
     assert (row.checksum, row.uses) == ("wrong", "nothing, until that is mended")
-    assert "delete it" in row.problem
+    assert "put the original" in row.problem
 
 
 @pytest.mark.parametrize("how", ["changed", "missing"])

@@ -386,7 +386,7 @@ def test_without_a_home_folder_it_works_too(folder, monkeypatch):
     for name in ("GBI_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", home)
-    monkeypatch.setattr(text.text_sources, "package_texts", lambda: text._read(text._files(folder)))
+    monkeypatch.setattr(text.text_sources, "package_texts", lambda: text._read(text.text_files(folder), clean))
     assert load_text("packages").n_tasks == load_text(folder).n_tasks == 3
     with pytest.raises(DataError) as error:
         load_text("babylm")

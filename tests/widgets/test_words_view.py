@@ -14,6 +14,7 @@ from widgets.toy import toy_read, toy_words
 
 from gbi_helpers import WordsRecord, read_along, type_along
 from gbi_helpers.records import Trajectory
+from gbi_helpers.widgets import page
 
 
 def unpack(html):
@@ -204,6 +205,12 @@ def test_what_cannot_be_read_is_told_and_the_text_before_stays(text, says):
     typed.text.value = "snow may fall"
     assert typed.view.message == ""
     assert shown_text(typed.view) == ["snow", "may", "fall"]
+
+
+def test_a_long_word_is_shortened_between_its_letters():
+    assert page.shorten("नमस्ते", 6) == "नमस्ते"
+    assert page.shorten("नमस्तेनमस्ते", 6) == "नमस्…"  # not between t and its vowel
+    assert page.shorten("recipe of a good soup", 8) == "recipe …"
 
 
 def test_unknown_words_are_told():

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gbi_helpers.checkpoints import run_facts
-from gbi_helpers.data import ImageData, Images, load_cifar100, standin
+from gbi_helpers.data import ImageData, Images, layouts, load_cifar100, standin
 from gbi_helpers.data.cifar import GROUP_OF
 from gbi_helpers.experiments.cifar import live, recipes
 from gbi_helpers.experiments.cifar.measure import Labels, confusions, measure, measure_classifier, scores
@@ -75,7 +75,7 @@ def opened(shelf: Shelf, variant: str) -> World:
     if data.name != "CIFAR-100":
         raise DataError(
             "The numbers of chapter 07 are those of the real CIFAR-100, which is not here: get it with 'gbi data get "
-            "cifar-100', or put cifar-100.npz into a folder and name that in GBI_DATA_DIR."
+            f"cifar-100', or {layouts.bring()}."
         )
     return World(data, shelf)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gbi_helpers.checkpoints import load_model
-from gbi_helpers.data.vocabulary import Vocabulary, clean
+from gbi_helpers.data.vocabulary import Vocabulary, unspaced
 from gbi_helpers.experiments.language.windows import with_start
 from gbi_helpers.files import load_asset
 from gbi_helpers.inference import max_entropy
@@ -88,9 +88,12 @@ def read_words(
     ``facts`` of a checkpoint put the gap back; without them one step is left as it is. ``loss`` is that of each word
     when read with the belief before it as z. ``true``: number of the source, if known. Words outside the vocabulary
     stand in the record as the model sees them, as ``<unk>``.
-    Raises ``ValueError`` for a text without a word.
+    Raises ``ValueError`` for a text without a word, or in a script without spaces, which cannot be cut into words.
     """
-    said = clean(text[-READ:]).split()[-longest:]
+    read = vocabulary.clean(text[-READ:])
+    if told := unspaced(read):
+        raise ValueError(told)
+    said = read.split()[-longest:]
     words = torch.tensor(vocabulary.ids(" ".join(said)), dtype=torch.int64, device=model.bias.device)
     if len(words) == 0 or len(words) != len(said):
         raise ValueError("There is no word to read: write at least one (and use a vocabulary of words).")

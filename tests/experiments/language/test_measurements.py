@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
-from gbi_helpers import max_entropy
+from gbi_helpers import max_entropy, type_along
 from gbi_helpers.data.text import load_text
 from gbi_helpers.data.vocabulary import Vocabulary
 from gbi_helpers.experiments.cost import language as benchmark_language
@@ -318,6 +319,21 @@ def test_a_text_is_read_word_by_word(corpus, pair, vocabulary):
     assert book.words[-30:] == record.words
     with pytest.raises(ValueError, match="no word to read"):
         read_words(model, vocabulary, " -- ", tasks=corpus.tasks)
+
+
+def test_a_text_in_any_script_is_read_by_whole_words_or_refused(corpus, pair, vocabulary):
+    def read(text):
+        return read_words(pair["gbi"][0], vocabulary, text, tasks=corpus.tasks)
+
+    assert read("नमस्ते दुनिया").words == ["<unk>", "<unk>"]
+    assert len(read("he said 你好 to me").words) == 5
+    told = r"^This text is Thai, which is written without spaces, so it cannot be cut into words: put a space between"
+    with pytest.raises(ValueError, match=told):
+        read("สวัสดีชาวโลก")
+    typed = type_along(read, text="a b")
+    typed.text.value = "สวัสดีชาวโลก"
+    assert re.match(told, typed.view.message)
+    assert typed.view.header["text"] == read("a b").words
 
 
 def test_the_gap_is_drawn_in_between():
