@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal
+from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, whole
 
 
 def _softmax_of(sign: float) -> Callable[..., Tensor]:
@@ -32,7 +32,7 @@ posterior_from_gradient = Exercise(
 def _images(draw: Generator, count: int, tasks: int) -> Inputs:
     """Images (B, 4, 4) of which each is a picture (K, 4, 4) and much noise, and whose pictures they are, (B,)."""
     pictures = normal(draw, tasks, 4, 4)
-    y = torch.randint(tasks, (count,), generator=draw)
+    y = whole(draw, 0, tasks, count)
     return pictures[y] + 1.5 * normal(draw, count, 4, 4), y, pictures
 
 
