@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Data and code lie in comments, and the picture starts them once it is there. A script's text would stand on the page
+# where a sanitiser takes only the tags away; comments and handlers go without a trace, and picture and table remain.
+START = (
+    "const host=this.closest('.gbi-host'),run=document.createElement('script');run.type='module';"
+    "run.textContent=[...host.childNodes].filter((node)=>node.nodeType===8)[1].data;host.append(run)"
+)
 HINT = "A still picture and a table. Run this cell to scrub through the {}."
 
 
@@ -36,16 +42,18 @@ def _compact(*names: str) -> str:
 
 
 def output(shown: Packed, still: str, note: str = "", more: tuple[str, ...] = ()) -> str:
-    """The output of any view: ``still`` is the fallback's HTML, ``more`` names further files of JavaScript."""
-    # Without a "<", nothing in the data can look like the end of its script, or like a comment.
-    blob = json.dumps(
-        {"header": shown.header, "data": base64.b64encode(shown.data).decode()}, separators=(",", ":")
-    ).replace("<", "\\u003c")
+    """The output of any view: ``still`` is the fallback's HTML, ``more`` names further files of JavaScript.
+
+    ``note``: what is said below the copy of a live view, and marks it as one.
+    """
+    blob = json.dumps({"header": shown.header, "data": base64.b64encode(shown.data).decode()}, separators=(",", ":"))
+    blob = blob.replace("<", "\\u003c").replace(">", "\\u003e")  # so nothing in it ends the comment
     below = f'<p class="gbi-note">{escaping.escape(note)}</p>' if note else ""
+    copy = " data-gbi-copy" if note else ""
     return (
-        f'<div class="gbi-host" data-gbi-key="{shown.key}"><div class="gbi-fallback">{still}</div>'
-        f'<script type="application/json">{blob}</script>{below}</div>\n'
-        f'<script type="module">{_compact("scrubber.js", *more)}\nmount("{shown.key}");</script>'
+        f'<div class="gbi-host" data-gbi-key="{shown.key}"{copy}><!--{blob}-->\n'
+        f'<!--{_compact("scrubber.js", *more)}\nmount("{shown.key}");\n-->\n'
+        f'<div class="gbi-fallback">{still}</div>{below}</div>'
     )
 
 
@@ -77,7 +85,7 @@ def still(
     above = f"<p><strong>{escaping.escape(title)}</strong></p>" if title else ""
     spoken = escaping.escape(f"{title}. {alt}" if title else alt)
     source = f"data:image/png;base64,{base64.b64encode(_png(fig, colours)).decode()}"
-    image = f'<img alt="{spoken}" style="max-width:100%;height:auto" src="{source}">'
+    image = f'<img alt="{spoken}" style="max-width:100%;height:auto" onload="{START}" src="{source}">'
     names = "".join(f'<th scope="col">{escaping.escape(name)}</th>' for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{escaping.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
