@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Data and code lie in comments, and the picture starts them once it is there. A script's text would stand on the page
-# where a sanitiser takes only the tags away; comments and handlers go without a trace, and picture and table remain.
+# Code and data lie in comments, and the picture, once it is there, runs the first. A script's text would stand on the
+# page where a sanitiser takes only the tags away; comments and handlers go without a trace, picture and table remain.
 START = (
     "const host=this.closest('.gbi-host'),run=document.createElement('script');run.type='module';"
-    "run.textContent=[...host.childNodes].filter((node)=>node.nodeType===8)[1].data;host.append(run)"
+    "run.text=[...host.childNodes].find((node)=>node.nodeType===8).data;host.append(run)"
 )
 HINT = "A still picture and a table. Run this cell to scrub through the {}."
 
@@ -48,11 +48,11 @@ def output(shown: Packed, still: str, note: str = "", more: tuple[str, ...] = ()
     """
     blob = json.dumps({"header": shown.header, "data": base64.b64encode(shown.data).decode()}, separators=(",", ":"))
     blob = blob.replace("<", "\\u003c").replace(">", "\\u003e")  # so nothing in it ends the comment
-    below = f'<p class="gbi-note">{escaping.escape(note)}</p>' if note else ""
+    below = f'<div class="gbi-note">{escaping.escape(note)}</div>' if note else ""
     copy = " data-gbi-copy" if note else ""
     return (
-        f'<div class="gbi-host" data-gbi-key="{shown.key}"{copy}><!--{blob}-->\n'
-        f'<!--{_compact("scrubber.js", *more)}\nmount("{shown.key}");\n-->\n'
+        f'<div class="gbi-host" data-gbi-key="{shown.key}"{copy}>'
+        f'<!--{_compact("scrubber.js", *more)}\nmount("{shown.key}");\n--><!--{blob}-->'
         f'<div class="gbi-fallback">{still}</div>{below}</div>'
     )
 
@@ -82,14 +82,14 @@ def still(
     through: str = "steps",
 ) -> str:
     """A figure in ``colours`` with its alt text, a table, and the hint to run the cell, under the title if any."""
-    above = f"<p><strong>{escaping.escape(title)}</strong></p>" if title else ""
+    above = f"<div><strong>{escaping.escape(title)}</strong></div>" if title else ""
     spoken = escaping.escape(f"{title}. {alt}" if title else alt)
     source = f"data:image/png;base64,{base64.b64encode(_png(fig, colours)).decode()}"
     image = f'<img alt="{spoken}" style="max-width:100%;height:auto" onload="{START}" src="{source}">'
     names = "".join(f'<th scope="col">{escaping.escape(name)}</th>' for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{escaping.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
-    return f"{above}<p><em>{HINT.format(through)}</em></p>{image}{table}"
+    table = f"<table><tr>{names}</tr>{body}</table>"
+    return f"{above}<div><em>{HINT.format(through)}</em></div>{image}{table}"
 
 
 def _png(fig: Figure, colours: int) -> bytes:

@@ -10,13 +10,15 @@ const OWN = ".gbi:not(#a#b)";
 const RESET = `
 .gbi { all: initial; color-scheme: inherit; }
 .gbi *:not(svg *) { all: revert; box-sizing: border-box; }
+.gbi svg * { fill: inherit; stroke: inherit; stroke-width: inherit; letter-spacing: inherit; opacity: 1; }
 .gbi ::before, .gbi ::after { content: none; }
 `;
 
 const CSS = `
 .gbi { --blue: #0072B2; --mark: #D55E00; --green: #009E73; --paper: var(--jp-layout-color0, #fff);
   --line: color-mix(in srgb, currentColor 22%, transparent); --soft: color-mix(in srgb, currentColor 76%, transparent);
-  --ground: color-mix(in srgb, currentColor 8%, transparent); color: var(--jp-content-font-color1, inherit);
+  --ground: color-mix(in srgb, currentColor 8%, transparent); --rail: color-mix(in srgb, currentColor 30%, transparent);
+  color: var(--jp-content-font-color1, inherit);
   font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); font-variant-numeric: tabular-nums;
   display: block; max-width: 860px; padding: 6px 5px 8px; box-sizing: border-box; }
 body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
@@ -61,10 +63,8 @@ body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
 .gbi :focus-visible { outline: 2px solid var(--blue); outline-offset: 2px; }
 .gbi input { -webkit-appearance: none; appearance: none; flex: 1 1 160px; min-width: 120px; height: 30px;
   margin: 0; padding: 0; background: transparent; cursor: pointer; border-radius: 6px; }
-.gbi input::-webkit-slider-runnable-track { height: 4px; border-radius: 2px;
-  background: color-mix(in srgb, currentColor 30%, transparent); }
-.gbi input::-moz-range-track { height: 4px; border-radius: 2px;
-  background: color-mix(in srgb, currentColor 30%, transparent); }
+.gbi input::-webkit-slider-runnable-track { height: 4px; border-radius: 2px; background: var(--rail); }
+.gbi input::-moz-range-track { height: 4px; border-radius: 2px; background: var(--rail); }
 .gbi input::-webkit-slider-thumb { -webkit-appearance: none; width: 16px; height: 16px; margin-top: -6px;
   border-radius: 50%; background: var(--blue); border: 0; }
 .gbi input::-moz-range-thumb { width: 16px; height: 16px; border-radius: 50%; background: var(--blue); border: 0; }
@@ -79,18 +79,21 @@ body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
 `;
 
 // These stand behind the styles of every kind. In forced colours the reader's own few colours remain, so shapes tell.
+const MORE_CONTRAST = `--soft: currentColor; --line: color-mix(in srgb, currentColor 60%, transparent);
+  --rail: var(--line);`;
 const LAST_CSS = `
+body[data-jp-theme-name*="High Contrast"] .gbi { ${MORE_CONTRAST} }
+@media (prefers-contrast: more) { .gbi { ${MORE_CONTRAST} } }
 @media (forced-colors: active) {
   .gbi, body[data-jp-theme-light] .gbi { --blue: CanvasText; --mark: Highlight; --green: CanvasText; --paper: Canvas;
-    --line: color-mix(in srgb, CanvasText 45%, Canvas); --soft: CanvasText; --ground: Canvas; color: CanvasText; }
+    --line: color-mix(in srgb, CanvasText 45%, Canvas); --soft: CanvasText;
+    --ground: Canvas; --rail: CanvasText; color: CanvasText; }
   .gbi svg .gbi-curve { stroke: CanvasText; }
   .gbi svg .gbi-gap { fill: Canvas; }
   .gbi svg .gbi-cursor { stroke-width: 2.5; }
   .gbi :focus-visible { outline: 3px solid Highlight; }
   .gbi button:hover { outline: 2px dotted ButtonText; outline-offset: -5px; }
   .gbi button:focus-visible { outline: 3px solid Highlight; outline-offset: 2px; }
-  .gbi input::-webkit-slider-runnable-track { background: CanvasText; }
-  .gbi input::-moz-range-track { background: CanvasText; }
   .gbi input::-webkit-slider-thumb { background: Highlight; border: 2px solid CanvasText; }
   .gbi input::-moz-range-thumb { background: Highlight; border: 2px solid CanvasText; box-sizing: border-box; }
   .gbi .gbi-say { border-left-style: double; border-left-width: 6px; }
@@ -335,8 +338,9 @@ function curve(parent, { heading, lines, at, classes = "", say }, go) {
     svg.replaceChildren();
     ({ y, left } = yAxis(svg, low, high, width, bottom));
     x = (place) => left + 6 + (last ? (place - from) / (to - from) : 0.5) * (width - left - 16);
-    for (const { at: mark, text } of ticks(from, to, Math.max(2, Math.min(5, width / 60)))) {
-      if (Number.isInteger(mark)) make("text", { x: x(mark), y: bottom + 15, "text-anchor": "middle" }, svg, text);
+    for (const { at: mark } of ticks(from, to, Math.max(2, Math.min(5, width / 60)))) {
+      const spot = { x: x(mark), y: bottom + 15, "text-anchor": "middle" };
+      if (Number.isInteger(mark)) make("text", spot, svg, String(mark));
     }
     for (const [line, { values }] of lines.entries()) {
       const points = Array.from(values, (v, s) => `${x(at[s]).toFixed(1)} ${y(v).toFixed(1)}`);
@@ -530,9 +534,11 @@ export function view(host, record) {
     panels.forEach(lay);
     show(now);
   }
-  // When it is told of a print, the page has the paper's width already; canvases hold colours, so these change too.
+  // When it is told of a print, the page has the paper's width already. Canvases hold colours: themes change these.
   const media = ["print", "(forced-colors: active)"].map((query) => matchMedia(query));
   for (const each of media) each.addEventListener("change", fit);
+  const theme = new MutationObserver(() => show(now));
+  theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
   const watch = new ResizeObserver(() => { if (box.clientWidth !== drawn) fit(); });
   watch.observe(box);
 
@@ -564,6 +570,7 @@ export function view(host, record) {
     destroy() {
       stop();
       watch.disconnect();
+      theme.disconnect();
       for (const each of media) each.removeEventListener("change", fit);
       root.remove();
     },
@@ -594,7 +601,7 @@ async function raise(host) {
   }
   const fallback = host.querySelector(".gbi-fallback");
   try {
-    const held = Array.from(host.childNodes).find(({ nodeType }) => nodeType === Node.COMMENT_NODE);
+    const [, held] = Array.from(host.childNodes).filter(({ nodeType }) => nodeType === Node.COMMENT_NODE);
     const { header, data } = JSON.parse(held.data);
     const record = await decode(header, Uint8Array.from(atob(data), (c) => c.charCodeAt(0)));
     const space = make("div");

@@ -179,9 +179,9 @@ function ridges(parent, record, go) {
       make("line", { class: "gbi-grid", x1: left, x2: width - 4, y1: base, y2: base }, svg);
       return make("text", { x: left - 6, y: base - tall / 2 + 5, "text-anchor": "end" }, svg, short[row]);
     });
-    for (const { at, text } of ticks(1, entries, Math.max(2, Math.min(5, width / 90)))) {
+    for (const { at } of ticks(1, entries, Math.max(2, Math.min(5, width / 90)))) {
       if (Number.isInteger(at) && at >= 1) {
-        make("text", { x: x(at - 0.5), y: bottom + 15, "text-anchor": "middle" }, svg, text);
+        make("text", { x: x(at - 0.5), y: bottom + 15, "text-anchor": "middle" }, svg, String(at));
       }
     }
     cursor = make("line", { class: "gbi-cursor", y1: TOP - 10, y2: bottom }, svg);
