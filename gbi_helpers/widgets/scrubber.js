@@ -11,7 +11,7 @@ const RESET = `
 .gbi { all: initial; color-scheme: inherit; }
 .gbi *:not(svg *) { all: revert; box-sizing: border-box; }
 .gbi svg * { fill: inherit; stroke: inherit; stroke-width: inherit; letter-spacing: inherit; opacity: 1; }
-.gbi ::before, .gbi ::after { content: none; }
+.gbi::before, .gbi::after, .gbi ::before, .gbi ::after { content: none; }
 `;
 
 const CSS = `

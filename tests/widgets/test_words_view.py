@@ -109,8 +109,8 @@ def test_few_and_many_tasks_and_a_single_word(tasks):
 def test_words_cannot_break_out_of_the_page():
     record = replace(toy_words(3), words=["</script><b>x</b>", "<!--", "<i>"], tasks=["</td>", "<u>", '"z"'])
     html = read_along(record, title="<s>t</s>").html
-    assert html.count("</script>") == 2  # the two that the output itself opens
-    for mark in ("<b>x</b>", "<!--", "<i>", "<u>", "<s>"):
+    assert html.count("<!--") == html.count("-->") == 2  # those that the output itself opens
+    for mark in ("<b>x</b>", "<i>", "<u>", "<s>"):
         assert mark not in html
     header, _ = unpack(html)
     assert header["text"] == record.words
