@@ -6,7 +6,8 @@ const TOP = 22;
 
 // How specific the selectors are: more than any of a host page, so that its styles for svg, table or button lose. Every
 // HTML element of a view begins at the browser's own style (SVG's attributes are styles too, and would go with them).
-const OWN = ".gbi:not(#a#b)";
+// Views of an older release may stand on the same page: they lack the second class, and keep their looks.
+const OWN = ".gbi.gbi-own:not(#a#b)";
 const RESET = `
 .gbi { all: initial; color-scheme: inherit; }
 .gbi *:not(svg *) { all: revert; box-sizing: border-box; }
@@ -97,6 +98,12 @@ body[data-jp-theme-name*="High Contrast"] .gbi { ${MORE_CONTRAST} }
   .gbi input::-webkit-slider-thumb { background: Highlight; border: 2px solid CanvasText; }
   .gbi input::-moz-range-thumb { background: Highlight; border: 2px solid CanvasText; box-sizing: border-box; }
   .gbi .gbi-say { border-left-style: double; border-left-width: 6px; }
+  .gbi-live .gbi-controls :is(.noUi-target, .noUi-connects, .noUi-connect) { background: CanvasText; }
+  .gbi-live .noUi-handle { background: Highlight; border: 2px solid CanvasText; }
+  .gbi-live .jupyter-button { border: 1px solid ButtonText; }
+  .gbi-live select { appearance: auto; background-image: none; }
+  .gbi-live .gbi-controls :focus { outline: 3px solid Highlight; outline-offset: 2px; }
+  .gbi-live .jupyter-button:hover { outline: 2px dotted ButtonText; outline-offset: -5px; }
 }
 @media print {
   .gbi, body[data-jp-theme-light] .gbi { --blue: #0072B2; --mark: #D55E00; --paper: #fff; color: #000;
@@ -438,7 +445,7 @@ function button(parent, name, label, text = "") {
 }
 
 export function view(host, record) {
-  const root = make("div", { class: "gbi", role: "group" }, host);
+  const root = make("div", { class: "gbi gbi-own", role: "group" }, host);
   styles(root, RESET + CSS + Object.values(KINDS).map(({ css }) => css ?? "").join("") + LAST_CSS);
   const title = make("div", { class: "gbi-title" }, root);
   const box = make("div", { class: "gbi-panels" }, root);

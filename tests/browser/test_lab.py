@@ -292,6 +292,17 @@ def test_every_control_has_a_name(live):
     assert live.locator(".gbi-controls").get_by_label("method").count() == 1
 
 
+def test_in_forced_colours_the_controls_stand_out(live):
+    live.emulate_media(forced_colors="active", color_scheme="dark")
+    look = "node => [getComputedStyle(node).backgroundColor, getComputedStyle(node).borderColor]"
+    white = "rgb(255, 255, 255)"
+    rail, handle = (live.locator(f".gbi-controls {part}").first for part in (".noUi-connects", ".noUi-handle"))
+    assert rail.evaluate(look)[0] == white
+    assert handle.evaluate(look)[1] == white
+    assert handle.evaluate(look)[0] not in (white, "rgb(0, 0, 0)")
+    live.emulate_media(forced_colors="none", color_scheme="light")
+
+
 def test_the_page_had_no_error(live):
     assert live.troubles == []
 
