@@ -29,15 +29,16 @@ HINT = "A still picture and a table. Run this cell to scrub through the {}."
 
 
 @cache
-def source(name: str = "scrubber.js") -> str:
-    """The JavaScript module, as shipped; or a part that stands behind it in the same module."""
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+def source(*more: str) -> str:
+    """The JavaScript module, as shipped, with the parts of a view behind it."""
+    files = resources.files(__package__)
+    return "\n".join(files.joinpath(name).read_text(encoding="utf-8") for name in ("looks.js", "scrubber.js", *more))
 
 
 @cache
-def _compact(*names: str) -> str:
+def _compact(*more: str) -> str:
     """The module without indentation and comment lines: it stands in every output, so its bytes count."""
-    lines = (line.strip() for name in names for line in source(name).splitlines())
+    lines = map(str.strip, source(*more).splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
@@ -52,7 +53,7 @@ def output(shown: Packed, still: str, note: str = "", more: tuple[str, ...] = ()
     copy = " data-gbi-copy" if note else ""
     return (
         f'<div class="gbi-host" data-gbi-key="{shown.key}"{copy}>'
-        f'<!--{_compact("scrubber.js", *more)}\nmount("{shown.key}");\n--><!--{blob}-->'
+        f'<!--{_compact(*more)}\nmount("{shown.key}");\n--><!--{blob}-->'
         f'<div class="gbi-fallback">{still}</div>{below}</div>'
     )
 
