@@ -71,7 +71,7 @@ body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
 .gbi .gbi-say { margin: 8px 0 0; padding: 6px 10px; border-left: 3px solid var(--mark); }
 .gbi .gbi-written { margin: 0; }
 .gbi .gbi-written:not(:empty) { margin: 10px 0 0; padding: 8px 12px; border-left: 3px solid var(--blue);
-  font-size: 15px; line-height: 1.6; background: color-mix(in srgb, currentColor 5%, transparent);
+  font-size: 15px; line-height: 1.6; background: var(--ground);
   white-space: pre-wrap; }
 .gbi[aria-busy=true] .gbi-panels { opacity: .45; }
 @media (prefers-reduced-motion: no-preference) { .gbi .gbi-panels { transition: opacity .15s; } }
@@ -90,18 +90,15 @@ body[data-jp-theme-name*="High Contrast"] .gbi { ${MORE_CONTRAST} }
   .gbi svg .gbi-curve { stroke: CanvasText; }
   .gbi svg .gbi-gap { fill: Canvas; }
   .gbi svg .gbi-cursor { stroke-width: 2.5; }
-  .gbi :focus-visible { outline: 3px solid Highlight; }
-  .gbi button:hover { outline: 2px dotted ButtonText; outline-offset: -5px; }
-  .gbi button:focus-visible { outline: 3px solid Highlight; outline-offset: 2px; }
+  .gbi button:hover, .gbi-live button:hover { outline: 2px dotted ButtonText; outline-offset: -5px; }
+  .gbi :focus-visible, .gbi button:focus-visible, .gbi-controls :focus { outline: 3px solid Highlight;
+    outline-offset: 2px; }
   .gbi input::-webkit-slider-thumb { background: Highlight; border: 2px solid CanvasText; }
   .gbi input::-moz-range-thumb { background: Highlight; border: 2px solid CanvasText; box-sizing: border-box; }
-  .gbi .gbi-say { border-left-style: double; border-left-width: 6px; }
-  .gbi-live .gbi-controls :is(.noUi-target, .noUi-connects, .noUi-connect) { background: CanvasText; }
+  .gbi-live :is(.noUi-target, .noUi-connects, .noUi-connect) { background: CanvasText; }
   .gbi-live .noUi-handle { background: Highlight; border: 2px solid CanvasText; }
   .gbi-live .jupyter-button { border: 1px solid ButtonText; }
   .gbi-live select { appearance: auto; background-image: none; }
-  .gbi-live .gbi-controls :focus { outline: 3px solid Highlight; outline-offset: 2px; }
-  .gbi-live .jupyter-button:hover { outline: 2px dotted ButtonText; outline-offset: -5px; }
 }
 @media print {
   .gbi, body[data-jp-theme-light] .gbi { --blue: #0072B2; --mark: #D55E00; --paper: #fff; color: #000;

@@ -6,6 +6,7 @@ import base64
 import html as escaping
 import io
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -37,9 +38,9 @@ def source(*more: str) -> str:
 
 @cache
 def _compact(*more: str) -> str:
-    """The module without indentation and comment lines: it stands in every output, so its bytes count."""
-    lines = map(str.strip, source(*more).splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
+    """The module without indentation and comments: it stands in every output, so its bytes count."""
+    lines = (re.sub(r"(^| )// [^\"'`]*$|^//.*", "", line.strip()).strip() for line in source(*more).splitlines())
+    return "\n".join(filter(None, lines))
 
 
 def output(shown: Packed, still: str, note: str = "", more: tuple[str, ...] = ()) -> str:
