@@ -10,13 +10,14 @@ from typing import Any
 import anywidget
 import ipywidgets
 import traitlets
+from IPython.display import display
 
 from gbi_helpers.widgets import page
 from gbi_helpers.widgets.controls import Choice, Controls
 from gbi_helpers.widgets.pack import Path, read
 from gbi_helpers.widgets.scrubber import Scrubber
-from gbi_helpers.widgets.view import live_bundle
 
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 NOTE = "The controls of this scrubber need a running kernel: run this cell to choose what is inferred."
 
 
@@ -24,6 +25,7 @@ class View(anywidget.AnyWidget):
     """The view: it is sent a path and draws it. The step never leaves the browser."""
 
     _esm = page.source()
+    copy_key = traitlets.Unicode().tag(sync=True)  # of the copy whose place it takes
     header = traitlets.Dict().tag(sync=True)
     data = traitlets.Bytes().tag(sync=True)
     message = traitlets.Unicode().tag(sync=True)
@@ -40,7 +42,7 @@ class LiveScrubber(Scrubber):
     def __init__(self, path: Path, controls: Controls, **reading: Any) -> None:
         super().__init__(path, NOTE)
         self._run, self._reading = controls.run, reading
-        self.view = View(header=path.header, data=path.data)
+        self.view = View(header=path.header, data=path.data, copy_key=path.key)
         self.controls = {
             name: _control(name, choice, controls.initial[name]) for name, choice in controls.choices.items()
         }
@@ -66,8 +68,19 @@ class LiveScrubber(Scrubber):
         with self.view.hold_sync():
             self.view.message, self.view.busy = message, False
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return live_bundle(self.box, self.html, repr(self))
+    def _ipython_display_(self) -> None:
+        show_live(self.box, self.html, repr(self))
+
+
+def show_live(box: Any, html: str, told: str) -> None:
+    """Show a live view as two outputs: the copy that lasts, and the widget, which takes its place while it lives.
+
+    As one output they would lose the copy where the state of widgets is stored, as papermill does: nbconvert then takes
+    the widget, whose code it would load from a host.
+    """
+    view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}  # ipywidgets 7 and 8 make it differently
+    display({"text/html": html, "text/plain": told}, raw=True)
+    display({WIDGET_VIEW: view, "text/plain": ""}, raw=True)
 
 
 def sentence(error: Exception) -> str:

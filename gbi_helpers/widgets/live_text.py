@@ -15,9 +15,8 @@ import traitlets
 
 from gbi_helpers.records import WordsRecord
 from gbi_helpers.widgets import page
-from gbi_helpers.widgets.live import View, sentence
+from gbi_helpers.widgets.live import View, sentence, show_live
 from gbi_helpers.widgets.pack import kind
-from gbi_helpers.widgets.view import live_bundle
 from gbi_helpers.widgets.words_view import ReadAlong, Reading, read
 
 Infer = Callable[[str], WordsRecord]
@@ -26,13 +25,14 @@ Sample = Callable[[str], str]
 NOTE = "The text box of this view needs a running kernel: run this cell to type a text of your own."
 EMPTY = "Type a few words: the belief follows each of them."
 UNKNOWN = "<unk>"
+BLANK = "blank"  # the key of the copy of a view that begins without a text
 STRANGE = "No word of this text is in the model's vocabulary, so it says little: try others."
 
 
 class TextView(View):
     """The words view: it is sent a reading and draws it, and what the model wrote on is shown below."""
 
-    _esm = f"{page.source()}\n{page.source('words.js')}"
+    _esm = page.source("words.js")
     written = traitlets.Unicode().tag(sync=True)
 
 
@@ -45,7 +45,8 @@ class TypeAlong:
     def __init__(self, infer: Infer, text: str, sample: Sample | None, title: str) -> None:
         self._infer, self._sample, self._title = infer, sample, title
         self._first = self._read(text) if text.strip() else None
-        self.view = TextView(**self._sent(self._first), message=self._remark(self._first))
+        key = self._first.key if self._first else BLANK
+        self.view = TextView(**self._sent(self._first), message=self._remark(self._first), copy_key=key)
         self.text = ipywidgets.Textarea(
             value=text,
             description="Text",
@@ -113,11 +114,11 @@ class TypeAlong:
         """The view of the initial text, which a stored copy falls back to; without one, a line that says so."""
         if self._first is None:
             head = f"<p><strong>{escaping.escape(self._title)}</strong></p>" if self._title else ""
-            return f"{head}<p>{NOTE}</p>"
+            return f'<div class="gbi-host" data-gbi-key="{BLANK}">{head}<p>{NOTE}</p></div>'
         return ReadAlong(self._first, NOTE).html
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return live_bundle(self.box, self.html, repr(self))
+    def _ipython_display_(self) -> None:
+        show_live(self.box, self.html, repr(self))
 
     def __repr__(self) -> str:
         """The same on every machine: sizes of the initial text, no values."""

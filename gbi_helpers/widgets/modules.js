@@ -11,12 +11,13 @@ const MODULES_CSS = `
 .gbi .gbi-column { flex: 1 1 0; min-width: 0; text-align: center; }
 .gbi .gbi-column canvas { width: 100%; height: var(--tall); margin: 2px 0 3px; border: 0; border-radius: 2px;
   background: color-mix(in srgb, currentColor 6%, transparent); }
+@media (forced-colors: active) { .gbi .gbi-column canvas { border: 1px solid CanvasText; } }
 .gbi .gbi-column span { display: block; font-size: 11px; color: var(--soft); overflow: hidden; text-overflow: clip;
   white-space: nowrap; }
 .gbi .gbi-none { height: var(--tall); margin: 4px 0 3px; border: 1px dashed var(--line); border-radius: 2px;
   display: grid; place-items: center; font-size: 12px; color: var(--soft); }
 .gbi .gbi-counts { font-size: 12px; color: var(--soft); margin: 4px 0 0; min-height: 1.4em; }
-.gbi .gbi-lines { flex: 1 1 100%; }
+.gbi .gbi-panel.gbi-lines { flex: 1 1 100%; }
 @media print { .gbi .gbi-net { break-inside: avoid; } }
 `;
 
@@ -44,8 +45,10 @@ function belongs({ tasks, units }, { owned }, step) {
   return `${mine.map((n, k) => `${tasks[k]}: ${n}`).join(", ")}, shared or silent: ${shared}`;
 }
 
-// Colours of the tasks' columns, read anew for every step: the theme may have changed from light to dark.
+// Colours of the tasks' columns, read anew for every step: the theme may have changed from light to dark. In forced
+// colours all are in the colour of the text: their names stand below.
 function inks(node) {
+  if (matchMedia("(forced-colors: active)").matches) return [grey(node)];
   const style = getComputedStyle(node);
   const named = ["--blue", "--mark", "--green"].map((name) => style.getPropertyValue(name).trim());
   return [...named, "#CC79A7", "#56B4E9", "#E69F00"].map(rgb);
@@ -105,7 +108,6 @@ function network(parent, record, net) {
 }
 
 function modules(parent, record, go) {
-  make("style", {}, parent, MODULES_CSS);
   parent.style.setProperty("--tall", `${Math.min(360, Math.max(150, record.units * 6))}px`);
   const lines = record.nets.map(({ name, metric }) => ({ name: record.nets.length > 1 ? name : "", values: metric }));
   return [
@@ -115,5 +117,5 @@ function modules(parent, record, go) {
   ];
 }
 
-KINDS.modules = { unpack: unpackModules, panels: modules, words: sayModules, name: "Units and tasks over training",
-  slider: "Moment of training" };
+KINDS.modules = { css: MODULES_CSS, unpack: unpackModules, panels: modules, words: sayModules,
+  name: "Units and tasks over training", slider: "Moment of training" };

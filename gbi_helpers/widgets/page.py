@@ -6,6 +6,7 @@ import base64
 import html as escaping
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -20,33 +21,42 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Code and data lie in comments, and the picture, once it is there, runs the first. A script's text would stand on the
+# page where a sanitiser takes only the tags away; comments and handlers go without a trace, picture and table remain.
+START = (
+    "const host=this.closest('.gbi-host'),run=document.createElement('script');run.type='module';"
+    "run.text=[...host.childNodes].find((node)=>node.nodeType===8).data;host.append(run)"
+)
 HINT = "A still picture and a table. Run this cell to scrub through the {}."
 
 
 @cache
-def source(name: str = "scrubber.js") -> str:
-    """The JavaScript module, as shipped; or a part that stands behind it in the same module."""
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+def source(*more: str) -> str:
+    """The JavaScript module, as shipped, with the parts of a view behind it."""
+    files = resources.files(__package__)
+    return "\n".join(files.joinpath(name).read_text(encoding="utf-8") for name in ("looks.js", "scrubber.js", *more))
 
 
 @cache
-def _compact(*names: str) -> str:
-    """The module without indentation and comment lines: it stands in every output, so its bytes count."""
-    lines = (line.strip() for name in names for line in source(name).splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
+def _compact(*more: str) -> str:
+    """The module without indentation and comments: it stands in every output, so its bytes count."""
+    lines = (re.sub(r"(^| )// [^\"'`]*$|^//.*", "", line.strip()).strip() for line in source(*more).splitlines())
+    return "\n".join(filter(None, lines))
 
 
 def output(shown: Packed, still: str, note: str = "", more: tuple[str, ...] = ()) -> str:
-    """The output of any view: ``still`` is the fallback's HTML, ``more`` names further files of JavaScript."""
-    # Without a "<", nothing in the data can look like the end of its script, or like a comment.
-    blob = json.dumps(
-        {"header": shown.header, "data": base64.b64encode(shown.data).decode()}, separators=(",", ":")
-    ).replace("<", "\\u003c")
-    below = f'<p class="gbi-note">{escaping.escape(note)}</p>' if note else ""
+    """The output of any view: ``still`` is the fallback's HTML, ``more`` names further files of JavaScript.
+
+    ``note``: what is said below the copy of a live view, and marks it as one.
+    """
+    blob = json.dumps({"header": shown.header, "data": base64.b64encode(shown.data).decode()}, separators=(",", ":"))
+    blob = blob.replace("<", "\\u003c").replace(">", "\\u003e")  # so nothing in it ends the comment
+    below = f'<div class="gbi-note">{escaping.escape(note)}</div>' if note else ""
+    copy = " data-gbi-copy" if note else ""
     return (
-        f'<div class="gbi-host" data-gbi-key="{shown.key}"><div class="gbi-fallback">{still}</div>'
-        f'<script type="application/json">{blob}</script>{below}</div>\n'
-        f'<script type="module">{_compact("scrubber.js", *more)}\nmount("{shown.key}");</script>'
+        f'<div class="gbi-host" data-gbi-key="{shown.key}"{copy}>'
+        f'<!--{_compact(*more)}\nmount("{shown.key}");\n--><!--{blob}-->'
+        f'<div class="gbi-fallback">{still}</div>{below}</div>'
     )
 
 
@@ -75,14 +85,14 @@ def still(
     through: str = "steps",
 ) -> str:
     """A figure in ``colours`` with its alt text, a table, and the hint to run the cell, under the title if any."""
-    above = f"<p><strong>{escaping.escape(title)}</strong></p>" if title else ""
+    above = f"<div><strong>{escaping.escape(title)}</strong></div>" if title else ""
     spoken = escaping.escape(f"{title}. {alt}" if title else alt)
     source = f"data:image/png;base64,{base64.b64encode(_png(fig, colours)).decode()}"
-    image = f'<img alt="{spoken}" style="max-width:100%;height:auto" src="{source}">'
+    image = f'<img alt="{spoken}" style="max-width:100%;height:auto" onload="{START}" src="{source}">'
     names = "".join(f'<th scope="col">{escaping.escape(name)}</th>' for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{escaping.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
-    return f"{above}<p><em>{HINT.format(through)}</em></p>{image}{table}"
+    table = f"<table><tr>{names}</tr>{body}</table>"
+    return f"{above}<div><em>{HINT.format(through)}</em></div>{image}{table}"
 
 
 def _png(fig: Figure, colours: int) -> bytes:

@@ -1,73 +1,8 @@
 // Scrub through the steps of a record. One module, two doors: `render` is what anywidget calls, `mount` what a page
-// calls. `decode` unpacks the data, `view` draws it. Another kind of record is another entry of KINDS.
+// calls. `decode` unpacks the data, `view` draws it. Another kind of record is another entry of KINDS. It stands behind
+// looks.js in one module, and uses its `styles`.
 
-const HEIGHT = 188;
 const TOP = 22;
-
-const CSS = `
-.gbi { --blue: #0072B2; --mark: #D55E00; --green: #009E73; --line: color-mix(in srgb, currentColor 22%, transparent);
-  --soft: color-mix(in srgb, currentColor 76%, transparent); color: var(--jp-content-font-color1, inherit);
-  font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); font-variant-numeric: tabular-nums;
-  max-width: 860px; padding: 6px 2px 8px; box-sizing: border-box; }
-body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
-.gbi * { box-sizing: border-box; }
-.gbi [hidden] { display: none !important; }
-.gbi-title { font-weight: 600; font-size: 15px; margin: 0 0 8px; }
-.gbi-panels { display: flex; flex-wrap: wrap; gap: 10px 18px; align-items: flex-start; }
-.gbi-panel { flex: 1 1 175px; min-width: 0; margin: 0; }
-.gbi-panel.gbi-wide { flex: 1.35 1 215px; }
-.gbi-pictures { flex: 0 0 auto; display: flex; gap: 12px; }
-.gbi-pictures figure { margin: 0; }
-.gbi-head { font-size: 12px; color: var(--soft); margin: 0 0 2px; white-space: nowrap; }
-.gbi svg { display: block; width: 100%; height: ${HEIGHT}px; overflow: visible; }
-.gbi svg text { font: 11px var(--jp-ui-font-family, system-ui, sans-serif); fill: var(--soft);
-  font-variant-numeric: tabular-nums; }
-.gbi svg .gbi-on { fill: currentColor; font-weight: 700; }
-.gbi svg .gbi-grid { stroke: var(--line); }
-.gbi svg .gbi-zero { stroke: currentColor; }
-.gbi svg .gbi-bar { fill: var(--blue); }
-.gbi .gbi-grouped { flex-basis: 100%; }
-.gbi .gbi-grouped svg { height: ${HEIGHT + 72}px; }
-.gbi svg .gbi-shade { fill: color-mix(in srgb, currentColor 8%, transparent); }
-.gbi svg .gbi-sum { fill: currentColor; }
-.gbi svg .gbi-curve { fill: none; stroke: var(--blue); stroke-width: 2; stroke-linejoin: round; }
-.gbi svg .gbi-curve-1 { stroke: var(--mark); stroke-dasharray: 7 4; }
-.gbi svg .gbi-curve-2 { stroke: var(--green); stroke-dasharray: 2 3; }
-.gbi svg .gbi-curve-3 { stroke: currentColor; stroke-dasharray: 9 3 2 3; }
-.gbi svg .gbi-name { font-weight: 700; fill: currentColor; stroke: var(--jp-layout-color0, #fff); stroke-width: 3px;
-  paint-order: stroke; }
-.gbi svg .gbi-cursor { stroke: var(--mark); stroke-width: 1.5; stroke-dasharray: 4 3; }
-.gbi svg .gbi-dot { fill: var(--mark); stroke: var(--jp-layout-color0, #fff); stroke-width: 1.5; }
-.gbi-curve-box { cursor: ew-resize; touch-action: pan-y; }
-.gbi canvas { display: block; width: 120px; height: auto; image-rendering: pixelated; border: 1px solid var(--line);
-  margin-top: 6px; }
-.gbi-bar-row { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin-top: 12px; }
-.gbi button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--line); height: 30px;
-  border-radius: 6px; padding: 0 10px; cursor: pointer; display: inline-flex; align-items: center; gap: 6px; }
-.gbi button:hover { background: color-mix(in srgb, currentColor 8%, transparent); }
-.gbi button svg { width: 12px; height: 12px; fill: currentColor; }
-.gbi .gbi-play { min-width: 84px; justify-content: center; }
-.gbi :focus-visible { outline: 2px solid var(--blue); outline-offset: 2px; }
-.gbi input[type=range] { -webkit-appearance: none; appearance: none; flex: 1 1 160px; min-width: 120px; height: 30px;
-  margin: 0; padding: 0; background: transparent; cursor: pointer; border-radius: 6px; }
-.gbi input[type=range]::-webkit-slider-runnable-track { height: 4px; border-radius: 2px;
-  background: color-mix(in srgb, currentColor 30%, transparent); }
-.gbi input[type=range]::-moz-range-track { height: 4px; border-radius: 2px;
-  background: color-mix(in srgb, currentColor 30%, transparent); }
-.gbi input[type=range]::-webkit-slider-thumb { -webkit-appearance: none; width: 16px; height: 16px; margin-top: -6px;
-  border-radius: 50%; background: var(--blue); border: 0; }
-.gbi input[type=range]::-moz-range-thumb { width: 16px; height: 16px; border-radius: 50%; background: var(--blue);
-  border: 0; }
-.gbi-readout { margin: 6px 0 0; font-size: 14px; min-height: 1.4em; }
-.gbi-say { margin: 8px 0 0; padding: 6px 10px; border-left: 3px solid var(--mark); }
-.gbi-written { margin: 0; }
-.gbi-written:not(:empty) { margin: 10px 0 0; padding: 8px 12px; border-left: 3px solid var(--blue); font-size: 15px;
-  line-height: 1.6; background: color-mix(in srgb, currentColor 5%, transparent); white-space: pre-wrap; }
-.gbi[aria-busy=true] .gbi-panels { opacity: .45; }
-@media (prefers-reduced-motion: no-preference) { .gbi-panels { transition: opacity .15s; } }
-@media print { .gbi { color: #000; break-inside: avoid; } .gbi-bar-row { display: none; }
-  .gbi * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
-`;
 
 // ---- data ----
 
@@ -211,8 +146,8 @@ function bars(parent, record) {
     svg.replaceChildren();
     const pattern = make("pattern", { id: hatch, width: 5, height: 5, patternUnits: "userSpaceOnUse",
       patternTransform: "rotate(45)" }, make("defs", {}, svg));
-    make("rect", { width: 5, height: 5, style: "fill:var(--mark)" }, pattern);
-    make("rect", { width: 1.5, height: 5, fill: "#fff" }, pattern);
+    make("rect", { class: "gbi-stripe", width: 5, height: 5 }, pattern);
+    make("rect", { class: "gbi-gap", width: 1.5, height: 5 }, pattern);
     slot = ((width - 34) / dim) * Math.min(...named.map(({ size }) => size));
     const letters = Math.max(...named.map(({ name }) => name.length)) * 6.6 + 6;
     const steep = record.groups && slot < 26;
@@ -297,8 +232,9 @@ function curve(parent, { heading, lines, at, classes = "", say }, go) {
     svg.replaceChildren();
     ({ y, left } = yAxis(svg, low, high, width, bottom));
     x = (place) => left + 6 + (last ? (place - from) / (to - from) : 0.5) * (width - left - 16);
-    for (const { at: mark, text } of ticks(from, to, Math.max(2, Math.min(5, width / 60)))) {
-      if (Number.isInteger(mark)) make("text", { x: x(mark), y: bottom + 15, "text-anchor": "middle" }, svg, text);
+    for (const { at: mark } of ticks(from, to, Math.max(2, Math.min(5, width / 60)))) {
+      const spot = { x: x(mark), y: bottom + 15, "text-anchor": "middle" };
+      if (Number.isInteger(mark)) make("text", spot, svg, String(mark));
     }
     for (const [line, { values }] of lines.entries()) {
       const points = Array.from(values, (v, s) => `${x(at[s]).toFixed(1)} ${y(v).toFixed(1)}`);
@@ -396,8 +332,8 @@ function button(parent, name, label, text = "") {
 }
 
 export function view(host, record) {
-  const root = make("div", { class: "gbi", role: "group" }, host);
-  make("style", {}, root, CSS);
+  const root = make("div", { class: "gbi gbi-own", role: "group" }, host);
+  make("style", {}, root, styles(Object.values(KINDS).map(({ css }) => css ?? "")));
   const title = make("div", { class: "gbi-title" }, root);
   const box = make("div", { class: "gbi-panels" }, root);
   const row = make("div", { class: "gbi-bar-row" }, root);
@@ -479,12 +415,24 @@ export function view(host, record) {
   play.addEventListener("click", toggle);
   slider.addEventListener("input", () => go(+slider.value));
 
+  // A chart is laid out for the width it has; where a printer gives it another, it is drawn smaller, not cut off.
+  function lay({ svg, layout }) {
+    if (!layout) return;
+    const { width, height } = svg.getBoundingClientRect();
+    layout(width || 320);
+    place(svg, { viewBox: `0 0 ${width || 320} ${height || HEIGHT}`, preserveAspectRatio: "xMinYMin" });
+  }
   function fit() {
     if (!box.clientWidth) return;
     drawn = box.clientWidth;
-    for (const each of panels) each.layout?.(each.svg.getBoundingClientRect().width);
+    panels.forEach(lay);
     show(now);
   }
+  // When it is told of a print, the page has the paper's width already. Canvases hold colours: themes change these.
+  const media = ["print", "(forced-colors: active)"].map((query) => matchMedia(query));
+  for (const each of media) each.addEventListener("change", fit);
+  const theme = new MutationObserver(() => show(now));
+  theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
   const watch = new ResizeObserver(() => { if (box.clientWidth !== drawn) fit(); });
   watch.observe(box);
 
@@ -502,7 +450,7 @@ export function view(host, record) {
     box.replaceChildren();
     panels = kind.panels(box, record, go, () => show(now));
     row.hidden = !panels.length;
-    for (const each of panels) each.layout?.(each.svg.getBoundingClientRect().width || 320);
+    panels.forEach(lay);
     drawn = box.clientWidth;
     show(now);
   }
@@ -513,7 +461,13 @@ export function view(host, record) {
     say(text) { note.textContent = text; note.hidden = !text; },
     write(text) { written.textContent = text ?? ""; },
     busy(yes) { root.setAttribute("aria-busy", yes); },
-    destroy() { stop(); watch.disconnect(); root.remove(); },
+    destroy() {
+      stop();
+      watch.disconnect();
+      theme.disconnect();
+      for (const each of media) each.removeEventListener("change", fit);
+      root.remove();
+    },
   };
 }
 
@@ -524,16 +478,25 @@ export async function mount(key) {
     const hosts = document.querySelectorAll(`[data-gbi-key="${key}"]:not([data-gbi-mounted])`);
     if (hosts.length) return Promise.all(Array.from(hosts, raise));
     if (document.querySelector(`[data-gbi-key="${key}"]`)) return null;
-    await new Promise((then) => setTimeout(then, 100));
+    await wait(100);
   }
   return null;
 }
 
+const wait = (milliseconds) => new Promise((then) => setTimeout(then, milliseconds));
+
 async function raise(host) {
   host.setAttribute("data-gbi-mounted", "");
+  if ("gbiCopy" in host.dataset) { // of a live view, which may be about to take its place
+    host.style.display = "none";
+    await wait(600);
+    host.style.display = "";
+    if ("gbiLive" in host.dataset) return;
+  }
   const fallback = host.querySelector(".gbi-fallback");
   try {
-    const { header, data } = JSON.parse(host.querySelector('script[type="application/json"]').textContent);
+    const [, held] = Array.from(host.childNodes).filter(({ nodeType }) => nodeType === Node.COMMENT_NODE);
+    const { header, data } = JSON.parse(held.data);
     const record = await decode(header, Uint8Array.from(atob(data), (c) => c.charCodeAt(0)));
     const space = make("div");
     fallback.after(space);
@@ -566,7 +529,7 @@ async function render({ model, el }) {
   model.on("change:header change:data", paint);
   model.on(told, say);
   await paint();
-  const undress = dress(el);
+  const undress = dress(el, model.get("copy_key"));
   return () => {
     model.off("change:header change:data", paint);
     model.off(told, say);
@@ -576,7 +539,7 @@ async function render({ model, el }) {
 }
 
 // The controls beside the view are ipywidgets: name their slider handles, and keep the page's shortcuts off them.
-function dress(el) {
+function dress(el, key) {
   let box = null;
   const keys = (event) => { if (!event.ctrlKey && !event.metaKey && event.key !== "Tab") event.stopPropagation(); };
   const touch = () => {
@@ -590,6 +553,7 @@ function dress(el) {
   const seen = new ResizeObserver(() => {
     box = el.closest(".gbi-live")?.querySelector(".gbi-controls");
     if (!box) return;
+    takePlace(el, key);
     seen.disconnect();
     box.addEventListener("keydown", keys);
     late.observe(box, { childList: true, subtree: true });
@@ -597,6 +561,17 @@ function dress(el) {
   });
   seen.observe(el);
   return () => { seen.disconnect(); late.disconnect(); box?.removeEventListener("keydown", keys); };
+}
+
+// The copy that lasts stands in an output before: it goes while the live view is there.
+function takePlace(el, key) {
+  for (let around = el; around; around = around.parentElement) {
+    const copy = around.querySelector(`.gbi-host[data-gbi-key="${key}"]`);
+    if (!copy) continue;
+    copy.dataset.gbiLive = "";
+    copy.remove();
+    return;
+  }
 }
 
 export default { render };

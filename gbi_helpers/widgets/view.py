@@ -1,4 +1,4 @@
-"""What all views are: one self-contained HTML output of a record; and, with a widget in front of it, the live form."""
+"""What all views are: one self-contained HTML output of a record."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any, ClassVar
 
 from gbi_helpers.widgets import page
 from gbi_helpers.widgets.pack import Packed
-
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class RecordView:
@@ -30,12 +28,3 @@ class RecordView:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {"text/html": self.html, "text/plain": repr(self)}
-
-
-def live_bundle(box: Any, html: str, told: str) -> dict[str, Any]:
-    """The bundle of a live view: its widget, and what a stored copy falls back to.
-
-    Built by hand: ipywidgets 7 and 8 make it in different ways.
-    """
-    view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
-    return {WIDGET_VIEW: view, "text/html": html, "text/plain": told}

@@ -11,25 +11,32 @@ const WORDS_CSS = `
   height: 28px; padding: 0 4px; margin-left: 4px; max-width: 210px; }
 .gbi option { color: #000; background: #fff; }
 .gbi .gbi-scale { display: inline-flex; gap: 2px; align-items: center; white-space: nowrap; }
-.gbi .gbi-scale i { width: 15px; height: 15px; padding: 0; margin: 0; }
-.gbi .gbi-scale i:first-of-type { margin-left: 4px; }
-.gbi .gbi-scale i:last-of-type { margin-right: 4px; }
+.gbi .gbi-scale .gbi-word { width: 15px; height: 15px; padding: 0; }
+.gbi .gbi-scale .gbi-word:first-of-type { margin-left: 4px; }
+.gbi .gbi-scale .gbi-word:last-of-type { margin-right: 4px; }
 .gbi .gbi-text { position: relative; max-height: 14.5em; overflow-y: auto; overflow-wrap: anywhere; font-size: 15px;
   line-height: 2.05; padding: 4px 10px 6px; border: 1px solid var(--line); border-radius: 8px; cursor: pointer; }
-.gbi .gbi-word { padding: 2px 2px 1px; border-bottom: 3px solid transparent; border-radius: 3px 3px 0 0; }
+.gbi .gbi-word { padding: 2px 2px 1px; border-radius: 3px 3px 0 0; }
 .gbi .gbi-word.gbi-now { outline: 2px solid currentColor; outline-offset: 1px; border-radius: 3px; }
 .gbi .gbi-source { font-size: 11px; font-weight: 700; padding: 1px 7px; margin: 0 4px 0 2px; white-space: nowrap;
   border: 1px solid currentColor; border-radius: 9px; cursor: default; }
 .gbi .gbi-readout { overflow-wrap: anywhere; }
-.gbi .gbi-ridges { flex: 1.7 1 260px; }
+.gbi .gbi-panel.gbi-ridges { flex: 1.7 1 260px; }
 .gbi svg .gbi-ridge { fill: color-mix(in srgb, var(--blue) 45%, transparent); stroke: var(--blue); stroke-width: 1.5;
   stroke-linejoin: round; }
 .gbi svg .gbi-true { fill: color-mix(in srgb, currentColor 9%, transparent); stroke: currentColor; stroke-width: 1; }
 ${Array.from(Array(LEVELS), (_, n) => `
-.gbi .gbi-for-${n + 1} { background: color-mix(in srgb, var(--blue) ${12 * n + 10}%, transparent);
+.gbi .gbi-for-${n + 1} { background: color-mix(in srgb, var(--blue) ${12 * n + 10}%, transparent) !important;
   border-bottom: 3px solid var(--blue); }
-.gbi .gbi-against-${n + 1} { background: color-mix(in srgb, var(--mark) ${12 * n + 10}%, transparent);
-  border-bottom: 3px dotted var(--mark); }`).join("")}
+.gbi .gbi-against-${n + 1} { background: color-mix(in srgb, var(--mark) ${12 * n + 10}%, transparent) !important;
+  border-bottom: 3px dotted var(--mark); }
+@media (forced-colors: active) { .gbi .gbi-for-${n + 1}, .gbi .gbi-against-${n + 1} {
+  border-bottom-color: CanvasText; border-bottom-width: ${[1, 2, 4, 6][n]}px; } }`).join("")}
+@media (forced-colors: active) {
+  .gbi .gbi-word.gbi-now { outline: 3px double Highlight; outline-offset: 2px; }
+  .gbi svg .gbi-ridge { fill: color-mix(in srgb, CanvasText 45%, transparent); }
+  .gbi svg .gbi-true { fill: none; stroke-width: 2; stroke-dasharray: 3 2; }
+}
 @media print { .gbi .gbi-text { max-height: none; overflow: visible; } .gbi .gbi-reading { break-inside: auto; } }
 `;
 
@@ -172,9 +179,9 @@ function ridges(parent, record, go) {
       make("line", { class: "gbi-grid", x1: left, x2: width - 4, y1: base, y2: base }, svg);
       return make("text", { x: left - 6, y: base - tall / 2 + 5, "text-anchor": "end" }, svg, short[row]);
     });
-    for (const { at, text } of ticks(1, entries, Math.max(2, Math.min(5, width / 90)))) {
+    for (const { at } of ticks(1, entries, Math.max(2, Math.min(5, width / 90)))) {
       if (Number.isInteger(at) && at >= 1) {
-        make("text", { x: x(at - 0.5), y: bottom + 15, "text-anchor": "middle" }, svg, text);
+        make("text", { x: x(at - 0.5), y: bottom + 15, "text-anchor": "middle" }, svg, String(at));
       }
     }
     cursor = make("line", { class: "gbi-cursor", y1: TOP - 10, y2: bottom }, svg);
@@ -219,12 +226,11 @@ function ridges(parent, record, go) {
 }
 
 function wordPanels(parent, record, go, refresh) {
-  make("style", {}, parent, WORDS_CSS);
   return [reading(parent, record, go, refresh), bars(parent, record), ridges(parent, record, go)];
 }
 
-KINDS.words = { unpack: unpackWords, panels: wordPanels, words: sayWord, name: "A text and what its words speak for",
-  slider: "Word of the text" };
+KINDS.words = { css: WORDS_CSS, unpack: unpackWords, panels: wordPanels, words: sayWord,
+  name: "A text and what its words speak for", slider: "Word of the text" };
 
 // A text box in which nothing has been typed yet.
 KINDS.blank = { unpack: () => ({}), panels: () => [], words: () => "", name: "No text yet",

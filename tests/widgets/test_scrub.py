@@ -6,11 +6,11 @@ import json
 import re
 import subprocess
 import sys
-import zlib
 
 import numpy as np
 import pytest
 import torch
+from widgets.outputs import comments, shown, still, unpack
 from widgets.toy import toy_path
 
 from gbi_helpers.records import Posterior, Trajectory
@@ -30,13 +30,6 @@ def tinted(record):
         return torch.stack([x, x / 2, 1 - x], axis)
 
     return record.with_frames(tint(record.frames, 2), tint(record.target, 1))
-
-
-def unpack(html):
-    """The header and the raw arrays of an output, read back as the browser reads them."""
-    found = re.search(r'<script type="application/json">(.*?)</script>', html, re.S)
-    blob = json.loads(found[1])
-    return blob["header"], zlib.decompress(base64.b64decode(blob["data"]))
 
 
 def test_fifty_steps_with_images_fit_in_60_kilobytes():
@@ -122,7 +115,7 @@ def test_the_group_and_its_total_are_told_without_javascript():
     z = torch.tensor([[[0.1, 0.5, 0.1, 0.3]]])
     record = Trajectory(z=z, loss=torch.ones(1, 1), q=z)
     html = scrub(record, labels=["oak", "cod", "elm", "ray"], groups=["trees", "fish", "trees", "fish"]).html
-    assert "<td>cod at 0.50 (fish, 0.80 in all)</td>" in html.split("<script")[0]
+    assert "<td>cod at 0.50 (fish, 0.80 in all)</td>" in still(html)
     free = scrub(Trajectory(z=z, loss=torch.ones(1, 1)), groups=["trees", "fish", "trees", "fish"]).html
     assert "<td>task 1 at 0.50 (fish)</td>" in free  # a free z is no belief: its sum says nothing
 
@@ -156,11 +149,11 @@ def test_without_javascript_there_is_a_picture_a_table_and_a_hint():
     from PIL import Image
 
     html = scrub(toy_path(steps=10), labels="digit").html
-    before_scripts = html.split("<script")[0]
-    assert "Run this cell to scrub" in before_scripts
-    assert re.search(r'<img alt="Path of 10 gradient steps\. [^"]{40,}"', before_scripts)
-    assert "<td>digit 3 at" in before_scripts
-    png = base64.b64decode(re.search(r"data:image/png;base64,([^\"]+)", before_scripts)[1])
+    seen = still(html)
+    assert "Run this cell to scrub" in seen
+    assert re.search(r'<img alt="Path of 10 gradient steps\. [^"]{40,}"', seen)
+    assert "<td>digit 3 at" in seen
+    png = base64.b64decode(re.search(r"data:image/png;base64,([^\"]+)", seen)[1])
     picture = Image.open(io.BytesIO(png))
     assert picture.width > 300
     assert len(np.unique(np.asarray(picture.convert("L")))) > 3  # not an empty picture
@@ -181,13 +174,14 @@ def test_a_record_of_a_stream_can_use_its_own_words():
 
 
 def test_names_cannot_break_out_of_the_page():
-    html = scrub(bare(), labels=["</script><b>x</b>", "<!-- y", '"z"'], title="<i>t</i> </div>").html
-    assert html.count("</script>") == 2  # the two that the output itself opens
+    names = ["</script><b>x</b>", "<!-- y", '"z" --> --!>']
+    html = scrub(bare(), labels=names, title="<i>t</i> </div> -->").html
+    assert html.count("<!--") == html.count("-->") == len(comments(html)) == 2  # that the output itself opens
     assert "<b>x</b>" not in html
-    assert "<!--" not in html
     assert "<i>t</i>" not in html
+    assert "--!>" not in still(html)
     header, _ = unpack(html)
-    assert header["labels"][0] == "</script><b>x</b>"
+    assert header["labels"] == names
 
 
 def test_no_address_is_named():
@@ -319,11 +313,13 @@ def test_a_run_that_returns_no_trajectory_is_told():
     assert "shows a Trajectory" in shown.view.message
 
 
-def test_the_live_bundle_has_the_widget_and_a_copy_that_lasts():
-    bundle = live()._repr_mimebundle_()
-    assert bundle["application/vnd.jupyter.widget-view+json"]["version_major"] == 2
-    assert "need a running kernel" in bundle["text/html"]
-    assert bundle["text/plain"] == "Scrubber(4 steps, 10 tasks, images 28 x 28)"
+def test_a_live_view_shows_a_copy_that_lasts_and_then_its_widget(monkeypatch):
+    copy, widget = shown(live(), monkeypatch)
+    assert set(copy) == {"text/html", "text/plain"}
+    assert "need a running kernel" in copy["text/html"]
+    assert copy["text/plain"] == "Scrubber(4 steps, 10 tasks, images 28 x 28)"
+    assert set(widget) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert widget["application/vnd.jupyter.widget-view+json"]["version_major"] == 2
 
 
 def test_a_live_scrubber_keeps_its_groups():

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from widgets import outputs
 from widgets.toy import toy_read, toy_words
 
 from gbi_helpers import WordsRecord, read_along, type_along
@@ -19,8 +20,10 @@ from gbi_helpers.widgets import page
 
 def unpack(html):
     """Header and arrays of an output, read back as the browser reads them."""
-    blob = json.loads(re.search(r'<script type="application/json">(.*?)</script>', html, re.S)[1])
-    header, raw = blob["header"], zlib.decompress(base64.b64decode(blob["data"]))
+    return arrays_of(*outputs.unpack(html))
+
+
+def arrays_of(header, raw):
     words, tasks = header["entries"], len(header["tasks"])
     loss = np.frombuffer(raw, "<f4", words)
     cells = np.frombuffer(raw, "<u2", 2 * words * tasks, offset=4 * words).reshape(2, words, tasks)
@@ -74,7 +77,7 @@ def test_a_thousand_words_over_eleven_tasks_fit_in_150_kilobytes():
 def test_without_javascript_there_are_the_text_a_picture_a_table_and_a_hint():
     from PIL import Image
 
-    before = read_along(toy_words(120), title="Which source?").html.split("<script")[0]
+    before = outputs.still(read_along(toy_words(120), title="Which source?").html)
     assert "Run this cell to scrub through the words" in before
     alt = re.search(r'<img alt="([^"]+)"', before)[1]
     assert alt.startswith(
@@ -107,8 +110,8 @@ def test_few_and_many_tasks_and_a_single_word(tasks):
 def test_words_cannot_break_out_of_the_page():
     record = replace(toy_words(3), words=["</script><b>x</b>", "<!--", "<i>"], tasks=["</td>", "<u>", '"z"'])
     html = read_along(record, title="<s>t</s>").html
-    assert html.count("</script>") == 2  # the two that the output itself opens
-    for mark in ("<b>x</b>", "<!--", "<i>", "<u>", "<s>"):
+    assert html.count("<!--") == html.count("-->") == 2  # those that the output itself opens
+    for mark in ("<b>x</b>", "<i>", "<u>", "<s>"):
         assert mark not in html
     header, _ = unpack(html)
     assert header["text"] == record.words
@@ -184,8 +187,7 @@ def test_a_typed_text_is_read_again_and_opens_at_its_last_word():
 
 
 def unpack_view(view):
-    blob = json.dumps({"header": view.header, "data": base64.b64encode(view.data).decode()})
-    return unpack(f'<script type="application/json">{blob}</script>')
+    return arrays_of(view.header, zlib.decompress(view.data))
 
 
 @pytest.mark.parametrize(
@@ -256,13 +258,13 @@ def test_what_cannot_be_written_is_told(text, says):
     assert (typed.view.message, typed.view.written, typed.view.busy) == (says, "", False)
 
 
-def test_the_bundle_has_the_widget_and_a_copy_that_lasts():
-    bundle = type_along(infer, text="bake the bread", title="Yours")._repr_mimebundle_()
-    assert bundle["application/vnd.jupyter.widget-view+json"]["version_major"] == 2
-    header, _ = unpack(bundle["text/html"])
+def test_it_shows_a_copy_that_lasts_and_then_its_widget(monkeypatch):
+    copy, widget = outputs.shown(type_along(infer, text="bake the bread", title="Yours"), monkeypatch)
+    header, _ = unpack(copy["text/html"])
     assert header["text"] == ["bake", "the", "bread"]
-    assert "The text box of this view needs a running kernel" in bundle["text/html"]
-    assert bundle["text/plain"] == "TypeAlong(3 words, 3 tasks)"
+    assert "The text box of this view needs a running kernel" in copy["text/html"]
+    assert copy["text/plain"] == "TypeAlong(3 words, 3 tasks)"
+    assert widget["application/vnd.jupyter.widget-view+json"]["version_major"] == 2
 
 
 def test_a_wrong_call_is_answered_at_once():

@@ -1,0 +1,315 @@
+"""How the views look where others have a say: forced colours, the styles of a host page, paper, other templates."""
+
+import io
+from itertools import combinations
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from PIL import Image
+from widgets.test_modules_view import both
+from widgets.toy import toy_path
+
+from gbi_helpers import WordsRecord, modules, read_along, scrub
+from gbi_helpers.course.export import to_html
+
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Views</title><style>{style}</style>
+<style>@media screen {{ #page section {{ width: 800px !important; }} }}</style></head>
+<body><div id="page" class="container"><div class="output_wrapper"><div class="output"><div class="output_area">
+<div class="output_html rendered_html output_subarea"><section>{views}</section></div>
+</div></div></div></div></body></html>"""
+VIEWS = ("scrub", "modules", "words")
+
+
+def shades():
+    """A text with words for, against, neutral and weakly for the true task."""
+    evidence = torch.tensor([[3.0, -3.0], [-3.0, 3.0], [0.0, 0.0], [1.0, -1.0]] * 3)
+    belief = torch.softmax(evidence.cumsum(0), 1)
+    words, true = ["for", "against", "neutral", "weak"] * 3, torch.zeros(12, dtype=torch.long)
+    return WordsRecord(belief, evidence, torch.ones(12), words, ["this", "that"], true)
+
+
+@pytest.fixture(scope="module")
+def html():
+    """One view of each kind, by name."""
+    nets = both(frames=9, units=12)
+    return {
+        "scrub": scrub(toy_path(steps=20), labels="digit", title="Which digit is it?").html,
+        "modules": modules(nets, labels=["low", "high"], title="Do units divide?").html,
+        "words": read_along(shades(), title="Which source is this from?").html,
+    }
+
+
+@pytest.fixture(scope="module")
+def written(html, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "views.html"
+    path.write_text(PAGE.format(style="", views="<hr>".join(html.values())), encoding="utf-8")
+    return path
+
+
+def view(page, name):
+    return page.locator(".gbi").nth(VIEWS.index(name))
+
+
+def to_the_end(page):
+    for number in range(page.locator(".gbi").count()):
+        page.locator(".gbi input").nth(number).focus()
+        page.keyboard.press("End")
+
+
+def pixels(locator):
+    return np.array(Image.open(io.BytesIO(locator.screenshot())).convert("RGB"), float) / 255
+
+
+def contrast(one, other):
+    """The contrast of two colours as WCAG counts it, 1 to 21."""
+    linear = np.stack([one, other])
+    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    return (high + 0.05) / (low + 0.05)
+
+
+def slider_on(page, name):
+    """Contrast of track and thumb with their ground, and how many pixels high either stands out from it."""
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    seen = pixels(view(page, name).locator("input"))
+    ground, track, thumb = seen[3, -40], seen[:, -40], seen[:, 9]
+    told = []
+    for column in (track, thumb):
+        apart = np.array([contrast(colour, ground) for colour in column])
+        told.append((apart.max(), int((apart >= 3).sum())))
+    return told
+
+
+# ---- forced colours, and high contrast ----
+
+
+@pytest.fixture(params=["dark", "light"])
+def forced(opened, request):
+    return opened(forced_colors="active", color_scheme=request.param)
+
+
+def test_in_forced_colours_words_for_against_neutral_and_weak_differ_in_shape(forced):
+    look = """nodes => nodes.map((n) => { const { borderBottomStyle: style, borderBottomWidth: width } =
+        getComputedStyle(n); return [n.textContent, parseFloat(width) ? style : "none", width]; })"""
+    text = view(forced, "words").locator(".gbi-text .gbi-word").evaluate_all(look)[:4]
+    for (one, *looks), (other, *others) in combinations(text, 2):
+        assert looks != others, f"{one} looks like {other}"
+    scale = [tuple(looks) for _, *looks in view(forced, "words").locator(".gbi-scale i").evaluate_all(look)]
+    assert len(scale) == len(set(scale)) == 9
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_in_forced_colours_track_and_thumb_of_the_slider_stand_out(forced, name):
+    (track, tall), (thumb, taller) = slider_on(forced, name)
+    assert track >= 3
+    assert thumb >= 3
+    assert taller > tall + 6
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_in_forced_colours_focus_hover_and_the_current_place_are_told_by_lines(forced, name):
+    line = "node => getComputedStyle(node).outlineStyle + getComputedStyle(node).outlineWidth"
+    play, slider = (view(forced, name).locator(which) for which in (".gbi-play", "input"))
+    rest = play.evaluate(line)
+    play.hover()
+    over = play.evaluate(line)
+    slider.focus()
+    forced.keyboard.press("Shift+Tab")
+    forced.keyboard.press("Shift+Tab")
+    focused = play.evaluate(line)
+    assert len({rest, over, focused}) == 3
+    assert focused == "solid3px"
+    if name == "words":
+        words = view(forced, name).locator(".gbi-text .gbi-word")
+        assert words.nth(0).evaluate(line) != words.nth(1).evaluate(line)
+
+
+def test_in_forced_colours_charts_are_drawn_in_the_readers_colours(forced):
+    to_the_end(forced)
+    colours = """nodes => nodes.map((node) => { const style = getComputedStyle(node);
+        return style.stroke === "none" ? style.fill : style.stroke; })"""
+    own = forced.evaluate("""() => ["CanvasText", "Highlight"].map((name) => {
+        const node = document.body.appendChild(document.createElement("i"));
+        node.style.color = name;
+        const { color } = getComputedStyle(node);
+        node.remove();
+        return color; })""")
+    for marks in (".gbi-bar:not([style])", ".gbi-stripe", ".gbi-curve", ".gbi-cursor", ".gbi-ridge"):
+        seen = set(forced.locator(marks).evaluate_all(colours))
+        assert seen, marks
+        assert seen <= set(own), marks
+    ink = """canvas => [...canvas.getContext("2d").getImageData(0, 0, 1, canvas.height).data].slice(0, 3)"""
+    shade = forced.locator(".gbi-column canvas").first.evaluate(ink)
+    assert f"rgb({', '.join(map(str, shade))})" == own[0]
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_in_jupyterlabs_high_contrast_theme_the_slider_stands_out(opened, name):
+    page = opened()
+    page.evaluate("""() => { const { style, dataset } = document.body;
+        dataset.jpThemeName = "JupyterLab Dark High Contrast"; dataset.jpThemeLight = "false";
+        style.background = "#111"; style.color = "#fff"; }""")
+    (track, _), (thumb, _) = slider_on(page, name)
+    assert track >= 3
+    assert thumb >= 3
+
+
+def test_another_theme_changes_the_inks_at_once(opened):
+    page = opened()
+    drawn = "() => document.querySelector('.gbi-column canvas').toDataURL()"
+    before = page.evaluate(drawn)
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_function(f"before => ({drawn})() !== before", arg=before, timeout=5000)
+
+
+# ---- the styles of a host page ----
+
+HOSTILE = """
+*, *::before, *::after { box-sizing: content-box; } *::before { content: "x"; }
+#page .output_area { text-align: center; letter-spacing: 2px; word-spacing: 9px; text-indent: 3em; line-height: 3;
+  white-space: pre-wrap; font: small-caps 200% serif; text-transform: uppercase; }
+#page svg, #page img, #page canvas { max-width: 100%; height: auto; margin: 7px; padding: 5px; float: left; }
+#page button, #page input, #page select { font: 20px serif; margin: 9px; padding: 9px; border: 4px solid red;
+  line-height: 3; height: auto; width: auto; max-width: 50px; letter-spacing: 3px; border-radius: 0; }
+#page label { display: block; margin-bottom: 25px; font-weight: 700; } #page p { margin: 2em; text-align: justify; }
+#page figure { margin: 1em 40px; display: inline-block; } #page figcaption { display: none; }
+#page div div { line-height: 2; } #page span { display: block; float: left; } #page i { padding: 9px; }
+#page text { font-size: 30px; letter-spacing: 3px; } #page rect, #page path { stroke-width: 9px; stroke: red; }
+"""
+BOXES = """root => { const from = root.getBoundingClientRect();
+  return [...root.querySelectorAll("*")].filter((node) => node.getClientRects().length).map((node) => {
+    const { x, y, width, height } = node.getBoundingClientRect(), style = getComputedStyle(node);
+    return [node.tagName + "." + (node.className.baseVal ?? node.className),
+      ...[x - from.x, y - from.y, width, height].map(Math.round), style.font, style.letterSpacing, style.stroke,
+      style.strokeWidth, style.borderWidth]; }); }"""
+
+
+def classic():
+    """The styles of nbconvert's classic template, which are those of Notebook 6."""
+    folders = map(Path, HTMLExporter(template_name="classic").template_paths)
+    return next(path for folder in folders if (path := folder / "static/style.css").exists()).read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_looks_the_same_whatever_the_styles_of_its_page(opened, html, tmp_path, name):
+    boxes = []
+    for number, style in enumerate(("", classic(), classic() + HOSTILE)):
+        path = tmp_path / f"{number}.html"
+        path.write_text(PAGE.format(style=style, views=html[name]), encoding="utf-8")
+        page = opened(path)
+        page.locator(".gbi input").focus()
+        page.keyboard.press("PageUp")
+        boxes.append(page.locator(".gbi").evaluate(BOXES))
+    plain, *others = boxes
+    assert len(plain) > 30
+    for other in others:
+        assert [(one, two) for one, two in zip(plain, other, strict=True) if one != two] == []
+
+
+# ---- paper ----
+
+# Asked when the page has the width of the paper: after the views' own answer to the same question.
+ON_PAPER = """() => matchMedia("print").addEventListener("change", ({ matches }) => {
+  if (!matches) return;
+  const all = (root, what) => [...root.querySelectorAll(what)];
+  window.printed = { wide: document.documentElement.clientWidth, views: all(document, ".gbi").map((root) => ({
+    said: root.querySelector(".gbi-readout").textContent,
+    value: root.querySelector("svg .gbi-on, .gbi-counts").textContent,
+    panels: all(root, "figure, .gbi-reading").map((panel) => {
+      const marks = all(panel, "text, rect, path, line, circle, canvas, figcaption, .gbi-word")
+        .map((mark) => mark.getBoundingClientRect()).filter(({ width, height }) => width || height);
+      const ends = (side, pick) => pick(...marks.map((mark) => mark[side]));
+      return [ends("left", Math.min), ends("top", Math.min), ends("right", Math.max), ends("bottom", Math.max)]; }),
+  })) }; })"""
+
+
+def test_a_pdf_shows_the_step_on_screen_in_panels_that_keep_apart(opened):
+    page = opened(viewport={"width": 1280, "height": 900})
+    to_the_end(page)
+    said = page.locator(".gbi-readout").all_text_contents()
+    value = "views => views.map((view) => view.querySelector('svg .gbi-on, .gbi-counts').textContent)"
+    values = page.locator(".gbi").evaluate_all(value)
+    page.evaluate(ON_PAPER)
+    page.pdf(format="A4")
+    printed = page.evaluate("window.printed")
+    assert printed["wide"] < 800
+    assert [view["said"] for view in printed["views"]] == said
+    assert [view["value"] for view in printed["views"]] == values
+    for view_printed in printed["views"]:
+        assert len(view_printed["panels"]) >= 3
+        for left, _, right, _ in view_printed["panels"]:
+            assert left >= 0
+            assert right <= printed["wide"]
+        for one, other in combinations(view_printed["panels"], 2):
+            over = [min(one[k + 2], other[k + 2]) - max(one[k], other[k]) for k in (0, 1)]
+            assert min(over) <= 1, (one, other)
+
+
+def test_a_dark_page_prints_on_white(opened):
+    page = opened()
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.emulate_media(media="print")
+    look = "node => [getComputedStyle(node).backgroundColor, getComputedStyle(node).color]"
+    assert page.locator(".gbi").first.evaluate(look) == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
+    assert page.locator(".gbi-curve").first.evaluate("node => getComputedStyle(node).stroke") == "rgb(0, 114, 178)"
+
+
+# ---- other templates, and ours ----
+
+LIVE = f"""import sys; sys.path.append({str(Path(__file__).parents[1])!r})
+from gbi_helpers import scrub, type_along
+from gbi_helpers.widgets import Controls
+from widgets.toy import toy_path, toy_read
+
+def run(steps=8):
+    return toy_path(steps=steps)"""
+CELLS = [
+    LIVE,
+    'scrub(run(), labels="digit")',
+    'scrub(run(9), labels="digit", controls=Controls(run, steps=(1, 9)))',
+    'type_along(toy_read, text="stir the soup")',
+]
+
+
+@pytest.fixture(scope="module")
+def executed():
+    """A notebook with live views, executed as papermill does it: with the state of its widgets stored."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    assert notebook.metadata["widgets"]
+    return notebook
+
+
+@pytest.mark.parametrize("template", ["lab", "classic"])
+def test_an_executed_copy_as_html_keeps_its_views_alive_without_a_network(opened, executed, tmp_path, template):
+    path = tmp_path / f"{template}.html"
+    path.write_text(HTMLExporter(template_name=template).from_notebook_node(executed)[0], encoding="utf-8")
+    page = opened(path)
+    assert page.locator(".gbi").count() == 3
+    to_the_end(page)
+    said = page.locator(".gbi-readout").all_text_contents()
+    assert [text.split(":")[0] for text in said] == ["step 8 of 8", "step 9 of 9", "word 3 of 3, “soup”"]
+
+
+@pytest.mark.parametrize("width", [1000, 360])
+def test_no_focus_ring_is_cut_off_on_an_exported_page(opened, html, tmp_path, width):
+    outputs = [nbformat.v4.new_output("display_data", {"text/html": each}) for each in html.values()]
+    cells = [nbformat.v4.new_markdown_cell("# A chapter"), nbformat.v4.new_code_cell("views", outputs=outputs)]
+    page = opened(
+        to_html(nbformat.v4.new_notebook(cells=cells), tmp_path / "page.html"), viewport={"width": width, "height": 900}
+    )
+    page.keyboard.press("Tab")
+    room = """nodes => nodes.map((node) => {
+      node.focus();
+      const ring = getComputedStyle(node), far = parseFloat(ring.outlineWidth) + parseFloat(ring.outlineOffset);
+      const own = node.getBoundingClientRect(), frame = node.closest(".output").getBoundingClientRect();
+      return [ring.outlineStyle, own.left - far - frame.left, frame.right - own.right - far]; })"""
+    rings = page.locator(".gbi").locator("button, input, select, .gbi-text").evaluate_all(room)
+    assert len(rings) == 14
+    assert [ring for ring in rings if ring[0] != "solid" or min(ring[1:]) < 0] == []
