@@ -1,18 +1,20 @@
 """Gradient-based inference of task abstractions: the package behind the course's notebooks.
 
-What a notebook uses most is here by name; the rest lives in the modules. Importing this package imports PyTorch, but
-not torchvision, matplotlib or ipywidgets: those come with the first call that needs them.
+What a notebook uses most is here by name; the rest lives in the modules. Importing this package imports none of them,
+nor PyTorch: each comes with the first use of a name that needs it.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gbi_helpers.claims import claim
-from gbi_helpers.inference import enumerate_tasks, iterate, loss_of, max_entropy, one_step
-from gbi_helpers.records import Posterior, TrainingRecord, Trajectory, WordsRecord
-from gbi_helpers.runtime import device, profile, seed_everything
+if TYPE_CHECKING:
+    from gbi_helpers.claims import claim
+    from gbi_helpers.inference import enumerate_tasks, iterate, loss_of, max_entropy, one_step
+    from gbi_helpers.records import Posterior, TrainingRecord, Trajectory, WordsRecord
+    from gbi_helpers.runtime import device, profile, seed_everything
+    from gbi_helpers.widgets import modules, read_along, scrub, type_along
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,14 +37,27 @@ __all__ = [
     "type_along",
 ]
 
-_LAZY = dict.fromkeys(("modules", "read_along", "scrub", "type_along"), "gbi_helpers.widgets")
-_MODULES = ("checks", "cli", "data", "metrics", "models", "plots", "training", "widgets")
+_HOMES = {
+    "claims": ("claim",),
+    "inference": ("enumerate_tasks", "iterate", "loss_of", "max_entropy", "one_step"),
+    "records": ("Posterior", "TrainingRecord", "Trajectory", "WordsRecord"),
+    "runtime": ("device", "profile", "seed_everything"),
+    "widgets": ("modules", "read_along", "scrub", "type_along"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("checks", "cli", "data", "metrics", "models", "plots", "training", *_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import the heavier parts at first use."""
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    """Import a part at its first use."""
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """What completion offers: everything by name, imported or not."""
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,4 +1,7 @@
-"""The command ``gbi``: open, run and store the course's notebooks, hand them out, list its data, repeat its results."""
+"""The command ``gbi``: open, run and store the course's notebooks, hand them out, list its data, repeat its results.
+
+Each handler imports what it needs itself: ``gbi lab`` has JupyterLab on its way before PyTorch could be loaded.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from nbformat.sign import NotebookNotary
-
-from gbi_helpers.course import coursework, execution, notebooks, publish
-from gbi_helpers.data import DataError, catalogue, fetch
+from gbi_helpers.course import notebooks
 from gbi_helpers.experiments import STUDIES
-from gbi_helpers.files import writable_cache
+from gbi_helpers.files import DataError, writable_cache
+
+if TYPE_CHECKING:
+    from gbi_helpers.course.execution import Execution
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -68,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     student.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
     student.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
 
+    teach = add("teach", _teach, "write nbgrader's source: solutions between its marks, checks that give points")
+    teach.add_argument("out", metavar="OUT", type=Path, help="folder to write to (nbgrader: source/ASSIGNMENT)")
+    teach.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
+
     data = add("data", _data, "list the data sets, or fetch one")
     get = data.add_subparsers(metavar="get NAME").add_parser("get", help="fetch a set", description="Fetch a data set.")
     get.add_argument("name", metavar="NAME", help="the set's name as the list gives it")
@@ -96,11 +103,17 @@ def _positive(text: str) -> int:
 
 
 def _repository(text: str) -> str:
+    from gbi_helpers.course import publish
+
     try:
         publish.check_repository(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+# No pop-up about news over the start page, no look for updates: nothing asks the network.
+QUIET = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
 
 
 def lab_command(notebook: Path, port: int, *, browser: bool = True) -> list[str]:
@@ -110,17 +123,17 @@ def lab_command(notebook: Path, port: int, *, browser: bool = True) -> list[str]
     root = course if (course / "gbi_helpers").is_dir() or path.parent.name == "notebooks" else path.parent
     url = f"/lab/tree/{quote(path.relative_to(root).as_posix())}"
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--LabApp.default_url={url}"]
-    command += [f"--port={port}"] + ([] if browser else ["--no-browser"])
+    command += QUIET + [f"--port={port}"] + ([] if browser else ["--no-browser"])
     if getattr(os, "geteuid", lambda: 1)() == 0:  # Windows has no geteuid
         command.append("--allow-root")
     return command
 
 
 def _lab(arguments: argparse.Namespace) -> int:
+    from gbi_helpers.course.trust import start_trusting
+
     chosen = notebooks.select([arguments.notebook])[0]
-    for path in sorted({chosen, *chosen.parent.glob("*.ipynb")}):
-        with contextlib.suppress(Exception):  # untrusted outputs show less, but nothing that would stop the course
-            NotebookNotary().sign(notebooks.read(path))
+    start_trusting(dict.fromkeys([chosen, *sorted(chosen.parent.glob("*.ipynb"))]))
     command = lab_command(chosen, arguments.port, browser=not arguments.no_browser)
     if os.name == "posix":
         sys.stdout.flush()
@@ -129,6 +142,8 @@ def _lab(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from gbi_helpers.course import execution
+
     chosen = notebooks.select(arguments.notebooks)
     out = arguments.out or _course_of(chosen[0]) / "build"
     done = execution.run(chosen, out)
@@ -142,7 +157,7 @@ def _course_of(notebook: Path) -> Path:
     return folder.parent if folder.name == "notebooks" else Path.cwd()
 
 
-def _report(done: Sequence[execution.Execution]) -> None:
+def _report(done: Sequence[Execution]) -> None:
     """Print a row for each notebook, and each failure on stderr."""
     width = max(len(one.path.name) for one in done)
     print(f"{'notebook':{width}}  seconds  peak MB")
@@ -156,20 +171,35 @@ def _report(done: Sequence[execution.Execution]) -> None:
 
 
 def _store(arguments: argparse.Namespace) -> int:
+    from gbi_helpers.course import execution
+
     done = [execution.store(path) for path in notebooks.select(arguments.notebooks)]
     _report(done)
     return int(any(one.failure for one in done))
 
 
 def _student(arguments: argparse.Namespace) -> int:
-    written, differ = coursework.write_students(notebooks.select(arguments.notebooks), arguments.out)
-    print(f"{len(written)} written to {arguments.out}.")
+    from gbi_helpers.course.coursework import write_students
+
+    return _handed_out(*write_students(notebooks.select(arguments.notebooks), arguments.out), arguments.out)
+
+
+def _teach(arguments: argparse.Namespace) -> int:
+    from gbi_helpers.course.coursework import write_teachers
+
+    return _handed_out(*write_teachers(notebooks.select(arguments.notebooks), arguments.out), arguments.out)
+
+
+def _handed_out(written: Sequence[Path], differ: Sequence[Path], out: Path) -> int:
+    print(f"{len(written)} written to {out}.")
     for path in differ:
         print(f"gbi: {path} is there already and differs: kept. Move it away to get a new copy.", file=sys.stderr)
     return int(bool(differ))
 
 
 def _data(arguments: argparse.Namespace) -> int:
+    from gbi_helpers.data import catalogue
+
     for row in catalogue():
         print(f"{row.name} (gbi data get {row.key})")
         print(f"  found      {row.found} ({row.bytes / 1e6:.1f} MB), checksum {row.checksum}")
@@ -181,6 +211,8 @@ def _data(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace) -> int:
+    from gbi_helpers.data import fetch
+
     print(f"{arguments.name} is in {fetch(arguments.name)}.")
     return 0
 
@@ -232,6 +264,8 @@ def _list(title: str, lines: Sequence[Sequence[str]]) -> None:
 
 
 def _links(arguments: argparse.Namespace) -> int:
+    from gbi_helpers.course import publish
+
     changed = publish.link(arguments.repository, notebooks.course_folder())
     print("\n".join(f"changed {path}" for path in changed) or "All links are there already.")
     return 0

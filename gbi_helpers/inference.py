@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from tqdm.auto import tqdm
 
+from gbi_helpers.progress import progress_bar
 from gbi_helpers.records import Posterior, Trajectory
 
 LossFn = Callable[[Tensor], Tensor]
@@ -58,7 +58,7 @@ def enumerate_tasks(loss_fn: LossFn, z0: Tensor, log_prior: Tensor | None = None
     n_tasks = z0.shape[1]
     with _frozen_surroundings(z0), torch.no_grad():
         loss = torch.empty(0)
-        for task in tqdm(range(n_tasks), desc="tasks", delay=2, leave=False):
+        for task in progress_bar(range(n_tasks), desc="tasks"):
             one_hot = torch.zeros_like(z0)
             one_hot[:, task] = 1
             column = _checked_loss(loss_fn, one_hot)
@@ -91,7 +91,7 @@ def iterate(
         u = _start(z0, space).requires_grad_()
         descent = optimizer([u], lr=lr)
         path, losses = [], []
-        for _ in tqdm(range(steps), desc="inference", delay=2, leave=False):
+        for _ in progress_bar(range(steps), desc="inference"):
             z = _feed(u, space)
             loss = _checked_loss(loss_fn, z)
             path.append(z.detach().clone())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gbi_helpers.files import ASSETS
 from gbi_helpers.records import TrainingRecord
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = "os^Dv<"
 LOOKS: dict[str, Sequence[Any]] = {"color": PALETTE, "linestyle": LINES, "marker": MARKERS}
-HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 DPI = 110
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def new(width: float = 6.4, height: float = 3.2, ncols: int = 1, nrows: int = 1, **subplots: Any) -> tuple[Figure, Any]:
@@ -61,6 +63,25 @@ def as_html(fig: Figure, alt: str) -> str:
         f'<img alt="{html.escape(alt)}" width="{width}" style="max-width:100%;height:auto;background:#fff" '
         f'src="data:image/png;base64,{source}">'
     )
+
+
+def schematic(name: str) -> None:
+    """Display one of the course's drawings, ``assets/pictures/NAME.svg``, with its ``<desc>`` as the alt text.
+
+    Raises ``ValueError`` for a name that is none.
+    """
+    from IPython.display import display
+
+    drawings = {path.stem: path for path in (ASSETS / "pictures").glob("*.svg")}
+    if name not in drawings:
+        raise ValueError(f"There is no drawing '{name}': choose one of {', '.join(sorted(drawings))}.")
+    text = drawings[name].read_bytes()
+    root = ElementTree.fromstring(text)
+    alt = " ".join(root.findtext(f"{SVG}desc", "").split())
+    look = f'width="{root.get("width")}" style="max-width:100%;height:auto;background:#fff"'
+    source = f"data:image/svg+xml;base64,{base64.b64encode(text).decode()}"
+    image = f'<img alt="{html.escape(alt)}" {look} src="{source}">'
+    display({"text/html": image, "text/plain": f"Drawing: {alt}"}, raw=True)
 
 
 def as_png(fig: Figure) -> bytes:

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from gbi_helpers.files import part_file
+from gbi_helpers.progress import progress_bar
 from gbi_helpers.records import TrainingRecord
 
 Batch = tuple[Tensor, ...]
@@ -69,7 +69,7 @@ def fit(
         if resume is not None:
             run.load(Path(resume))
         saved = time.perf_counter()
-        for step in tqdm(range(run.step, total), desc=desc, delay=2, initial=run.step, total=total, leave=False):
+        for step in progress_bar(range(run.step, total), desc=desc, initial=run.step, total=total):
             if watch is not None:
                 run.note(watch(step))
             loss = loss_fn(batches(step), step / total) if progress else loss_fn(batches(step))

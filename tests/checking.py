@@ -8,7 +8,7 @@ EXERCISES = checks.exercises()
 def told(exercise, student):
     """What the check says of a student's function; empty if it is right."""
     try:
-        exercise(student)
+        exercise.grade(student)
     except AssertionError as error:
         return str(error)
     return ""

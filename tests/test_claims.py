@@ -1,4 +1,4 @@
-"""A claim prints its bound, never its value, and fails loudly."""
+"""A claim prints what it found and its bound, and fails loudly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gbi_helpers.claims import claim
+from gbi_helpers.claims import claim, shown
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -20,15 +20,22 @@ numbers = st.floats(-1e6, 1e6)
 @pytest.mark.parametrize(
     ("bounds", "line"),
     [
-        ({"at_least": 0.8546}, "✓ one step works (≥ 0.8546)\n"),
-        ({"at_most": 2}, "✓ one step works (≤ 2)\n"),
-        ({"at_least": 0, "at_most": 2}, "✓ one step works (≥ 0 and ≤ 2)\n"),
-        ({"equals": 0.9, "within": 0.05}, "✓ one step works (= 0.9 ± 0.05)\n"),
+        ({"at_least": 0.8546}, "✓ one step works: 0.912 (≥ 0.8546)\n"),
+        ({"at_most": 2}, "✓ one step works: 0.912 (≤ 2)\n"),
+        ({"at_least": 0, "at_most": 2}, "✓ one step works: 0.912 (≥ 0 and ≤ 2)\n"),
+        ({"equals": 0.9, "within": 0.05}, "✓ one step works: 0.912 (= 0.9 ± 0.05)\n"),
+        ({"at_least": 0.91234}, "✓ one step works: 0.912345 (≥ 0.91234)\n"),
     ],
 )
-def test_what_is_printed_holds_the_bound_and_not_the_value(capsys, bounds, line):
-    claim("one step works", torch.tensor(0.912345), **bounds)
+def test_what_is_printed_holds_the_value_and_the_bound(capsys, bounds, line):
+    claim("one step works", torch.tensor(0.912345, dtype=torch.float64), **bounds)
     assert capsys.readouterr().out == line
+
+
+@given(value=numbers, bound=numbers)
+def test_a_number_never_reads_as_on_the_other_side_of_its_bound(value, bound):
+    assert (float(shown(value, bound, math.inf)) >= bound) == (value >= bound)
+    assert abs(float(shown(value, bound, math.inf)) - value) <= abs(value) * 0.005 + 1e-300
 
 
 @given(value=numbers, low=numbers, high=numbers)
@@ -41,12 +48,12 @@ def test_a_claim_raises_exactly_when_it_does_not_hold(value, low, high):
 
 
 def test_the_message_of_a_broken_claim_has_the_value():
-    with pytest.raises(AssertionError, match=r"accuracy \(≥ 0\.9\), but the value is 0\.85\."):
+    with pytest.raises(AssertionError, match=r"accuracy: 0\.85 \(≥ 0\.9\)\."):
         claim("accuracy", 0.85, at_least=0.9)
 
 
 def test_a_near_miss_does_not_read_like_a_hit():
-    with pytest.raises(AssertionError, match=r"\(≥ 0\.85\), but the value is 0\.8499999\d*\."):
+    with pytest.raises(AssertionError, match=r": 0\.8499999\d* \(≥ 0\.85\)\."):
         claim("accuracy", 0.8499999, at_least=0.85)
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import subprocess
@@ -10,7 +11,7 @@ import nbformat
 import pytest
 
 from gbi_helpers import cli
-from gbi_helpers.course import execution, notebooks, publish
+from gbi_helpers.course import coursework, execution, notebooks, publish
 from gbi_helpers.data import DataError
 from gbi_helpers.data.text_sources import DATA_PACKAGES
 from gbi_helpers.experiments import runner
@@ -35,7 +36,7 @@ def test_help_names_every_command(capsys):
         cli.main(["--help"])
     assert end.value.code == 0
     told = capsys.readouterr().out
-    for command in ("lab", "run", "store", "student", "data", "reproduce", "links"):
+    for command in ("lab", "run", "store", "student", "teach", "data", "reproduce", "links"):
         assert re.search(rf"^\s+{command}\b", told, re.MULTILINE)
 
 
@@ -169,7 +170,7 @@ def test_trouble_with_a_file_names_the_file(tmp_path, capsys, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(notebooks.nbformat, "read", refuse)
+    monkeypatch.setattr(nbformat, "read", refuse)
     assert cli.main(["run", str(path), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.strip().endswith(f"gbi: Permission denied: {path}")
 
@@ -222,33 +223,32 @@ def test_store_refuses_errors_and_paths(tmp_path, capsys, source, why):
     assert path.read_bytes() == before
 
 
-ANSWER = """def f(x):
-    ### BEGIN SOLUTION
-    y = x + 1
-    return y
-    ### END SOLUTION
-
-print("kept")"""
+STUB = 'def f(x):\n    """Twice x."""\n    # YOUR CODE HERE\n    raise NotImplementedError()\n\n\nprint("kept")'
+SOLUTION = "# Look.\ndef f_solution(x):\n    # as asked\n    y = 2 * x\n    return y\n\n\nchecks.ch00.twice(f_solution)"
 
 
-def exercise(path, source=ANSWER):
-    marks = {"grade": False, "grade_id": "f", "locked": False, "schema_version": 3, "solution": True, "task": False}
-    metadata = {"nbgrader": marks, "jupyter": {"source_hidden": True}}
-    answer = nbformat.v4.new_code_cell(source, metadata=metadata, execution_count=1)
-    text = nbformat.v4.new_markdown_cell("Say why.\n<!-- BEGIN SOLUTION -->\nBecause.\n<!-- END SOLUTION -->")
-    notebooks.write(nbformat.v4.new_notebook(cells=[answer, text]), path)
+def exercise(path, stub=STUB, check="checks.ch00.twice(f)", solution=SOLUTION):
+    def cell(source, **metadata):
+        return nbformat.v4.new_code_cell(source, metadata=metadata, execution_count=1)
+
+    cells = [
+        nbformat.v4.new_markdown_cell("Try it." + coursework.FOLDED + " Then go on."),
+        cell(stub, nbgrader={"solution": True, "grade_id": "f"}),
+        cell(check, nbgrader={"grade": True, "points": 2}),
+        cell(solution, tags=["solution"]),
+    ]
+    notebooks.write(nbformat.v4.new_notebook(cells=cells), path)
     return path
 
 
-def test_student_copies_have_stubs_and_are_never_overwritten(tmp_path, capsys):
+def test_student_copies_have_no_solutions_and_are_never_overwritten(tmp_path, capsys):
     path = exercise(tmp_path / "x.ipynb")
     out = tmp_path / "students"
     assert cli.main(["student", str(out), str(path)]) == 0
-    answer, text = nbformat.read(out / "x.ipynb", as_version=4).cells
-    assert answer.source == 'def f(x):\n    # YOUR CODE HERE\n    raise NotImplementedError()\n\nprint("kept")'
-    assert text.source == "Say why.\nYOUR ANSWER HERE"
+    text, answer, check = nbformat.read(out / "x.ipynb", as_version=4).cells
+    assert (text.source, answer.source, check.source) == ("Try it. Then go on.", STUB, "checks.ch00.twice(f)")
     assert answer.metadata.nbgrader.grade_id == "f"
-    assert "jupyter" not in answer.metadata
+    assert answer.execution_count is None
     assert cli.main(["student", str(out), str(path)]) == 0, "the same copy again is no quarrel"
     (out / "x.ipynb").write_text("a student's work")
     assert cli.main(["student", str(out), str(path)]) == 1
@@ -256,11 +256,23 @@ def test_student_copies_have_stubs_and_are_never_overwritten(tmp_path, capsys):
     assert (out / "x.ipynb").read_text() == "a student's work"
 
 
-@pytest.mark.parametrize("source", ["### BEGIN SOLUTION", "### END SOLUTION", "### BEGIN SOLUTION\n### BEGIN SOLUTION"])
-def test_student_refuses_marks_without_partner(tmp_path, capsys, source):
-    path = exercise(tmp_path / "x.ipynb", source)
-    assert cli.main(["student", str(tmp_path / "out"), str(path)]) == 1
-    assert "SOLUTION" in capsys.readouterr().err
+def test_teach_puts_solutions_between_nbgraders_marks_and_makes_checks_strict(tmp_path):
+    path = exercise(tmp_path / "x.ipynb", solution=SOLUTION.replace("y = 2", "y = g_solution(1) * 2"))
+    assert cli.main(["teach", str(tmp_path / "source"), str(path)]) == 0
+    _, answer, check = nbformat.read(tmp_path / "source" / "x.ipynb", as_version=4).cells
+    marked = "    ### BEGIN SOLUTION\n    # as asked\n    y = g(1) * 2 * x\n    return y\n    ### END SOLUTION"
+    assert answer.source == STUB.replace("    # YOUR CODE HERE\n    raise NotImplementedError()", marked)
+    assert check.source.endswith('import_module("gbi_helpers.checks.ch00")).twice.grade(f)')
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"stub": "def f(x):\n    return 2"}, {"solution": "f = 2"}, {"check": "checks.ch00.twice(f)\nprint(1)"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_teach_names_an_exercise_that_has_another_form(tmp_path, capsys, wrong):
+    assert cli.main(["teach", str(tmp_path / "out"), str(exercise(tmp_path / "x.ipynb", **wrong))]) == 1
+    assert "x.ipynb: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -373,22 +385,23 @@ def test_lab_serves_the_course_and_trusts_it(tmp_path):
         line = next(line for line in process.stderr if "/lab/tree/notebooks/00_start_here.ipynb" in line)
         address = re.search(r"http://\S+?:(\d+)/", line)[1]
         reached = f"http://127.0.0.1:{address}/api/contents/notebooks/{notebooks.START}?token=t"
-        answer = _patiently(reached)
-        assert b'"trusted": true' in answer
+        assert b'"trusted": true' in _patiently(reached, b'"trusted": true')  # signed while the server starts
+        assert b'"news": {"disabled": true}' in _patiently(f"http://127.0.0.1:{address}/lab?token=t")
     finally:
         process.terminate()
         process.wait(20)
         process.stderr.close()
 
 
-def _patiently(address):
+def _patiently(address, wanted=b""):
+    told = b""
     for _ in range(60):
-        try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                return answer.read()
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"{address} does not answer")
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+            told = answer.read()
+            if wanted in told:
+                return told
+        time.sleep(0.5)
+    raise AssertionError(f"{address} does not answer as it should: {told[:200]}")
 
 
 def test_data_lists_every_set(capsys):

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import gbi_helpers
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gbi_helpers"
 FLOORS = (
-    {"runtime", "files", "claims", "bayes", "meter", "metrics", "modularity"},
+    {"runtime", "files", "claims", "bayes", "meter", "metrics", "modularity", "progress"},
     {"records", "models"},
     {"data", "inference", "training", "checkpoints"},
     {"theory", "readouts", "continual", "discovery"},
@@ -116,13 +118,25 @@ def test_functions_are_short():
     assert statistics.median(node.end_lineno - node.lineno + 1 for node in defs) <= 7
 
 
-def test_import_is_light():
-    program = (
-        "import sys, gbi_helpers; "
-        "print([m for m in ('torchvision', 'matplotlib', 'ipywidgets', 'anywidget', 'sklearn') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+HEAVY = {"torch", "torchvision", "numpy", "scipy", "matplotlib", "ipywidgets", "anywidget", "sklearn", "pandas"}
+
+
+@pytest.mark.parametrize("module", ["gbi_helpers", "gbi_helpers.cli", "gbi_helpers.course.trust"])
+def test_import_is_light(module):
+    """So that `gbi lab` has JupyterLab on its way at once, and `gbi --help` answers at once."""
+    program = f"import sys, {module}; print(len(sys.modules), *sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    count, *names = done.stdout.split()
+    assert not HEAVY & {*names}
+    assert int(count) < 300, "PyTorch alone brings 900"
+
+
+def test_every_name_is_found_at_its_first_use():
+    assert {*gbi_helpers.__all__, "inference", "metrics", "training"} <= {*dir(gbi_helpers)}
+    for name in dir(gbi_helpers):
+        assert getattr(gbi_helpers, name) is getattr(gbi_helpers, name)
+    with pytest.raises(AttributeError, match="nothing"):
+        gbi_helpers.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +18,10 @@ Inputs = tuple[Any, ...]
 Answer = tuple[Tensor, ...]
 
 NEARLY = "Nearly right, but not to 6 digits: did you round, add a small number, or leave float64?"
+
+
+class NotTriedError(AssertionError):
+    """The student's function is still the stub."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,9 @@ class Mistake:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Exercise:
-    """The right function, inputs to try it on, and the wrong answers to recognise. Call it with a student's function.
+    """The right function, inputs to try it on, and the wrong answers to recognise.
+
+    Call it with a student's function: it says what is right or wrong. For a grade, :meth:`grade` it.
 
     ``what``: what the student's function is given and returns, for ``repr`` and ``help``. ``cases``: random inputs.
     ``hard``: inputs that break an answer which is right on the others, each with what to say then (say, of underflow).
@@ -56,7 +65,32 @@ class Exercise:
         return f"{self.name}: {self.what}"
 
     def __call__(self, student: Callable[..., Any]) -> None:
-        """Print one line when ``student`` is right; raise ``AssertionError`` with advice when it is not."""
+        """Say in a line that ``student`` is right, or still the stub; else raise ``AssertionError`` with advice."""
+        try:
+            self._try(student)
+        except NotTriedError as error:
+            say(str(error))
+            return
+        say(f"✓ {self.name}: right on {len(self.cases) + len(self.hard)} random inputs")
+
+    def grade(self, student: Callable[..., Any]) -> None:
+        """Raise ``AssertionError`` unless ``student`` is right, and for a stub too; print nothing, warn of nothing.
+
+        A grader gives points by these two: nbgrader takes them where a check raises or writes to stderr.
+        """
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._try(student)
+
+    def settled(self, student: Callable[..., Any]) -> Callable[..., Any]:
+        """The student's function once it is right, the reference until then: for a cell that puts it to use."""
+        try:
+            self.grade(student)
+        except AssertionError:
+            return self.reference
+        return student
+
+    def _try(self, student: Callable[..., Any]) -> None:
         right = self._answers(self.reference)
         given = self._answers(student)
         for inputs, ours, theirs in zip(self.cases, right, given, strict=True):
@@ -65,9 +99,8 @@ class Exercise:
             want, got = [a[index] for a in right], [a[index] for a in given]
             if not self._same(got, want):
                 advice = self._recognise(part_name, got) or self._describe(got, want)
-                self._fail(f"{self._of(part_name)}{advice} {_example(got[0], want[0])}")
+                self._fail(f"{self._of(part_name)}{advice} {self._example(got, want)}")
         self._check_hard(student)
-        say(f"✓ {self.name}: right on {len(self.cases) + len(self.hard)} random inputs")
 
     def _answers(self, function: Callable[..., Any]) -> list[Answer]:
         return [self._call(function, inputs) for inputs in self.cases]
@@ -79,7 +112,8 @@ class Exercise:
             result = function(*passed)
         except Exception as error:
             if isinstance(error, NotImplementedError) and not str(error):  # with a text it is PyTorch's own
-                raise AssertionError(f"{self.name}: write your answer first, then run this check again.") from error
+                told = f"{self.name}: not tried yet. Write your answer in place of the stub, then run this check again."
+                raise NotTriedError(told) from None
             raise AssertionError(
                 f"{self.name}: your function stopped with {type(error).__name__}: {error} "
                 f"It was called with {_shapes(inputs)}."
@@ -160,6 +194,17 @@ class Exercise:
             )
         return "The numbers are wrong."
 
+    def _example(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
+        """The first row that differs, as given and as it should be."""
+        for case, (ours, theirs) in enumerate(zip(want, got, strict=True)):
+            rows = zip(_rows(theirs), _rows(ours), strict=True)
+            for number, (g, w) in enumerate(rows):
+                if not self._same([g], [w]):
+                    place = f"Row {number} on input {case}" if ours.dim() > 1 else f"On input {case}"
+                    column = int(torch.isclose(self._view(g), self._view(w), rtol=1e-6).long().argmin())
+                    return f"({place}: yours {_told(g, column)}, right {_told(w, column)}.)"
+        return ""
+
     def _of(self, part: str) -> str:
         return f"{part}: " if len(self.parts) > 1 else ""
 
@@ -193,11 +238,13 @@ def _shape(value: Any) -> str:
     return "a function" if callable(value) else f"{value:.3g}"
 
 
-def _example(got: Tensor, want: Tensor) -> str:
-    """The first row of the first input's answer, as given and as it should be."""
+def _rows(values: Tensor) -> Tensor:
+    """An answer as rows (R, C): a vector is one row, a number a row of one."""
+    return values.reshape(-1, values.shape[-1]) if values.dim() else values[None, None]
 
-    def row(values: Tensor) -> str:
-        first = values.reshape(-1, values.shape[-1])[0] if values.dim() else values[None]
-        return "[" + ", ".join(f"{v:.4g}" for v in first[:4].tolist()) + (", ...]" if len(first) > 4 else "]")
 
-    return f"(First row on the first input: yours {row(got)}, right {row(want)}.)"
+def _told(row: Tensor, column: int) -> str:
+    """Four numbers of a row, the one at ``column`` among them."""
+    start = max(0, column - 3)
+    numbers = [f"{v:.4g}" for v in row[start : start + 4].tolist()]
+    return "[" + ", ".join(["..."] * (start > 0) + numbers + ["..."] * (start + 4 < len(row))) + "]"

@@ -1,8 +1,10 @@
-"""For teachers and for whoever puts the course on line: students' copies, and the repository's address."""
+"""For teachers: students' copies, and what nbgrader makes assignments of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ast
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nbformat
@@ -10,74 +12,105 @@ from nbformat import NotebookNode
 
 from gbi_helpers.course.notebooks import read, write
 
-BEGIN, END = "BEGIN SOLUTION", "END SOLUTION"
-# nbgrader's own words, so that its student version of a notebook and ours are the same.
-CODE_STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")
-TEXT_STUB = ("YOUR ANSWER HERE",)
-
-
-def student_source(source: str, stub: tuple[str, ...] = CODE_STUB) -> str:
-    """A cell's source with each region between the solution marks replaced by ``stub``, its indentation kept.
-
-    Raises ``ValueError`` when a mark has no partner.
-    """
-    kept: list[str] = []
-    inside = False
-    for line in source.splitlines():
-        if BEGIN in line:
-            if inside:
-                raise ValueError(f"a second '{BEGIN}' comes before '{END}'")
-            inside = True
-            indent = line[: len(line) - len(line.lstrip())]
-            kept += [indent + words for words in stub]
-        elif END in line:
-            if not inside:
-                raise ValueError(f"'{END}' comes without '{BEGIN}'")
-            inside = False
-        elif not inside:
-            kept.append(line)
-    if inside:
-        raise ValueError(f"'{BEGIN}' comes without '{END}'")
-    return "\n".join(kept)
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's marks
+STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")  # and its words, so that its students' version is ours
+SOLUTION = "solution"  # the tag of a folded cell below a check; its function is called as the student's, plus:
+SUFFIX = "_solution"
+FOLDED = " The folded cell below the check holds a solution."  # said in the course, not in a copy without it
+CHECK = re.compile(r"checks\.(ch\d\d)\.(\w+)\((\w+)\)")
 
 
 def student_version(notebook: NotebookNode) -> NotebookNode:
-    """A copy for students: stubs instead of solutions, no outputs, nothing collapsed; nbgrader's metadata stays.
-
-    An answer cell without marks becomes a stub as a whole, as in nbgrader. Raises ``ValueError`` for unpaired marks.
-    """
+    """A copy for students: no solutions, no outputs; stubs stand in the answer cells already."""
     copy = nbformat.from_dict(notebook)
+    copy.cells = [cell for cell in copy.cells if not _is_solution(cell)]
     for cell in copy.cells:
-        stub = CODE_STUB if cell.cell_type == "code" else TEXT_STUB
-        is_answer = bool(cell.metadata.get("nbgrader", {}).get("solution"))
-        marked = BEGIN in cell.source or END in cell.source
-        if marked:
-            cell.source = student_source(cell.source, stub)
-        elif is_answer:
-            cell.source = "\n".join(stub)
-        if marked or is_answer:
-            cell.metadata.pop("jupyter", None)  # was collapsed
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+        else:
+            cell.source = cell.source.replace(FOLDED, "")
     return copy
 
 
+def teacher_version(notebook: NotebookNode) -> NotebookNode:
+    """A copy for nbgrader's ``source``: each solution between marks in its answer cell, and checks that give points.
+
+    Raises ``ValueError`` for an answer cell that no solution follows, or a check that is not one call.
+    """
+    copy = student_version(notebook)
+    solutions = iter(cell.source for cell in notebook.cells if _is_solution(cell))
+    for cell in copy.cells:
+        grader = cell.metadata.get("nbgrader", {})
+        if grader.get("solution"):
+            cell.source = _with_solution(cell.source, next(solutions, ""))
+        elif grader.get("grade"):
+            cell.source = _graded(cell.source)
+    return copy
+
+
+def _is_solution(cell: NotebookNode) -> bool:
+    return SOLUTION in cell.metadata.get("tags", [])
+
+
+def _with_solution(stub: str, solution: str) -> str:
+    """The answer cell with the body of the solution's function, between nbgrader's marks, for the stub's."""
+    lines = [line.strip() for line in stub.splitlines()]
+    functions = [node for node in ast.parse(solution).body if isinstance(node, ast.FunctionDef)]
+    if STUB[0] not in lines or not functions:
+        raise ValueError(f"no solution follows the answer cell that begins '{stub.splitlines()[0]}'")
+    place = lines.index(STUB[0])
+    body = solution.splitlines()[_head(functions[0], solution) : functions[0].end_lineno]
+    body = [re.sub(rf"(?<=\w){SUFFIX}\b", "", line) for line in body]
+    kept = stub.splitlines()
+    return "\n".join([*kept[:place], f"    {BEGIN}", *body, f"    {END}", *kept[place + len(STUB) :]])
+
+
+def _head(function: ast.FunctionDef, source: str) -> int:
+    """The number of lines before the function's body: its signature, and its docstring if it has one."""
+    if ast.get_docstring(function) is not None:
+        return function.body[0].end_lineno or 0
+    lines = source.splitlines()
+    return next(n for n in range(function.lineno, len(lines)) if lines[n - 1].endswith(":"))
+
+
+def _graded(source: str) -> str:
+    """The check as a grader runs it: silent, strict with stubs, and loaded anew whatever ``checks`` has become."""
+    found = CHECK.fullmatch(source.strip())
+    if not found:
+        raise ValueError(f"a check is one call such as checks.ch01.posterior(my_posterior), not: {source}")
+    chapter, name, student = found.groups()
+    module = f'importlib.reload(importlib.import_module("gbi_helpers.checks.{chapter}"))'
+    return f"import importlib\n\n{module}.{name}.grade({student})"
+
+
 def write_students(paths: Iterable[Path], out: Path) -> tuple[list[Path], list[Path]]:
-    """Write the students' copies of ``paths`` to ``out``; returns those written, and those kept as they differ.
+    """Write the students' copies of ``paths`` to ``out``; see :func:`write_copies`."""
+    return write_copies(paths, out, student_version)
+
+
+def write_teachers(paths: Iterable[Path], out: Path) -> tuple[list[Path], list[Path]]:
+    """Write nbgrader's source of ``paths`` to ``out``; see :func:`write_copies`."""
+    return write_copies(paths, out, teacher_version)
+
+
+def write_copies(
+    paths: Iterable[Path], out: Path, version: Callable[[NotebookNode], NotebookNode]
+) -> tuple[list[Path], list[Path]]:
+    """Write a version of each of ``paths`` to ``out``; returns those written, and those kept as they differ.
 
     A file that is there with other content is somebody's work, and is never overwritten.
-    Raises ``ValueError`` for a notebook with unpaired solution marks, before anything is written.
+    Raises ``ValueError`` for a notebook of which no version can be made, before anything is written.
     """
     copies: dict[Path, NotebookNode] = {}
     for path in dict.fromkeys(paths):
         if out / path.name in copies:
             raise ValueError(f"Two of the notebooks are called {path.name}: write them to two folders.")
         try:
-            copies[out / path.name] = student_version(read(path))
+            copies[out / path.name] = version(read(path))
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}.") from error
         if (out / path.name).resolve() == path.resolve():
-            raise ValueError(f"{out} holds the course's own notebooks: choose another folder for the students' copies.")
+            raise ValueError(f"{out} holds the course's own notebooks: choose another folder for the copies.")
     differ = [target for target, copy in copies.items() if target.exists() and not _same(target, copy)]
     written = [target for target in copies if not target.exists()]
     for target in written:

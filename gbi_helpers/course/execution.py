@@ -20,10 +20,10 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from tqdm.auto import tqdm
 
 from gbi_helpers.course.export import to_html
 from gbi_helpers.course.notebooks import read, write
+from gbi_helpers.progress import progress_bar
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -118,7 +118,7 @@ def execute(path: Path, *, plain: bool = False) -> Execution:
 def _execute_cells(client: NotebookClient, path: Path) -> str:
     """Execute cell after cell; returns what failed, or an empty string."""
     number = 0
-    for index, cell in enumerate(tqdm(client.nb.cells, desc=path.stem, unit="cell", leave=False)):
+    for index, cell in enumerate(progress_bar(client.nb.cells, desc=path.stem, unit="cell")):
         number += cell.cell_type == "code"
         try:
             client.execute_cell(cell, index)
@@ -165,7 +165,7 @@ def run(paths: Iterable[Path], out: Path) -> list[Execution]:
         if (out / path.name).resolve() == path.resolve():
             raise ValueError(f"{path} would be overwritten by its executed copy: choose another folder with --out.")
     done = []
-    for path in tqdm(paths, desc="notebooks", unit="notebook"):
+    for path in progress_bar(paths, desc="notebooks", unit="notebook"):
         execution = execute(path)
         _clean(execution.notebook)
         write(execution.notebook, out / path.name)

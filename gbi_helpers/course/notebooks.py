@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-
-import nbformat
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING
 
 from gbi_helpers.files import part_file
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 START = "00_start_here.ipynb"
 
@@ -79,6 +80,8 @@ def _find(name: str, course: list[Path]) -> Path:
 
 def read(path: Path) -> NotebookNode:
     """Read a notebook. Raises ``ValueError`` when the file is not one."""
+    import nbformat
+
     try:
         return nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError) as error:
@@ -87,6 +90,8 @@ def read(path: Path) -> NotebookNode:
 
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook at once or not at all, with Unix line ends and one newline at the end."""
+    import nbformat
+
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     with part_file(path) as part:
         part.write_bytes(text.encode())

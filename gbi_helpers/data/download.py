@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from tqdm.auto import tqdm
-
 from gbi_helpers.files import DataError, checked, part_file
+from gbi_helpers.progress import progress_bar
 
 NETWORK_ERRORS = (OSError, http.client.HTTPException)  # URLError, time-outs and TLS errors are OSErrors
 
@@ -100,7 +99,7 @@ def _fetch(url: str, part: Path, digest: str | None, timeout: float) -> None:
     seen = hashlib.sha256()
     with _opened(url, timeout) as response, part.open("wb") as stream:
         total = int(response.headers.get("Content-Length") or 0)
-        with tqdm(total=total or None, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], delay=2) as bar:
+        with progress_bar(total=total or None, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1]) as bar:
             while chunk := _read(response):
                 stream.write(chunk)
                 seen.update(chunk)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm.auto import tqdm
+
+from gbi_helpers.progress import progress_bar
 
 LETTERS = ("Sans", "Sans-Bold", "Serif", "Serif-Italic", "SansMono", "Serif-Bold")
 SYMBOLS = ("Sans", "Sans-Bold")  # the only ones that have them
@@ -62,7 +63,7 @@ def render_standin(n: int = 20_000, seed: int = SEED) -> tuple[np.ndarray, np.nd
     draw = np.random.RandomState(seed)  # its stream is frozen: the same numbers in every version of NumPy
     y = draw.permutation(np.arange(n) % len(CLASSES))
     x = np.empty((n, SIDE, SIDE, 3), np.uint8)
-    for start in tqdm(range(0, n, CHUNK), desc="rendering", delay=2, leave=False):
+    for start in progress_bar(range(0, n, CHUNK), desc="rendering"):
         part = y[start : start + CHUNK]
         x[start : start + CHUNK] = _pictures(part, masks, first, fonts, draw)
     return x, y.astype(np.int64)

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gbi_helpers.data import text_sources
 from gbi_helpers.data.babylm import babylm_folder
 from gbi_helpers.data.vocabulary import Vocabulary, clean, streams
 from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir, part_file, sha256, sweep
+from gbi_helpers.progress import progress_bar
 
 SPLITS = ("train", "validation", "test")
 KINDS = {"train": "training", "validation": "validation", "test": "test"}
@@ -197,7 +197,7 @@ def _named(folder: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def _read(files: dict[str, dict[str, Path]]) -> Texts:
-    bar = tqdm(files.items(), desc="reading text", unit="source", delay=2, leave=False)
+    bar = progress_bar(files.items(), desc="reading text", unit="source")
     return {task: {split: documents(_decoded(paths[split])) for split in SPLITS} for task, paths in bar}
 
 
@@ -249,7 +249,7 @@ def _tokenised(
         train: Mapping[str, Iterable[str]] = {task: texts[task]["train"] for task in tasks}
         make = Vocabulary.of_words if tokens == "word" else Vocabulary.of_pieces
         vocabulary = make(train, vocabulary)
-    bar = tqdm(texts.items(), desc="tokenising", unit="source", delay=2, leave=False)
+    bar = progress_bar(texts.items(), desc="tokenising", unit="source")
     return vocabulary, {task: {split: streams(vocabulary, parts[split]) for split in SPLITS} for task, parts in bar}
 
 

@@ -17,10 +17,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from gbi_helpers.data.vocabulary import clean
 from gbi_helpers.files import DataError
+from gbi_helpers.progress import progress_bar
 
 RECIPE = 1  # raise it whenever the code below changes what comes out: it names the cache
 WORDS = {"train": 150_000, "validation": 12_000, "test": 24_000}
@@ -40,7 +39,7 @@ def package_texts() -> dict[str, dict[str, list[str]]]:
     Raises :class:`DataError` where a data package is missing.
     """
     require()
-    bar = tqdm(SOURCES.items(), desc="preparing text", unit="source", delay=2, leave=False)
+    bar = progress_bar(SOURCES.items(), desc="preparing text", unit="source")
     return {name: _chosen(read(), SMALL if name == "reference" else WORDS) for name, read in bar}
 
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
 from gbi_helpers.checkpoints import run_facts
 from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.results import Results, load_results, plain
@@ -22,6 +20,7 @@ from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import SMALL, Study, Task, tasks
 from gbi_helpers.experiments.workers import measure_there
 from gbi_helpers.files import ASSETS, DataError, add_asset, locked, part_file
+from gbi_helpers.progress import progress_bar
 from gbi_helpers.records import TrainingRecord
 from gbi_helpers.runtime import one_thread
 
@@ -85,7 +84,7 @@ def _progress(study: Study, variant: str, left: Sequence[Task]) -> Iterator[Call
     usual = sum(took.values()) / len(took) if took else 1.0
     cost = {task: took.get(task.row, usual) * len(task.seeds) for task in left}
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-    with tqdm(total=sum(cost.values()), desc=study.record(variant), delay=2, bar_format=form) as bar:
+    with progress_bar(total=sum(cost.values()), desc=study.record(variant), bar_format=form) as bar:
 
         def done(task: Task) -> None:
             bar.set_postfix_str(f"{task.row} {task.seeds[0]}", refresh=False)

@@ -17,7 +17,7 @@ from typing import Any
 CARRIERS = tuple(
     f"gbi_helpers.{name}"
     for name in (
-        "files", "claims", "checkpoints", "data.babylm", "data.cifar", "data.download", "data.image_files",
+        "files", "claims", "progress", "checkpoints", "data.babylm", "data.cifar", "data.download", "data.image_files",
         "data.images", "data.listing", "data.text", "data.vocabulary", "experiments.shelf", "experiments.study",
     )
 )  # fmt: skip

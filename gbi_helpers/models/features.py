@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm.auto import tqdm
+
+from gbi_helpers.progress import progress_bar
 
 SIDE = 32
 CONTRAST = 1.5e-4  # added to a patch's variance, so that flat sky is not blown up to noise: 10 grey levels squared
@@ -92,7 +93,7 @@ class PatchFeatures(nn.Module):
         By default one at a time: on a CPU that is fastest, since the responses then stay in its cache.
         """
         found = torch.empty(len(images), self.size, dtype=torch.float16, device=images.device)
-        for start in tqdm(range(0, len(images), chunk), desc=desc, delay=2, leave=False):
+        for start in progress_bar(range(0, len(images), chunk), desc=desc):
             part = images[start : start + chunk]
             found[start : start + chunk] = self(part if part.is_floating_point() else part.float() / 255)
         return found

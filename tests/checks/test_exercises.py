@@ -3,6 +3,8 @@
 import importlib.util
 import pydoc
 import re
+import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from checking import EXERCISES, told
 from gbi_helpers.checks.exercise import NEARLY, Exercise
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+EXAMPLE = r" \((?:Row \d+ on|On) input \d+: yours "
 every_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 MISTAKES = {
     f"{key}-{number}": (exercise, mistake)
@@ -59,7 +62,7 @@ def part_by_part(exercise, change):
         says = told(exercise, changed(exercise, change, part))
         start = f"{exercise.name}: not yet. " + (f"{part}: " if len(exercise.parts) > 1 else "")
         assert says.startswith(start)
-        yield says.removeprefix(start).partition(" (First row on the first input: yours ")[0]
+        yield re.split(EXAMPLE, says.removeprefix(start))[0]
 
 
 def dimensions(exercise):
@@ -115,6 +118,28 @@ def test_a_right_answer_prints_one_stable_line(exercise, capsys):
 
 
 @every_exercise
+def test_a_stub_is_said_to_be_not_tried_and_stops_nothing(exercise, capsys):
+    exercise(unwritten)
+    said = f"{exercise.name}: not tried yet. Write your answer in place of the stub, then run this check again.\n"
+    assert capsys.readouterr().out == said
+    with pytest.raises(AssertionError, match="not tried yet"):
+        exercise.grade(unwritten)
+
+
+@every_exercise
+def test_a_grade_says_nothing_and_warns_of_nothing(exercise, capfd):
+    def loud(*inputs):
+        print("hello", file=sys.stderr)
+        warnings.warn("careful", stacklevel=1)
+        return exercise.reference(*inputs)
+
+    exercise.grade(loud)
+    assert capfd.readouterr() == ("", "")
+    assert exercise.settled(loud) is loud
+    assert exercise.settled(unwritten) is exercise.reference
+
+
+@every_exercise
 def test_a_right_answer_that_changes_its_input_is_told(exercise):
     def greedy(*inputs):
         found = changed(exercise, torch.clone)(*inputs)
@@ -149,7 +174,10 @@ def test_a_right_answer_with_few_digits_is_told_of_the_digits_only(exercise):
 def test_a_known_mistake_is_told_its_own_advice(exercise, mistake, rounding):
     part = f"{mistake.part}: " if len(exercise.parts) > 1 else ""
     says = told(exercise, mistaken(exercise, mistake, rounding))
-    assert says.startswith(f"{exercise.name}: not yet. {part}{mistake.advice} (First row on the first input: yours ")
+    start = f"{exercise.name}: not yet. {part}{mistake.advice}"
+    assert says.startswith(start)
+    yours, right = re.fullmatch(EXAMPLE + r"(\[.+\]), right (\[.+\])\.\)", says.removeprefix(start)).groups()
+    assert yours != right or rounding > 1, "the example shows a row that differs"
 
 
 @every_exercise
@@ -187,7 +215,7 @@ def not_for_this_type(*_):
 @every_exercise
 def test_an_answer_that_is_not_written_or_does_not_run_is_told(exercise):
     for broken, speaks_of in [
-        (unwritten, "write your answer first"),
+        (unwritten, "not tried yet"),
         (not_for_this_type, "stopped with NotImplementedError: .* for 'Long'"),
         (lambda *_: None, "not yet. your function returns nothing"),
         (lambda *_: 1 / 0, "stopped with ZeroDivisionError: .* It was called with "),

@@ -12,6 +12,7 @@ import re
 import statistics
 import subprocess
 import sys
+import types
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+from gbi_helpers import checks
 from gbi_helpers.course import coursework, execution, notebooks
 
 ROOT = Path(__file__).parents[2]
@@ -86,8 +88,9 @@ def test_stored_outputs_come_out_again(path):
     with execution.environment(plain=True) as variables:
         variables = {name: value for name, value in variables.items() if not name.startswith("PYTEST")}
         command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q"]
-        command += ["-p", "no:xdist", "--nbval-sanitize-with", str(ROOT / "tests" / "notebooks" / "sanitize.cfg")]
-        done = subprocess.run([*command, str(path)], env=variables, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "-p", "no:xdist", str(path)], env=variables, cwd=ROOT, capture_output=True, text=True
+        )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
@@ -146,22 +149,76 @@ def test_no_cell_is_kept_from_the_comparison_in_another_way(path):
         assert not re.search(r"#\s*(NBVAL|PYTEST_VALIDATE)_", cell.source), f"use a tag:\n{cell.source}"
 
 
+def said(cell):
+    return "".join(output.get("text", "") for output in cell.outputs)
+
+
 @every_book
-def test_an_answer_is_folded_and_checked(path):
+def test_an_exercise_arrives_unsolved_with_a_check_and_a_folded_solution(path):
     cells = book(path).cells
     for index, cell in enumerate(cells):
         if not grader(cell).get("solution"):
             continue
-        task, check = cells[index - 1], cells[index + 1]
+        task, check, solution = cells[index - 1], cells[index + 1], cells[index + 2]
         assert re.search(r"\d+\s*min", task.source), f"say how many minutes:\n{task.source}"
         assert re.search(r"easy|medium|hard", task.source, re.IGNORECASE), f"say how hard it is:\n{task.source}"
         assert "<details>" in task.source, f"give a hint that unfolds:\n{task.source}"
-        assert coursework.BEGIN in cell.source
-        assert coursework.END in cell.source
-        assert cell.metadata.get("jupyter", {}).get("source_hidden"), f"fold the solution:\n{cell.source}"
+        assert all(words in cell.source for words in coursework.STUB), f"leave a stub:\n{cell.source}"
         assert grader(check).get("grade") is True, f"a check should follow:\n{cell.source}"
         assert grader(check).get("locked") is True, check.source
-        assert "checks." in check.source or calls(check, {"claim"}), check.source
+        _, name, student = coursework.CHECK.fullmatch(check.source).groups()
+        assert said(check).startswith(f"{name}: not tried yet."), said(check)
+        assert tags(solution) == [coursework.SOLUTION], f"a solution should follow:\n{check.source}"
+        assert solution.metadata.get("jupyter", {}).get("source_hidden"), f"fold the solution:\n{solution.source}"
+        assert check.source.replace(f"({student})", f"({student}{coursework.SUFFIX})") in solution.source
+        assert said(solution).startswith(f"✓ {name}: "), said(solution)
+
+
+CLAIM = re.compile(r"^✓ (.+): (\S+) \(((?:≥|≤|=) [^()]+)\)$", re.MULTILINE)
+# So many claims have bounds wider than what they state, until their chapter's turn comes: no more than these.
+WIDE = {"00": 1, "01": 3, "02": 2, "03": 16, "04": 47, "05": 10, "06": 28, "07": 25, "08": 50}
+
+
+def is_wide(value, bound):
+    """Whether a bound would hold with the effect gone: twice as large, or half as large, is another finding.
+
+    A sign ("≥ 0") is a finding by itself, and so is agreement to four digits.
+    """
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+(?:e-?\d+)?", bound)]
+    if bound.startswith("="):
+        return len(numbers) == 2 and numbers[0] != 0 and numbers[1] > abs(numbers[0]) / 2
+    if " and " in bound:
+        return numbers[1] - numbers[0] > abs(value)
+    if bound.startswith("≥"):
+        return 0 < numbers[0] < value / 2 or numbers[0] < 0 < value
+    return numbers[0] > max(2 * value, 1e-4)
+
+
+@every_book
+def test_no_bound_is_wider_than_its_effect(path):
+    wide = [line[0] for cell in code(path) for line in CLAIM.finditer(said(cell)) if is_wide(float(line[2]), line[3])]
+    assert len(wide) <= WIDE.get(path.name[:2], 0), "\n".join(wide)
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "wide"),
+    [
+        (9.3, "≥ 5", False),
+        (33.6, "≥ 10", True),
+        (0.005, "≤ 0.021", True),
+        (0.012, "≤ 0.021", False),
+        (3e-7, "≤ 0.002", True),
+        (3e-7, "≤ 1e-05", False),
+        (0.3, "≥ 0", False),
+        (0.3, "≥ -1", True),
+        (4, "= 4", False),
+        (0.6, "= 0.5 ± 0.4", True),
+        (0.2, "≥ 0.1 and ≤ 0.25", False),
+        (0.2, "≥ 0.04 and ≤ 0.4", True),
+    ],
+)
+def test_a_wide_bound_is_recognised(value, bound, wide):
+    assert is_wide(value, bound) is wide
 
 
 @every_book
@@ -241,15 +298,57 @@ def test_no_progress_bar_is_stored(path):
 
 
 @every_book
-def test_student_version_hides_the_solutions(path):
+def test_a_students_copy_has_no_solutions_and_does_not_speak_of_them(path):
     version = coursework.student_version(book(path))
-    assert len(version.cells) == len(book(path).cells)
-    for cell, original in zip(version.cells, book(path).cells, strict=True):
+    answers = [cell for cell in version.cells if grader(cell).get("solution")]
+    assert answers
+    assert len(version.cells) == len(book(path).cells) - len(answers)
+    for cell in version.cells:
         assert not cell.get("outputs")
-        assert coursework.BEGIN not in cell.source
-        if grader(original).get("solution"):
-            assert "NotImplementedError" in cell.source
-            ast.parse(cell.source)
+        assert coursework.SUFFIX not in cell.source
+        assert "a solution" not in cell.source or (cell.cell_type == "markdown" and "holds" not in cell.source)
+
+
+BETWEEN = re.compile(rf"^ *{coursework.BEGIN}.*{coursework.END}$", re.DOTALL | re.MULTILINE)
+
+
+def graded(version, replace=lambda source: source):
+    """Run a teacher's version's answers and checks as a grader does, after the notebook's imports; the points won."""
+    names = {}
+    for cell in version.cells:
+        if cell.cell_type == "code":
+            imports = [node for node in python(cell.source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            exec(compile(ast.Module(imports, []), "imports", "exec"), names)
+    won = []
+    for cell in version.cells:
+        if grader(cell).get("solution"):
+            exec(replace(cell.source), names)
+        elif grader(cell).get("grade"):
+            try:
+                exec(cell.source, names)
+            except AssertionError:
+                continue
+            won.append(cell.metadata.nbgrader.points)
+    return sum(won)
+
+
+@every_book
+def test_nbgraders_source_gives_all_points_to_solutions_and_none_to_stubs(path, capfd):
+    version = coursework.teacher_version(book(path))
+    points = sum(grader(cell).get("points", 0) for cell in version.cells)
+    assert points == graded(version) > 0
+    for wrong in ("raise NotImplementedError()", "return 0.5"):
+        assert graded(version, lambda source, wrong=wrong: BETWEEN.sub(f"    {wrong}", source)) == 0
+    assert capfd.readouterr().err == ""
+
+
+@every_book
+def test_a_student_who_rebinds_the_checks_gets_no_points(path, monkeypatch):
+    version = coursework.teacher_version(book(path))
+    chapter = next(coursework.CHECK.search(cell.source)[1] for cell in code(path) if grader(cell).get("grade"))
+    kind = types.SimpleNamespace(**dict.fromkeys(checks.exercises(), lambda *_: None), grade=lambda *_: None)
+    monkeypatch.setattr(checks, chapter, kind)
+    assert graded(version, lambda source: BETWEEN.sub("    return 0.5", source)) == 0
 
 
 @every_book
@@ -258,18 +357,67 @@ def test_notebook_code_is_clean(path):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_comparison_can_fail(tmp_path):
-    """nbval with our settings does see a changed output, and does not see a changed picture."""
-    cell = nbformat.v4.new_code_cell
-    shown = 'from IPython.display import HTML\nHTML(\'<img alt="a dot" src="data:image/png;base64,AAAA">\')'
-    for stored, status in (("AAAA", 0), ("BBBB", 0), ('AAAA" width="9', 1)):
-        picture = {"text/html": f'<img alt="a dot" src="data:image/png;base64,{stored}">'}
-        data = {**picture, "text/plain": "<IPython.core.display.HTML object>"}
-        output = nbformat.v4.new_output("execute_result", data, execution_count=1)
-        path = tmp_path / f"{stored[:4]}{status}.ipynb"
-        notebooks.write(nbformat.v4.new_notebook(cells=[cell(shown, execution_count=1, outputs=[output])]), path)
-        command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p", "no:cacheprovider"]
-        command += ["--nbval-sanitize-with", str(ROOT / "tests" / "notebooks" / "sanitize.cfg"), str(path)]
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-        done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == status, done.stdout
+@pytest.fixture(scope="module")
+def differs(tmp_path_factory):
+    """Which of CHANGES a plain nbval run sees, beside the course's conftest: by name."""
+    folder = tmp_path_factory.mktemp("compared")
+    cells = [
+        nbformat.v4.new_code_cell(source, execution_count=1, outputs=[output]) for source, output, _ in CHANGES.values()
+    ]
+    notebooks.write(nbformat.v4.new_notebook(cells=cells), folder / "notebooks" / "one.ipynb")
+    for part in (Path("notebooks", "conftest.py"), Path("tests", "notebooks", "sanitize.cfg")):
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        (folder / part).write_bytes((ROOT / part).read_bytes())
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-rA", "-p", "no:cacheprovider"]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    done = subprocess.run([*command, "notebooks"], env=variables, cwd=folder, capture_output=True, text=True)
+    found = re.findall(r"^(PASSED|FAILED) \S+::Cell (\d+)", done.stdout, re.MULTILINE)
+    told = {number: verdict == "FAILED" for verdict, number in found}
+    assert len(told) == len(CHANGES), done.stdout + done.stderr
+    return {name: told[str(number)] for number, name in enumerate(CHANGES)}
+
+
+def picture(stored):
+    source = 'from IPython.display import HTML\nHTML(\'<img alt="a dot" src="data:image/png;base64,AAAA">\')'
+    html = {"text/html": f'<img alt="a dot" src="data:image/png;base64,{stored}">'}
+    data = {**html, "text/plain": "<IPython.core.display.HTML object>"}
+    return source, nbformat.v4.new_output("execute_result", data, execution_count=1)
+
+
+CLAIMS = """\
+from gbi_helpers import claim
+claim("LSTM over GBI (paired), excess error", 9.3, at_least=5)
+claim("exact", 4, equals=4)
+claim("near", 0.52, equals=0.5, within=0.1)
+print("from a record: 0.25")"""
+STORED = """\
+✓ LSTM over GBI (paired), excess error: 9.1 (≥ 5)
+✓ exact: 4 (= 4)
+✓ near: 0.58 (= 0.5 ± 0.1)
+from a record: 0.25
+"""
+
+
+def claimed(old="", new="", source=CLAIMS):
+    assert old in STORED
+    return source, nbformat.v4.new_output("stream", name="stdout", text=STORED.replace(old, new) if old else STORED)
+
+
+CHANGES = {  # a cell, its stored output, and whether a comparison must see the difference
+    "bytes of a picture": (*picture("BBBB"), False),
+    "size of a picture": (*picture('AAAA" width="9'), True),
+    "number of a claim": (*claimed("9.1", "9.10001"), False),
+    "bound": (*claimed("≥ 5", "≥ 4"), True),
+    "tolerance": (*claimed("± 0.1", "± 0.2"), True),
+    "name": (*claimed("LSTM", "GRU"), True),
+    "no tick": (*claimed("✓ near", "near"), True),
+    "no claim": (*claimed("✓ near: 0.58 (= 0.5 ± 0.1)\n", ""), True),
+    "exact value": (*claimed("exact: 4", "exact: 5"), True),
+    "value of a record": (*claimed("0.25", "0.26"), True),
+    "verdict": (*claimed(source=CLAIMS.replace("9.3", "4.3")), True),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_comparison_sees_every_change_but_those_of_a_machine(name, differs):
+    assert differs[name] is CHANGES[name][-1]

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from statistics import median
 
 import torch
-from tqdm.auto import tqdm
 
 from gbi_helpers.inference import enumerate_tasks, max_entropy, one_step
 from gbi_helpers.meter import Passes, timed
 from gbi_helpers.models.hundred import CodeModel
+from gbi_helpers.progress import progress_bar
 from gbi_helpers.readouts import decoder_loss
 
 CLASSES = (10, 100, 1_000, 10_000)
@@ -29,7 +29,7 @@ def prices(classes: Sequence[int] = CLASSES, batch: int = 16, repetitions: int =
     "step_over_forward" and "all_over_step" are ratios within this run; "forwards", "backwards": passes of one step,
     counted; "all_forwards": of the enumeration; "z_parameters": numbers in the one layer that grows with K.
     """
-    return [price(k, batch, repetitions) for k in tqdm(classes, desc="numbers of classes", delay=2, leave=False)]
+    return [price(k, batch, repetitions) for k in progress_bar(classes, desc="numbers of classes")]
 
 
 def price(n_tasks: int, batch: int = 16, repetitions: int = 30) -> Price:

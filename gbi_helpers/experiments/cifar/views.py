@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gbi_helpers import runtime
 from gbi_helpers.data import ImageData, Images
@@ -24,6 +23,7 @@ from gbi_helpers.experiments.source import code_of
 from gbi_helpers.models.features import PatchFeatures
 from gbi_helpers.models.hundred_images import standardised
 from gbi_helpers.models.projection import Projection, moments, whitening, within_classes
+from gbi_helpers.progress import progress_bar
 
 PART = 2_500  # images whose features are kept in one file
 # Chosen on validation images.
@@ -113,7 +113,7 @@ class Views:
     def _features(self) -> View:
         """The patch features of all images, in 16 bits."""
         filters, parts = self.filters(), []
-        for start in tqdm(range(0, len(self._images), PART), desc="patch features", delay=2):
+        for start in progress_bar(range(0, len(self._images), PART), desc="patch features"):
             images = self._images[start : start + PART].permute(0, 3, 1, 2).to(runtime.device())
             made = functools.partial(filters.of, images)
             parts.append(self._kept(f"features-{start:06d}", "features", (PatchFeatures, Views.filters, PART), made))

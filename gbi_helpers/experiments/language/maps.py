@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gbi_helpers.experiments.language.windows import Corpus, Windows, by_source, even_windows, losses
 from gbi_helpers.models.language import WordLSTM, WordModel, word_nll
+from gbi_helpers.progress import progress_bar
 
 Scores = dict[str, Any]
 ON_THE_WAY = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -70,7 +70,7 @@ def source_map(
     x, y = (torch.linspace(float(a), float(b), side) for a, b in zip(low, high, strict=True))
     windows = even_windows(corpus.validation, corpus.start, per_source, 64)
     loss = torch.empty(side, side, model.n_tasks)
-    for i in tqdm(range(side), desc="source map", delay=2, leave=False):
+    for i in progress_bar(range(side), desc="source map"):
         for j in range(side):
             place = torch.stack([x[j], y[i]]).expand(len(windows.words), 2)
             found = word_nll(model.read(windows.inputs, place)[0], windows.words)

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gbi_helpers.experiments.language.inference import evidence, fit_gaps, log_likelihoods, nearness, slopes
 from gbi_helpers.experiments.language.recipes import ClippedAdamW
 from gbi_helpers.experiments.language.windows import Corpus, Part, Windows, even_windows, losses
 from gbi_helpers.inference import iterate, max_entropy
 from gbi_helpers.models.language import WordModel
+from gbi_helpers.progress import progress_bar
 
 WINDOW = 64
 WORDS = (256, 2048)  # how much of the new source there is to learn from
@@ -81,7 +81,7 @@ def tune(model: WordModel, learn: Windows, stop: Windows, test: Windows, lr: flo
     descent = ClippedAdamW(tuned.parameters(), lr=lr)
     draw = torch.Generator().manual_seed(0)
     curve, watched = [], []
-    for step in tqdm(range(TUNING[-1] + 1), desc="fine-tuning", delay=2, leave=False):
+    for step in progress_bar(range(TUNING[-1] + 1), desc="fine-tuning"):
         if step in TUNING:
             curve.append(_loss(tuned, test, None))
             watched.append(_loss(tuned, stop, None))
