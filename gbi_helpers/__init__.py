@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gbi_helpers.inference import enumerate_tasks, iterate, loss_of, max_entropy, one_step
     from gbi_helpers.records import Posterior, TrainingRecord, Trajectory, WordsRecord
     from gbi_helpers.runtime import device, profile, seed_everything
-    from gbi_helpers.widgets import modules, read_along, scrub, type_along
+    from gbi_helpers.widgets import modules, read_along, scrub, slide, type_along
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "read_along",
     "scrub",
     "seed_everything",
+    "slide",
     "type_along",
 ]
 
@@ -45,7 +46,7 @@ _HOMES = {
     "inference": ("enumerate_tasks", "iterate", "loss_of", "max_entropy", "one_step"),
     "records": ("Posterior", "TrainingRecord", "Trajectory", "WordsRecord"),
     "runtime": ("device", "profile", "seed_everything"),
-    "widgets": ("modules", "read_along", "scrub", "type_along"),
+    "widgets": ("modules", "read_along", "scrub", "slide", "type_along"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("checks", "cli", "data", "metrics", "models", "plots", "training", *_HOMES)

@@ -8,9 +8,22 @@ from gbi_helpers.widgets.controls import Controls
 from gbi_helpers.widgets.modules_view import Modules, modules
 from gbi_helpers.widgets.scrubber import Scrubber
 from gbi_helpers.widgets.scrubbing import scrub
+from gbi_helpers.widgets.slide_view import Bars, Lines, slide
 from gbi_helpers.widgets.words_view import ReadAlong, read_along
 
-__all__ = ["Controls", "Modules", "ReadAlong", "Scrubber", "modules", "read_along", "scrub", "type_along"]
+__all__ = [
+    "Bars",
+    "Controls",
+    "Lines",
+    "Modules",
+    "ReadAlong",
+    "Scrubber",
+    "modules",
+    "read_along",
+    "scrub",
+    "slide",
+    "type_along",
+]
 
 
 def __getattr__(name: str) -> Any:

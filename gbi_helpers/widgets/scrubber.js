@@ -341,6 +341,7 @@ export function view(host, record) {
   const play = button(row, "play", "Play", "Play");
   play.className = "gbi-play";
   const end = button(row, "last", "Last step");
+  const caption = make("span", { "aria-hidden": "true" }, row);
   const slider = make("input", { type: "range", min: 0, step: 1 }, row);
   const readout = make("p", { class: "gbi-readout", role: "status", "aria-live": "polite" }, root);
   const note = make("p", { class: "gbi-say", role: "alert", hidden: "" }, root);
@@ -396,7 +397,7 @@ export function view(host, record) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;
     // The page's own shortcuts must not see what is meant for the slider, except to run the cell.
     if (!(event.key === "Enter" && event.shiftKey)) event.stopPropagation();
-    if (event.target.matches("select")) return; // its keys are its own
+    if (event.target.matches("select, .gbi-own")) return; // its keys are its own
     const page = Math.max(1, Math.round(record.last / 10));
     const to = event.key in KEYS ? now + KEYS[event.key] : { Home: 0, End: record.last, PageUp: now + page,
       PageDown: now - page }[event.key];
@@ -442,7 +443,9 @@ export function view(host, record) {
     const kind = KINDS[record.kind];
     root.setAttribute("aria-label", record.title || kind.name);
     const entry = record.words?.step ?? "step";
-    slider.setAttribute("aria-label", entry === "step" ? kind.slider : `Place in the record, by ${entry}`);
+    const named = typeof kind.slider === "string" ? kind.slider : kind.slider(record);
+    slider.setAttribute("aria-label", entry === "step" ? named : `Place in the record, by ${entry}`);
+    caption.textContent = named === kind.slider ? "" : named;
     title.textContent = record.title;
     title.hidden = !record.title;
     slider.max = record.last;

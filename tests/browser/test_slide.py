@@ -1,0 +1,86 @@
+"""The sliders' view on a page opened from disk: keys, mouse, read-out, screen reader."""
+
+import math
+
+import pytest
+import torch
+
+from gbi_helpers import slide
+from gbi_helpers.widgets import Bars, Lines
+
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Slide</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"></head>
+<body style="font-family: sans-serif"><main><h1>Slide</h1>{}</main></body></html>"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A parabola with its tangent at z0, for two noises."""
+    z, noise, x = torch.linspace(0, 1, 11)[:, None], torch.tensor([0.5, 1.0]), torch.linspace(0, 1, 30)
+    slope = 6 * (z - 0.62) / noise**2  # (11, 2)
+    height = 3 * (z - 0.62) ** 2 / noise**2
+    tangent = height[..., None] + slope[..., None] * (x - z[..., None])
+    loss = (3 * (x - 0.62) ** 2 / noise[:, None] ** 2).expand(11, 2, 30)
+    here = {"loss": loss, "tangent": tangent, "z0": (z.expand(11, 2)[..., None], height[..., None])}
+    belief = torch.stack([torch.sigmoid(slope), torch.sigmoid(-slope)], -1)
+    panels = Lines("Loss along the way", here, x=x, xlabel="z"), Bars("Belief", belief, ["low", "high"], (0, 1))
+    html = slide({"z0": z[:, 0], "noise": noise}, *panels, says={"nats": -slope}, title="Tangent", start=(5, 1)).html
+    path = tmp_path_factory.mktemp("page") / "slide.html"
+    path.write_text(PAGE.format(html), encoding="utf-8")
+    return path
+
+
+LOOK = """root => ({ paths: [...root.querySelectorAll('path.gbi-curve')].slice(0, 2).map(n => n.getAttribute('d')),
+  dot: root.querySelector('.gbi-panels .gbi-slide > svg .gbi-spot').getAttribute('cx'),
+  bars: [...root.querySelectorAll('.gbi-bar')].map(n => n.getAttribute('height')) })"""
+
+
+def says(z0, noise):
+    nats = -6 * (z0 - 0.62) / noise**2
+    return f"z0 {z0:.2f}, noise {noise:.2f}: nats {nats:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def test_arrows_move_the_slider_in_focus_and_everything_is_drawn_again(opened):
+    page = opened()
+    root, (main, other) = page.locator(".gbi"), (page.locator(".gbi-bar-row input"), page.locator(".gbi-own"))
+    readout = page.locator(".gbi-readout")
+    assert readout.inner_text() == says(0.5, 1)
+    before = root.evaluate(LOOK)
+    main.focus()
+    page.keyboard.press("ArrowRight")
+    assert readout.inner_text() == says(0.6, 1)
+    moved = root.evaluate(LOOK)
+    assert before["paths"][0] == moved["paths"][0]  # the loss stays
+    assert before["paths"][1] != moved["paths"][1]
+    assert before["dot"] != moved["dot"]
+    assert before["bars"] != moved["bars"]
+    other.focus()
+    page.keyboard.press("ArrowLeft")
+    assert readout.inner_text() == says(0.6, 0.5)
+    assert other.get_attribute("aria-valuetext") == "noise 0.50"
+    assert root.evaluate(LOOK)["paths"][0] != moved["paths"][0]
+    assert page.requests == [page.url]
+    assert page.troubles == []
+
+
+def test_bars_and_legend_say_what_is_drawn(opened):
+    page = opened()
+    q = 1 / (1 + math.exp(6 * (0.62 - 0.5)))
+    assert page.locator(".gbi-slide .gbi-on").all_text_contents() == [f"{q:.2f}", f"{1 - q:.2f}"]
+    assert page.locator(".gbi-legend").inner_text().split() == ["loss", "tangent", "z0"]
+    assert "nats 0.72" in page.locator(".gbi-slide > svg").first.get_attribute("aria-label")
+
+
+@pytest.mark.parametrize("width", [1000, 390])
+def test_axe_finds_no_serious_violation_and_a_phone_no_sideways_scrolling(opened, axe, width):
+    page = opened(viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")] == []
+
+
+def test_without_javascript_picture_and_table_stand_there(opened):
+    page = opened(java_script_enabled=False)
+    assert page.locator(".gbi-fallback img").is_visible()
+    assert page.locator(".gbi-fallback table").is_visible()

@@ -1,0 +1,80 @@
+"""A picture with sliders: what is packed comes out again, what does not fit is named, what stands there unscripted."""
+
+import json
+import re
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+from gbi_helpers import slide
+from gbi_helpers.widgets import Bars, Lines
+
+X = np.linspace(0, 1, 20)
+STARTS, SIZES = [0.0, 0.25, 0.5, 1.0], [1.0, 2.0, 3.0]
+MOVING = torch.arange(4 * 3 * 20, dtype=torch.float32).reshape(4, 3, 20)
+TOLD = torch.arange(12.0).reshape(4, 3)
+
+
+def view(**changes):
+    panels = [
+        Lines("Loss", {"loss": X**2, "tangent": MOVING, "start": (np.array([0.5]), np.array([0.1]))}, x=X, xlabel="z"),
+        Bars("Belief", torch.softmax(TOLD[..., None] * torch.tensor([0.1, 0.2]), -1), ["low", "high"], ylim=(0, 1)),
+    ]
+    given = {"says": {"nats": TOLD, "same": torch.tensor(3.0).expand(4, 3)}, "title": "Try it"} | changes
+    return slide(given.pop("sliders", {"start": STARTS, "size": SIZES}), *given.pop("panels", panels), **given)
+
+
+def test_what_moves_is_packed_and_comes_out_again_and_what_does_not_stands_in_the_header():
+    slides = view().slides
+    loss, tangent, start = slides.header["panels"][0]["curves"]
+    assert loss["y"] == pytest.approx(list(X**2), abs=1e-4)
+    assert (tangent["x"] is None, tangent["y"], start["n"]) == (False, None, 1)
+    raw = zlib.decompress(slides.data)
+    levels = np.cumsum(np.frombuffer(raw[: 2 * MOVING.numel()], "<u2").reshape(12, 20), 0, dtype=np.uint16)
+    low, high = slides.header["panels"][0]["ylim"]
+    back = low + (levels.astype(float) - 20000) / 20000 * (high - low)
+    assert back.reshape(4, 3, 20) == pytest.approx(MOVING.numpy(), abs=(high - low) / 20000)
+    assert np.frombuffer(raw[-96:-48], "<f4") == pytest.approx(range(12))
+
+
+def test_it_opens_in_the_middle_or_where_it_is_told():
+    assert view().slides.header["at"] == [2, 1]
+    assert view(start=(0, 2)).slides.header["at"] == [0, 2]
+    assert "At start 0.00, size 3.00: nats 2.00" in view(start=(0, 2)).html
+
+
+def test_without_javascript_there_are_a_picture_and_a_table_along_the_first_slider():
+    still = view().still()
+    assert re.search(r'<img alt="Try it\. Loss; Belief\. At start 0\.50, size 2\.00: nats 7\.00, same 3\.00\."', still)
+    assert re.findall(r"<td>([\d.]+)</td>", still)[:6] == ["0.00", "1.00", "3.00", "0.25", "4.00", "3.00"]
+
+
+def test_it_is_small_and_the_same_again():
+    assert view().html == view().html
+    assert len(view().html) < 60_000
+    assert repr(view()) == "Slider(start (4), size (3): Loss, Belief)"
+    assert json.loads(json.dumps(view().slides.header))["title"] == "Try it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"sliders": {}}, "one or two sliders"),
+        ({"sliders": {"a": [1], "b": [1, 2]}}, "2 values or more"),
+        ({"sliders": {"a": range(100), "b": range(100)}}, "5,000 places"),
+        ({"panels": []}, "needs a panel"),
+        ({"says": {}}, "read-out"),
+        ({"says": {"nats": torch.ones(3, 4)}}, r"'nats' has the shape \(3, 4\): begin it with .* \(4, 3\)"),
+        ({"says": {"nats": torch.full((4, 3), torch.nan)}}, "nats is not finite"),
+        ({"start": (4, 0)}, "start is"),
+        ({"start": (1,)}, "start is"),
+        ({"panels": [Lines("L", {"loss": X})]}, "'loss' has no x"),
+        ({"panels": [Lines("L", {"loss": X}, x=X[1:])]}, "'loss' has 20 values over 19"),
+        ({"panels": [Bars("B", torch.ones(3), ["a"])]}, "3 bars, but 1 labels"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, why):
+    with pytest.raises(ValueError, match=why):
+        view(**changes)
