@@ -397,7 +397,7 @@ export function view(host, record) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;
     // The page's own shortcuts must not see what is meant for the slider, except to run the cell.
     if (!(event.key === "Enter" && event.shiftKey)) event.stopPropagation();
-    if (event.target.matches("select, .gbi-own")) return; // its keys are its own
+    if (event.target.matches("select, .gbi-other")) return; // its keys are its own
     const page = Math.max(1, Math.round(record.last / 10));
     const to = event.key in KEYS ? now + KEYS[event.key] : { Home: 0, End: record.last, PageUp: now + page,
       PageDown: now - page }[event.key];

@@ -144,7 +144,7 @@ function second(parent, record, k, refresh) {
   const [name, values] = record.sliders[k];
   const row = make("label", { class: "gbi-second" }, parent);
   make("span", {}, row, name);
-  const input = make("input", { type: "range", min: 0, max: values.length - 1, step: 1, class: "gbi-own",
+  const input = make("input", { type: "range", min: 0, max: values.length - 1, step: 1, class: "gbi-other",
     "data-lm-suppress-shortcuts": "true" }, row);
   input.value = record.at[k];
   const tell = () => input.setAttribute("aria-valuetext", `${name} ${short(values[record.at[k]])}`);

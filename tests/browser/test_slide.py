@@ -42,7 +42,7 @@ def says(z0, noise):
 
 def test_arrows_move_the_slider_in_focus_and_everything_is_drawn_again(opened):
     page = opened()
-    root, (main, other) = page.locator(".gbi"), (page.locator(".gbi-bar-row input"), page.locator(".gbi-own"))
+    root, (main, other) = page.locator(".gbi"), (page.locator(".gbi-bar-row input"), page.locator(".gbi-other"))
     readout = page.locator(".gbi-readout")
     assert readout.inner_text() == says(0.5, 1)
     before = root.evaluate(LOOK)
