@@ -14,15 +14,20 @@ from PIL import Image
 from widgets.test_modules_view import both
 from widgets.toy import toy_path
 
-from gbi_helpers import WordsRecord, modules, read_along, scrub
+from gbi_helpers import WordsRecord, modules, read_along, scrub, slide
 from gbi_helpers.course.export import to_html
+from gbi_helpers.widgets import Bars, Lines
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Views</title><style>{style}</style>
 <style>@media screen {{ #page section {{ width: 800px !important; }} }}</style></head>
 <body><div id="page" class="container"><div class="output_wrapper"><div class="output"><div class="output_area">
 <div class="output_html rendered_html output_subarea"><section>{views}</section></div>
 </div></div></div></div></body></html>"""
-VIEWS = ("scrub", "modules", "words")
+VIEWS = ("scrub", "modules", "words", "slide")
+
+
+LINES = Lines("Loss along the way", {"loss": [2, 0, 1], "tangent": torch.eye(3), "z0": ([1], [1])}, x=[0, 1, 2])
+BARS = Bars("Belief", torch.eye(3), list("abc"))
 
 
 def shades():
@@ -41,6 +46,7 @@ def html():
         "scrub": scrub(toy_path(steps=20), labels="digit", title="Which digit is it?").html,
         "modules": modules(nets, labels=["low", "high"], title="Do units divide?").html,
         "words": read_along(shades(), title="Which source is this from?").html,
+        "slide": slide({"z0": [0, 1, 2]}, LINES, BARS, says={"nats": [1, 2, 3]}, start=[0], title="Where from?").html,
     }
 
 
@@ -242,7 +248,7 @@ def test_a_pdf_shows_the_step_on_screen_in_panels_that_keep_apart(opened):
     assert [view["said"] for view in printed["views"]] == said
     assert [view["value"] for view in printed["views"]] == values
     for view_printed in printed["views"]:
-        assert len(view_printed["panels"]) >= 3
+        assert len(view_printed["panels"]) >= 2
         for left, _, right, _ in view_printed["panels"]:
             assert left >= 0
             assert right <= printed["wide"]
@@ -311,5 +317,5 @@ def test_no_focus_ring_is_cut_off_on_an_exported_page(opened, html, tmp_path, wi
       const own = node.getBoundingClientRect(), frame = node.closest(".output").getBoundingClientRect();
       return [ring.outlineStyle, own.left - far - frame.left, frame.right - own.right - far]; })"""
     rings = page.locator(".gbi").locator("button, input, select, .gbi-text").evaluate_all(room)
-    assert len(rings) == 14
+    assert len(rings) == 18
     assert [ring for ring in rings if ring[0] != "solid" or min(ring[1:]) < 0] == []
