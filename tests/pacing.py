@@ -22,8 +22,8 @@ def exercises(text):
 
 
 def clocks(cells):
-    """For each numbered section, by heading: the minute on its clock (None without), and the one at which it begins."""
-    passed, found = 0.0, {}
+    """For each numbered section: its heading, the minute on its clock (None without), the one at which it begins."""
+    passed, found = 0.0, []
     for cell in cells:
         if cell.cell_type != "markdown":
             passed += _of_cell(cell)
@@ -31,7 +31,7 @@ def clocks(cells):
         for part in SECTION.split(cell.source):
             if re.match(SECTION, part):
                 told = CLOCK.search(part)
-                found[part.splitlines()[0]] = (int(told[1]) if told else None, passed)
+                found.append((part.splitlines()[0], int(told[1]) if told else None, passed))
             passed += _of_prose(part) + exercises(part)
     return found
 
