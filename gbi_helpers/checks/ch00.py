@@ -47,7 +47,7 @@ def _evidence(x: Tensor, pictures: Tensor) -> Tensor:
 
 
 def _of_right(score: Tensor, y: Tensor) -> Tensor:
-    return torch.log_softmax(score, 1)[torch.arange(len(y)), y]
+    return torch.log_softmax(score, 1).gather(1, y[:, None])[:, 0]
 
 
 def _one_step(scale: float = 1.0, at: float | None = None) -> Callable[..., Tensor]:
