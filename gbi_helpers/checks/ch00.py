@@ -36,29 +36,58 @@ def _images(draw: Generator, count: int, tasks: int) -> Inputs:
     return pictures[y] + 1.5 * normal(draw, count, 4, 4), y, pictures
 
 
-def _share(choose: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    return lambda x, y, pictures: (choose(x, pictures) == y).double().mean()
+def _gradient(x: Tensor, pictures: Tensor, at: float | None = None) -> Tensor:
+    """Minus the gradient (B, K) of the squared error to z, at z = 1/K everywhere, or at ``at``."""
+    drawn_there = pictures.sum(0) * (1 / len(pictures) if at is None else at)
+    return 2 * torch.einsum("bhw,khw->bk", x - drawn_there, pictures)
 
 
-def _one_step(x: Tensor, pictures: Tensor) -> Tensor:
-    """The task (B,) named by the steepest fall of the squared error at the middle of all pictures."""
-    return torch.einsum("bhw,khw->bk", x - pictures.mean(0), pictures).argmax(1)
+def _evidence(x: Tensor, pictures: Tensor) -> Tensor:
+    return -(x[:, None] - pictures).square().sum((2, 3))
 
 
-def _nearest(x: Tensor, pictures: Tensor) -> Tensor:
-    return (x[:, None] - pictures).square().sum((2, 3)).argmin(1)
+def _of_right(score: Tensor, y: Tensor) -> Tensor:
+    return torch.log_softmax(score, 1).gather(1, y[:, None])[:, 0]
 
 
-accuracy = Exercise(
-    "accuracy",
-    "student(x (B, H, W), y (B,), pictures (K, H, W)) -> share () of the images that one step names as y says.",
-    _share(_one_step),
+def _one_step(scale: float = 1.0, at: float | None = None) -> Callable[..., Tensor]:
+    return lambda x, y, p: _of_right(scale * _gradient(x, p, at), y).mean()
+
+
+def _hits(x: Tensor, y: Tensor, pictures: Tensor) -> Tensor:
+    return (_gradient(x, pictures).argmax(1) == y).double().mean()
+
+
+log_score = Exercise(
+    "log_score",
+    "student(x (B, H, W), y (B,), pictures (K, H, W)) -> mean () of log q of y, q from one step on the squared error.",
+    _one_step(),
     drawn(2, _images, (40, 3), (60, 5), (80, 10)),
     mistakes=[
-        Mistake(_share(_nearest), "That tries every picture, K passes an image: take one step from the middle."),
-        Mistake(_share(lambda x, p: _one_step(-x + 2 * p.mean(0), p)), "You take the task where the loss rises most."),
-        Mistake(lambda x, y, p: _share(_one_step)(x, y, p) * len(x), "That is how many: divide by the images."),
-        Mistake(lambda x, y, p: 1 - _share(_one_step)(x, y, p), "That is the share named wrong."),
-        Mistake(lambda x, y, p: 100 * _share(_one_step)(x, y, p), "Give the share, between 0 and 1, not per cent."),
+        Mistake(
+            lambda x, y, p: _of_right(_gradient(x, p) / x[0].numel(), y).mean(),
+            "You average the error over the pixels of an image. Sum them, or the evidence is H x W times too weak.",
+        ),
+        Mistake(_one_step(-1.0), "The sign: evidence is *minus* the gradient. Where the loss falls, q is large."),
+        Mistake(
+            lambda x, y, p: _of_right(_evidence(x, p), y).mean(),
+            "That tries every picture in turn, K passes: take one step from the middle, max_entropy.",
+        ),
+        Mistake(_one_step(0.5), "You halve the squared error. Here its noise has variance 1/2: no factor in front."),
+        Mistake(_one_step(at=0.0), "You start at z = 0. Start where no picture is favoured: 1/K everywhere."),
+        Mistake(
+            lambda x, y, p: _of_right(_gradient(x, p), y).exp().mean(),
+            "That is the mean of q: take its logarithm for each image, then the mean.",
+        ),
+        Mistake(
+            lambda x, y, p: _of_right(_gradient(x, p), y).exp().mean().log(),
+            "You take the mean first. Take the logarithm for each image, then the mean.",
+        ),
+        Mistake(lambda x, y, p: _of_right(_gradient(x, p), y).sum(), "That is the sum: divide by the images."),
+        Mistake(
+            lambda x, y, p: torch.log_softmax(_gradient(x, p), 1).max(1).values.mean(),
+            "That is log q of the digit that is chosen: take the right one's, y.",
+        ),
+        Mistake(_hits, "That is the share of right answers: now how sure is it of the right one, in logs?"),
     ],
 )

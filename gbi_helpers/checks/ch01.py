@@ -92,6 +92,14 @@ posterior = Exercise(
             lambda x, m, s, p: torch.log_softmax(p.log() + _evidence(x, m, s), 0),
             "Normalised over the wrong axis: each row must sum to 1 over the contexts (the last axis).",
         ),
+        Mistake(
+            lambda x, m, s, p: torch.log_softmax(_posterior(x, m, s, p).exp(), -1),
+            "You normalised twice: log_softmax takes log-likelihood + log prior, not what a softmax made of them.",
+        ),
+        Mistake(
+            lambda x, m, s, p: torch.softmax(_posterior(x, m, s, p).exp(), -1),
+            "You normalised twice, and it is no logarithm: one log_softmax of log-likelihood + log prior does it.",
+        ),
     ],
     hard=[
         (
@@ -146,6 +154,7 @@ def _m_step_inputs(draw: Generator, samples: int, contexts: int) -> Inputs:
 
 _OWNED = "Divide by the share of samples the context owns, r.sum(0), not by N."
 _ALIKE = "You use every sample alike: weight each sample by its responsibility r[:, k]."
+_ORDER = "Return means, sds, weights, in this order."
 _ROUNDED = "You round the responsibilities to 0 and 1. Let every sample count in every context, by its share r."
 
 m_step = Exercise(
@@ -157,6 +166,8 @@ m_step = Exercise(
         Mistake(lambda x, r: (r * x[:, None]).mean(0), _OWNED, "means"),
         Mistake(lambda x, r: x.mean().expand(r.shape[1]), _ALIKE, "means"),
         Mistake(lambda x, r: _m_step(x, _one_hot(r))[0], _ROUNDED, "means"),
+        Mistake(lambda x, r: r.mean(0), f"These are the weights. {_ORDER}", "means"),
+        Mistake(lambda x, r: _m_step(x, r)[1], f"These are the sds. {_ORDER}", "means"),
         Mistake(lambda x, r: _m_step(x, r)[1] ** 2, "That is the variance: take the square root.", "sds"),
         Mistake(
             lambda x, r: _spread(x, r, x.mean()),
@@ -164,6 +175,11 @@ m_step = Exercise(
             "sds",
         ),
         Mistake(lambda x, r: (r * (x[:, None] - _m_step(x, r)[0]) ** 2).mean(0).sqrt(), _OWNED, "sds"),
+        Mistake(
+            lambda x, r: ((r * (x[:, None] - _m_step(x, r)[0]) ** 2).sum(0) / (r.sum(0) - 1)).sqrt(),
+            "You divide by r.sum(0) - 1, as for an unbiased variance. The maximum of the ELBO divides by r.sum(0).",
+            "sds",
+        ),
         Mistake(lambda x, r: x.std().expand(r.shape[1]), _ALIKE, "sds"),
         Mistake(lambda x, r: x.std(correction=0).expand(r.shape[1]), _ALIKE, "sds"),
         Mistake(lambda x, r: r.sum(0), "These are counts. Divide by N, so that the weights sum to 1.", "weights"),
@@ -204,6 +220,23 @@ one_step_by_hand = Exercise(
         Mistake(
             lambda w, x, s: _one_step(w, x, s * x.numel() ** 0.5),
             "You took the mean of all squared errors, over batch and data: sum them.",
+        ),
+        Mistake(
+            lambda w, x, s: _one_step(w, x, (x.numel() / 2) ** 0.5),
+            "F.mse_loss takes the mean, over batch and data, and knows no noise: sum, and divide by 2 sd^2.",
+        ),
+        Mistake(
+            lambda w, x, s: _one_step(w, x, s * (x.numel() / 2) ** 0.5),
+            "F.mse_loss takes the mean, over batch and data: sum the squared errors, and divide by 2 sd^2.",
+        ),
+        Mistake(
+            lambda w, x, s: _one_step(w, x, (x.shape[1] / 2) ** 0.5),
+            "The mean over the data of a sample, and no noise: sum, and divide by 2 sd^2.",
+        ),
+        Mistake(lambda w, x, s: _one_step(w, x, 0.5**0.5), "That is the squared error alone: divide it by 2 sd^2."),
+        Mistake(
+            lambda w, x, s: _one_step(w, x, s * len(w) ** 0.5),
+            "You took the gradient to the logits of z, K times too small here: take it to z itself, 1/K everywhere.",
         ),
         Mistake(lambda w, x, s: _one_step(w, x, s / 2**0.5), "The 1/2 in error^2 / (2 sd^2) is missing."),
         Mistake(lambda w, x, s: _one_step(w, x, 1.0), "The noise is missing: divide the squared error by 2 sd^2."),

@@ -9,12 +9,30 @@ import torch.nn.functional as F
 from checking import EXERCISES, told
 from sklearn.metrics import roc_auc_score
 
-from gbi_helpers import max_entropy, one_step
+from gbi_helpers import enumerate_tasks, max_entropy, one_step
 from gbi_helpers.checks.exercise import NEARLY
 
 
 def normalised(logits):
     return logits - logits.logsumexp(-1, keepdim=True)
+
+
+# -- chapter 00 --------------------------------------------------------------------------------------------------------
+def score_by_backward(reduce=lambda e: e.flatten(1).sum(1), sign=-1, of=lambda log_q, y: -F.nll_loss(log_q, y)):
+    def answer(x, y, pictures):
+        z = max_entropy(len(x), len(pictures), dtype=x.dtype).requires_grad_()
+        reduce((x - (z @ pictures.flatten(1)).view_as(x)) ** 2).sum().backward()
+        return of(torch.log_softmax(sign * z.grad, 1), y)
+
+    return answer
+
+
+def score_by_enumerating(x, y, pictures):
+    def loss(z):
+        return (x - torch.einsum("bk,khw->bhw", z, pictures)).square().sum((1, 2))
+
+    log_q = enumerate_tasks(loss, max_entropy(len(x), len(pictures), dtype=x.dtype)).log_q
+    return log_q.gather(1, y[:, None]).mean()
 
 
 # -- chapter 01 --------------------------------------------------------------------------------------------------------
@@ -45,6 +63,28 @@ def one_step_by_backward(start=1.0, reduce=torch.sum, scale=1.0):
         return torch.log_softmax(-z.grad, 1)
 
     return answer
+
+
+def one_step_of(loss):
+    """A student's backward pass to z with a loss of their own, () from prediction and data."""
+
+    def answer(patterns, x, sd):
+        z = torch.full((len(x), len(patterns)), 1 / len(patterns), dtype=x.dtype, requires_grad=True)
+        loss(z @ patterns, x, sd).backward()
+        return torch.log_softmax(-z.grad, 1)
+
+    return answer
+
+
+def one_step_to_logits(patterns, x, sd):
+    u = torch.zeros(len(x), len(patterns), dtype=x.dtype, requires_grad=True)
+    (((x - torch.softmax(u, 1) @ patterns) / sd) ** 2 / 2).sum().backward()
+    return torch.log_softmax(-u.grad, 1)
+
+
+def unbiased_m_step(x, r):
+    means, sds, weights = m_step(x, r)
+    return means, sds * (r.sum(0) / (r.sum(0) - 1)) ** 0.5, weights
 
 
 # -- chapter 02 --------------------------------------------------------------------------------------------------------
@@ -265,6 +305,7 @@ def in_float32(solution):
 
 SOLUTIONS = [
     ("ch00.posterior_from_gradient", lambda g, a: (weights := torch.exp(-a * g)) / weights.sum()),
+    ("ch00.log_score", score_by_backward()),
     ("ch01.posterior", lambda x, m, s, p: normalised(p.log() + log_lik(x, m, s).sum(1))),
     ("ch01.predict_next", lambda b, m, h: b @ jump_matrix(len(m), h) @ m),
     ("ch01.m_step", m_step),
@@ -332,11 +373,26 @@ LEAVES_FLOAT64 = [
 
 # Mistakes that the exercise reaches by a short cut (another sd, prior or evidence in the right function), written out.
 WRITTEN_OUT = [
+    ("ch00.log_score", score_by_backward(lambda e: e.mean((1, 2))), "evidence is H x W times too weak"),
+    ("ch00.log_score", score_by_backward(sign=1), "The sign"),
+    ("ch00.log_score", score_by_enumerating, "K passes"),
+    ("ch00.log_score", score_by_backward(of=lambda log_q, y: None), "returns nothing"),
+    ("ch00.log_score", score_by_backward(of=F.nll_loss), "The sign is the wrong way round"),
+    ("ch00.log_score", score_by_backward(of=lambda log_q, y: log_q.max(1).values.mean()), "digit that is chosen"),
     ("ch01.posterior", lambda x, m, s, p: normalised(log_lik(x, m, s).sum(1)), "prior is missing"),
     ("ch01.posterior", lambda x, m, s, p: normalised((p.log() + log_lik(x, m, s)).sum(1)), "once per sample"),
     ("ch01.posterior", lambda x, m, s, p: normalised(p + log_lik(x, m, s).sum(1)), "logarithm of the prior"),
     ("ch01.posterior", lambda x, m, s, p: normalised(p.log() + log_lik(x, m, s).mean(1)), "Evidence adds up"),
     ("ch01.posterior", lambda x, m, s, p: normalised(p.log() + 2 * log_lik(x, m, s).sum(1)), "1/2"),
+    ("ch01.posterior", lambda x, m, s, p: F.log_softmax(posterior_by_product(x, m, s, p).exp(), 1), "twice"),
+    ("ch01.posterior", lambda x, m, s, p: F.softmax(posterior_by_product(x, m, s, p).exp(), 1), "twice"),
+    ("ch01.m_step", lambda x, r: m_step(x, r)[::-1], "in this order"),
+    ("ch01.m_step", lambda x, r: (m_step(x, r)[2], *m_step(x, r)[:2]), "These are the weights"),
+    ("ch01.m_step", unbiased_m_step, "unbiased variance"),
+    ("ch01.one_step_by_hand", one_step_of(lambda p, x, s: F.mse_loss(p, x)), "knows no noise"),
+    ("ch01.one_step_by_hand", one_step_of(lambda p, x, s: F.mse_loss(p, x) / s**2), "F.mse_loss takes the mean"),
+    ("ch01.one_step_by_hand", one_step_of(lambda p, x, s: F.mse_loss(p, x, reduction="sum")), "error alone"),
+    ("ch01.one_step_by_hand", one_step_to_logits, "gradient to the logits"),
     ("ch01.one_step_by_hand", one_step_by_backward(start=0.0), "start at z = 0"),
     ("ch01.one_step_by_hand", one_step_by_backward(reduce=torch.mean), "over batch and data"),
     ("ch01.one_step_by_hand", one_step_by_backward(reduce=lambda e: e.mean(1).sum()), "evidence is D times too weak"),
