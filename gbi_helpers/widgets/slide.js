@@ -25,7 +25,7 @@ function unpackSlides({ sliders, panels, says }, take) {
   const read = (fixed, n, [low, high]) => {
     if (fixed) return () => fixed;
     const levels = addUp(take(Uint16Array, places * n), n);
-    const values = Float32Array.from(levels, (v) => low + ((v - 20000) / 20000) * (high - low));
+    const values = Float32Array.from(levels, (v) => low + ((v - 2000) / 2000) * (high - low));
     return (at) => values.subarray(at * n, (at + 1) * n);
   };
   return {

@@ -109,7 +109,7 @@ class Slides(Packed):
             for x, y in zip(drawn.x, drawn.y, strict=True):
                 for values, (low, high) in ((x, drawn.xlim), (y, drawn.ylim)):
                     if _fixed(values) is None:
-                        levels = np.rint((values - low) / (high - low) * 20000 + 20000).clip(0, 65535)
+                        levels = np.rint((values - low) / (high - low) * 2000 + 2000).clip(0, 65535)
                         parts.append(change(levels.astype("<u2")).tobytes())
         parts += [values.astype("<f4").tobytes() for values in self.says.values()]
         return zlib.compress(b"".join(parts), 9)
