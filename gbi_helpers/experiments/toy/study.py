@@ -192,6 +192,7 @@ LATE = 50  # blocks at the end of the long stream over which the place in the bl
 LENGTHS: dict[str, Any] = {"lengths": (10, 25, 50, 100, 200), "stream_length": 5000, "stack": STACK}
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+ORDERS = {"40 blocks of 25": QUICK, "100 blocks of 50": LONG, "25 blocks of 200": {"blocks": 25, "block": 200}}
 FORGETTING = {"20 blocks of 50": {"blocks": 20, "block": 50}, "10 blocks of 200": {"blocks": 10, "block": 200}}
 # Tries of each unseen mean: where Z enters the recurrence, each step costs much more.
 INFERRING = {"GBI post": 16, "GBI post, learned gates": 16, "GBI recurrent": 4, "GBI concat": 4, "GBI add": 16}
@@ -220,7 +221,7 @@ ROWS = {
     **{f"quick/{name}": _row(learned, name, "learning, quick", QUICK, late=20) for name in TOLD},
     **{
         f"order/{name}, {length}": _row(orders, name, f"in shuffled order, {length}", stream)
-        for length, stream in {"40 blocks of 25": QUICK, "100 blocks of 50": LONG}.items()
+        for length, stream in ORDERS.items()
         for name in ("LSTM", "GBI post")
     },
     **{f"rates/{name}": _row(rates, name, "by learning rate", rates=RATES) for name in COMPARED},

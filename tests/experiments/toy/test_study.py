@@ -82,7 +82,7 @@ def test_the_shipped_record_holds_what_the_chapters_say(shipped):
     assert all(shipped.values(row, "bounds broken").sum() == 0 for row in shipped.rows if row.startswith("theory/"))
 
 
-@pytest.mark.parametrize("length", ["40 blocks of 25", "100 blocks of 50"])
+@pytest.mark.parametrize("length", ["40 blocks of 25", "100 blocks of 50", "25 blocks of 200"])
 def test_of_the_lstm_s_error_some_is_order_and_some_remains_with_nothing_to_forget(shipped, length):
     row = f"order/LSTM, {length}"
     order = shipped.paired((row, "as they came", "excess"), (row, "shuffled", "excess"))
