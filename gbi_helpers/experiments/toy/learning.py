@@ -85,8 +85,8 @@ def frozen_excess(model: ToyLSTM, stream: Stream, z: Tensor | None = None) -> Te
     return excess_error(predicted.unflatten(0, windows.shape[:2]), stream.true_mean[:, WINDOW:]).T
 
 
-def rested(run: Run) -> dict[str, Tensor]:
-    """Excess error on a fresh stream with the weights at rest, (S,), and by place in the block, (block, S).
+def rested(run: Run, places: int = 25) -> dict[str, Tensor]:
+    """Excess error on a fresh stream with the weights at rest, (S,), and at the first places in a block, (places, S).
 
     "last": in the context that training ended with; "other": in all others.
     """
@@ -97,5 +97,5 @@ def rested(run: Run) -> dict[str, Tensor]:
         "excess": error.mean(0),
         "last": (error * last).sum(0) / last.sum(0),
         "other": (error * ~last).sum(0) / (~last).sum(0),
-        "place": by_place(error, stream.block, len(error) // stream.block),
+        "place": by_place(error, stream.block, len(error) // stream.block)[:places],
     }
