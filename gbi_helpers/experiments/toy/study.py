@@ -69,6 +69,12 @@ def shares(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
     return _by_seed({"excess": [_late(seeds, settings, told=z) for z in told]}, seeds)
 
 
+def raced(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """Errors by block, with squared ones, and excess by place in the block."""
+    run = _trained(seeds, settings)
+    return _by_seed(learning.curves(run, settings["late"]) | {"squared": run.blocks("squared")}, seeds)
+
+
 def orders(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
     """Excess error at rest on a fresh stream, after training on windows as they came, and on the same ones shuffled.
 
@@ -219,6 +225,7 @@ ROWS = {
     **{f"learning/{name}": _row(learned, name, "learning", late=LATE) for name in NETWORKS | WIDE},
     **{f"quick/{name}": _row(learned, name, "learning, quick", QUICK) for name in NETWORKS},
     **{f"quick/{name}": _row(learned, name, "learning, quick", QUICK, late=20) for name in TOLD},
+    **{f"race/{name}": _row(raced, name, "the race of chapter 02", QUICK, late=20) for name in ("LSTM", "GBI post")},
     **{
         f"order/{name}, {length}": _row(orders, name, f"in shuffled order, {length}", stream)
         for length, stream in ORDERS.items()
