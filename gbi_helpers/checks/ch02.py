@@ -11,10 +11,6 @@ from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal
 from gbi_helpers.metrics import blocks_to_criterion
 
 
-def _by_place(error: Tensor, block: int) -> Tensor:
-    return error.unflatten(0, (-1, block)).mean(0)
-
-
 def _gated(h: Tensor, z: Tensor, gate: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return (h * (z @ gate)) @ weight.T + bias
 
@@ -29,35 +25,6 @@ def _bell(bias: Tensor, sd: float) -> Tensor:
 
 def _absolute_error(bias: Tensor, sd: float) -> Tensor:
     return _bell(bias, sd) + bias * torch.erf(bias / (sd * math.sqrt(2)))
-
-
-def _by_place_inputs(draw: Generator, blocks: int, block: int, seeds: int) -> Inputs:
-    return uniform(draw, blocks * block, seeds), block
-
-
-by_place = Exercise(
-    "by_place",
-    "student(error (N, S), block) -> mean error at each place of a block (block, S).",
-    _by_place,
-    drawn(201, _by_place_inputs, (4, 3, 2), (3, 5, 4), (2, 4, 1), (6, 2, 3)),
-    mistakes=[
-        Mistake(
-            lambda e, n: e.unflatten(0, (n, -1)).mean(1),
-            "You cut the stream into `block` pieces. Cut it into pieces of `block` numbers, "
-            "(blocks, block, S), then average over the first axis.",
-        ),
-        Mistake(lambda e, n: e.reshape(len(e) // n, n, -1).sum(0), "You sum over the blocks: take the mean over them."),
-        Mistake(lambda e, n: e[-n:], "That is the last block alone: average over all blocks."),
-        Mistake(lambda e, n: e[:n], "That is the first block alone: average over all blocks."),
-        Mistake(
-            lambda e, n: _by_place(e, n).mean(1, keepdim=True).expand(-1, e.shape[1]),
-            "You average over the seeds too: keep one value a seed.",
-        ),
-        Mistake(
-            lambda e, n: e.unflatten(0, (-1, n)).median(0).values, "That is the median over blocks: take the mean."
-        ),
-    ],
-)
 
 
 def _blocks_until_inputs(draw: Generator, blocks: int, seeds: int) -> Inputs:

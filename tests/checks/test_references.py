@@ -277,7 +277,6 @@ SOLUTIONS = [
     ("ch01.m_step", m_step),
     ("ch01.one_step_by_hand", one_step_by_backward()),
     ("ch01.curvature", lambda w, s: 3 - (((w - w.mean(0)) / s) ** 2).sum(1) / 2),  # a constant is no mistake
-    ("ch02.by_place", lambda e, n: torch.stack([e[place::n].mean(0) for place in range(n)])),
     ("ch02.blocks_until", until_by_loop),
     ("ch02.gated", lambda h, z, g, w, b: torch.einsum("bh,bk,kh,dh->bd", h, z, g, w) + b),
     ("ch02.stacked", lambda *a: torch.stack([x @ w.T + b for x, w, b in zip(*a, strict=True)])),
