@@ -11,10 +11,6 @@ from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal
 from gbi_helpers.metrics import blocks_to_criterion
 
 
-def _by_place(error: Tensor, block: int) -> Tensor:
-    return error.unflatten(0, (-1, block)).mean(0)
-
-
 def _gated(h: Tensor, z: Tensor, gate: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return (h * (z @ gate)) @ weight.T + bias
 
@@ -29,35 +25,6 @@ def _bell(bias: Tensor, sd: float) -> Tensor:
 
 def _absolute_error(bias: Tensor, sd: float) -> Tensor:
     return _bell(bias, sd) + bias * torch.erf(bias / (sd * math.sqrt(2)))
-
-
-def _by_place_inputs(draw: Generator, blocks: int, block: int, seeds: int) -> Inputs:
-    return uniform(draw, blocks * block, seeds), block
-
-
-by_place = Exercise(
-    "by_place",
-    "student(error (N, S), block) -> mean error at each place of a block (block, S).",
-    _by_place,
-    drawn(201, _by_place_inputs, (4, 3, 2), (3, 5, 4), (2, 4, 1), (6, 2, 3)),
-    mistakes=[
-        Mistake(
-            lambda e, n: e.unflatten(0, (n, -1)).mean(1),
-            "You cut the stream into `block` pieces. Cut it into pieces of `block` numbers, "
-            "(blocks, block, S), then average over the first axis.",
-        ),
-        Mistake(lambda e, n: e.reshape(len(e) // n, n, -1).sum(0), "You sum over the blocks: take the mean over them."),
-        Mistake(lambda e, n: e[-n:], "That is the last block alone: average over all blocks."),
-        Mistake(lambda e, n: e[:n], "That is the first block alone: average over all blocks."),
-        Mistake(
-            lambda e, n: _by_place(e, n).mean(1, keepdim=True).expand(-1, e.shape[1]),
-            "You average over the seeds too: keep one value a seed.",
-        ),
-        Mistake(
-            lambda e, n: e.unflatten(0, (-1, n)).median(0).values, "That is the median over blocks: take the mean."
-        ),
-    ],
-)
 
 
 def _blocks_until_inputs(draw: Generator, blocks: int, seeds: int) -> Inputs:
@@ -216,4 +183,62 @@ absolute_error = Exercise(
             "Right for a small bias, but not for a huge one, where the answer is just |bias|: something overflows.",
         )
     ],
+)
+
+
+def _paired(a: Tensor, b: Tensor, t: float) -> tuple[Tensor, Tensor, Tensor]:
+    difference = a - b
+    return difference.mean(), t * difference.std() / len(a) ** 0.5, (difference > 0).sum()
+
+
+def _unpaired(a: Tensor, b: Tensor, t: float) -> Tensor:
+    return t * ((a.var() + b.var()) / len(a)).sqrt()
+
+
+def _paired_inputs(draw: Generator, seeds: int, t: float) -> Inputs:
+    stream = normal(draw, seeds)  # what a seed shares: hard for one network, hard for the other
+    return stream + 0.3 * normal(draw, seeds) + 0.4, stream + 0.3 * normal(draw, seeds), t
+
+
+paired = Exercise(
+    "paired",
+    "student(a (S,), b (S,), t) -> mean of a - b over seeds, half-width of its 95 % interval, "
+    "and in how many seeds a is larger. t: Student's t for S seeds.",
+    _paired,
+    drawn(206, _paired_inputs, (6, 2.571), (20, 2.093), (9, 2.306), (12, 2.201)),
+    mistakes=[
+        Mistake(lambda a, b, t: (b - a).mean(), "The sign: asked is a minus b.", "mean"),
+        Mistake(lambda a, b, t: (a - b).median(), "That is the median difference: take the mean.", "mean"),
+        Mistake(lambda a, b, t: a.mean() / b.mean(), "That is a ratio of means: take the difference.", "mean"),
+        Mistake(
+            _unpaired,
+            "You treat a and b as if they had nothing to do with each other. Seed s of both had the same stream: "
+            "subtract first, then take the spread of the differences.",
+            "half-width",
+        ),
+        Mistake(
+            lambda a, b, t: t * (a - b).std(),
+            "That is how far single seeds scatter. Their mean scatters less: divide by the root of their number.",
+            "half-width",
+        ),
+        Mistake(
+            lambda a, b, t: t * (a - b).std(correction=0) / len(a) ** 0.5,
+            "You divide by S where S - 1 belongs: the standard deviation of a sample (torch's default).",
+            "half-width",
+        ),
+        Mistake(
+            lambda a, b, t: 1.96 * (a - b).std() / len(a) ** 0.5,
+            "1.96 is for a spread that is known. Yours is estimated from a few seeds: use t.",
+            "half-width",
+        ),
+        Mistake(
+            lambda a, b, t: (a - b).std() / len(a) ** 0.5,
+            "That is the standard error; the interval reaches t of them to each side.",
+            "half-width",
+        ),
+        Mistake(lambda a, b, t: 2 * _paired(a, b, t)[1], "That is the whole width: asked is half of it.", "half-width"),
+        Mistake(lambda a, b, t: (a < b).sum(), "You count the seeds in which b is larger.", "count"),
+        Mistake(lambda a, b, t: (a > b).double().mean(), "That is a share: count the seeds.", "count"),
+    ],
+    parts=("mean", "half-width", "count"),
 )

@@ -102,6 +102,13 @@ def absolute_by_cdf(bias, sd):
     return 2 * sd * density + bias * (2 * torch.special.ndtr(ratio) - 1)
 
 
+def paired_by_sums(a, b, t):
+    pairs = [float(x - y) for x, y in zip(a, b, strict=True)]
+    mean, n = sum(pairs) / len(pairs), len(pairs)
+    sd = math.sqrt(sum((d - mean) ** 2 for d in pairs) / (n - 1))
+    return mean, t * sd / math.sqrt(n), sum(d > 0 for d in pairs)
+
+
 # -- chapter 03 --------------------------------------------------------------------------------------------------------
 def overlap_by_sums(first, second):
     gap = (first - second).abs()
@@ -311,11 +318,11 @@ SOLUTIONS = [
     ("ch01.m_step", m_step),
     ("ch01.one_step_by_hand", one_step_by_backward()),
     ("ch01.curvature", lambda w, s: 3 - (((w - w.mean(0)) / s) ** 2).sum(1) / 2),  # a constant is no mistake
-    ("ch02.by_place", lambda e, n: torch.stack([e[place::n].mean(0) for place in range(n)])),
     ("ch02.blocks_until", until_by_loop),
     ("ch02.gated", lambda h, z, g, w, b: torch.einsum("bh,bk,kh,dh->bd", h, z, g, w) + b),
     ("ch02.stacked", lambda *a: torch.stack([x @ w.T + b for x, w, b in zip(*a, strict=True)])),
     ("ch02.absolute_error", absolute_by_cdf),
+    ("ch02.paired", paired_by_sums),
     ("ch03.overlap", overlap_by_sums),
     ("ch03.shared_ratio", ratio_by_loop),
     ("ch03.z_only_overlap", z_only()),

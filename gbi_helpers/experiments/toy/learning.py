@@ -1,4 +1,4 @@
-"""What notebook 02 shows beside the networks: errors along a stream, the exact filter's, and labels that are wrong."""
+"""What notebook 02 shows beside the networks: errors along a stream, the exact filter's, and what controls spoil."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from gbi_helpers.bayes import bayes_filter, log_likelihood, predict_next
-from gbi_helpers.data.toy import Stream
+from gbi_helpers.data.toy import Stream, switching_stream
 from gbi_helpers.experiments.toy.recipes import WINDOW, Run
-from gbi_helpers.metrics import blocks_to_criterion
+from gbi_helpers.metrics import blocks_to_criterion, excess_error
+from gbi_helpers.models.toy import ToyLSTM
 
 
 def by_place(values: Tensor, block: int, blocks: int) -> Tensor:
@@ -63,3 +64,39 @@ def curves(run: Run, late: int) -> dict[str, Tensor]:
     """Excess and absolute error by block, (blocks, S), and excess by place in the block over the ``late`` last ones."""
     place = by_place(run.online.curves["excess"], run.stream.block, late)
     return {"excess": run.blocks(), "absolute": run.blocks("absolute"), "place": place}
+
+
+# ---------------------------------------------------------------- weights at rest
+
+
+def fresh_stream(stream: Stream, blocks: int = 20) -> Stream:
+    """A stream of the same kind that nobody was trained on, for seeds 1000 and up."""
+    seeds = [1000 + seed for seed in stream.seeds]
+    return switching_stream(seeds, means=stream.means, sd=stream.sd, blocks=blocks, block=stream.block)
+
+
+def frozen_excess(model: ToyLSTM, stream: Stream, z: Tensor | None = None) -> Tensor:
+    """Excess error (samples, S) of a network whose weights rest, from sample number WINDOW on.
+
+    It sees the last WINDOW samples before each, and is told ``z`` (S, N, K), if it is told anything.
+    """
+    windows = stream.x.unfold(1, WINDOW, 1)[:, :-1].mT
+    with torch.no_grad():
+        predicted = model(windows.flatten(0, 1), None if z is None else z[:, WINDOW:].flatten(0, 1))[:, -1]
+    return excess_error(predicted.unflatten(0, windows.shape[:2]), stream.true_mean[:, WINDOW:]).T
+
+
+def rested(run: Run, places: int = 25) -> dict[str, Tensor]:
+    """Excess error on a fresh stream with the weights at rest, (S,), and at the first places in a block, (places, S).
+
+    "last": in the context that training ended with; "other": in all others.
+    """
+    stream = fresh_stream(run.stream)
+    error = frozen_excess(run.model, stream, stream.z if run.model.uses_z else None)
+    last = (stream.context == run.stream.context[:, -1:])[:, WINDOW:].T
+    return {
+        "excess": error.mean(0),
+        "last": (error * last).sum(0) / last.sum(0),
+        "other": (error * ~last).sum(0) / (~last).sum(0),
+        "place": by_place(error, stream.block, len(error) // stream.block)[:places],
+    }

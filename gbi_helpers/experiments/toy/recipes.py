@@ -34,6 +34,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "random Z per step": {"variant": "post", "told": "random step"},
     "shuffled Z": {"variant": "post", "told": "shuffled"},
 }
+TOLD = ("true", "random block", "random step", "shuffled", "renamed", "one late", "switches")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,7 @@ def train(
     gates: Gates = "fixed",
     *,
     told: str | Tensor = "true",
+    order: Tensor | None = None,
     lr: float = 3e-3,
     schedule: str = "constant",
     frames: int = 0,
@@ -67,10 +69,11 @@ def train(
 ) -> Run:
     """One pass through the stream: an Adam update per new sample, on the squared error of the last five predictions.
 
-    ``told``: the Z given in training, "true", "random block", "random step", "shuffled", or a tensor (S, N, K); idle
-    inputs are always told 1/K. ``frames``: how many times to look at the units on the way (first and last step
-    included). ``sizes``: further arguments of :class:`~gbi_helpers.models.toy.ToyLSTM`. Weights of seed s start the
-    same for every variant where their shapes agree.
+    ``told``: the Z given in training, one of TOLD (:func:`labels`) or a tensor (S, N, K); idle inputs are always told
+    1/K. ``order`` (S, steps): the window that each update learns from, by its first sample, where they should not come
+    one after the other; the curves are then in this order too. ``frames``: how many times to look at the units on the
+    way (first and last step included). ``sizes``: further arguments of :class:`~gbi_helpers.models.toy.ToyLSTM`.
+    Weights of seed s start the same for every variant where their shapes agree.
     """
     with usual_defaults():
         model = ToyLSTM(stream.seeds, variant, gates, n_tasks=stream.n_contexts, size=stream.x.shape[2], **sizes)
@@ -80,8 +83,8 @@ def train(
     predictions: list[Tensor] = []
 
     def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
-        end = step + WINDOW
-        return x[:, step:end], x[:, step + 1 : end + 1], z[:, step + 1 : end + 1]
+        numbers, task = _window(x, step, order), _window(z, step, order)
+        return numbers[:, :-1], numbers[:, 1:], task[:, 1:]
 
     def loss(batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         history, targets, task = batch
@@ -95,26 +98,62 @@ def train(
         desc=f"{len(stream.seeds)} x {variant}", optimizer=functools.partial(torch.optim.Adam, fused=True),
     )  # fmt: skip
     seen = record.curves
-    online = dataclasses.replace(record, curves=_errors(torch.stack(predictions), stream))
+    online = dataclasses.replace(record, curves=_errors(torch.stack(predictions), stream, order))
     return Run(model, stream, online, watch.record(seen) if watch else None)
+
+
+def _window(values: Tensor, step: int, order: Tensor | None) -> Tensor:
+    """The WINDOW + 1 samples (S, WINDOW + 1, ...) of values (S, N, ...) that this update learns from."""
+    if order is None:
+        return values[:, step : step + WINDOW + 1]
+    rows = order[:, step, None] + torch.arange(WINDOW + 1)
+    return values[torch.arange(len(values))[:, None], rows]
 
 
 def _told(stream: Stream, variant: str, told: str | Tensor) -> Tensor:
     """Z (S, N, K) for training."""
     if variant == "idle":
         return torch.full_like(stream.z, 1 / stream.n_contexts)
-    if isinstance(told, Tensor):
-        return told
-    if told not in ("true", "random block", "random step", "shuffled"):
-        raise ValueError(f"told is '{told}': choose 'true', 'random block', 'random step' or 'shuffled'.")
-    if told == "true":
-        return stream.z
-    return shuffled_z(stream) if told == "shuffled" else random_z(stream, 1 if told == "random step" else stream.block)
+    return told if isinstance(told, Tensor) else labels(stream, told)
 
 
-def _errors(predictions: Tensor, stream: Stream) -> dict[str, Tensor]:
-    """Curves (steps, S) from predictions (steps, S, D) of the samples from number WINDOW on."""
-    sample, mean = (v[:, WINDOW:].transpose(0, 1) for v in (stream.x, stream.true_mean))
+def labels(stream: Stream, told: str) -> Tensor:
+    """Z (S, N, K) as one of TOLD: true, or spoilt in a way that a control needs.
+
+    "random block", "random step": a context at random for each block or sample; "shuffled": blocks permuted;
+    "renamed": the first context called the last, and so on; "one late": the label of the sample before; "switches":
+    1/K, but one-hot on the first number of a block, always the same: it says when, and never what.
+    Raises ``ValueError`` for another name.
+    """
+    if told not in TOLD:
+        raise ValueError(f"told is '{told}': choose one of {', '.join(TOLD)}.")
+    z = stream.z
+    if told == "renamed":
+        return z.flip(-1)
+    if told == "one late":
+        return torch.cat([z[:, :1], z[:, :-1]], dim=1)
+    if told == "switches":
+        changed = (z[:, 1:] != z[:, :-1]).any(-1, keepdim=True)
+        first = torch.eye(stream.n_contexts)[0].expand_as(z)
+        rest = torch.full_like(z, 1 / stream.n_contexts)
+        return torch.where(torch.nn.functional.pad(changed, (0, 0, 1, 0)), first, rest)
+    if told == "shuffled":
+        return shuffled_z(stream)
+    return z if told == "true" else random_z(stream, 1 if told == "random step" else stream.block)
+
+
+def shuffled_order(stream: Stream) -> Tensor:
+    """Every window of a stream once, (S, steps), in an order drawn for each seed, for :func:`train`."""
+    draws = (torch.Generator().manual_seed(50_000 + seed) for seed in stream.seeds)
+    return torch.stack([torch.randperm(stream.x.shape[1] - WINDOW, generator=draw) for draw in draws])
+
+
+def _errors(predictions: Tensor, stream: Stream, order: Tensor | None) -> dict[str, Tensor]:
+    """Curves (steps, S) from predictions (steps, S, D): of the samples from number WINDOW on, or in another order."""
+    sample, mean = (v[:, WINDOW:] for v in (stream.x, stream.true_mean))
+    if order is not None:
+        sample, mean = (v.gather(1, order[..., None].expand_as(v)) for v in (sample, mean))
+    sample, mean = sample.transpose(0, 1), mean.transpose(0, 1)
     return {
         "excess": excess_error(predictions, mean),
         "squared": excess_error(predictions, sample),

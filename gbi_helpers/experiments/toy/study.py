@@ -16,7 +16,7 @@ from gbi_helpers.data.toy import Stream, floors, switching_stream
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import SMALL, Row, Study
 from gbi_helpers.experiments.toy import inference, learning, modules, theory
-from gbi_helpers.experiments.toy.recipes import NETWORKS, Run, train
+from gbi_helpers.experiments.toy.recipes import NETWORKS, Run, shuffled_order, train
 
 Settings = Mapping[str, Any]
 Found = Mapping[str, Any]  # tensors (..., S), or tables or lists of them
@@ -67,6 +67,24 @@ def shares(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
     stream = _stream(seeds, settings)
     told = (learning.unreliable_z(stream, share) for share in settings["shares"])
     return _by_seed({"excess": [_late(seeds, settings, told=z) for z in told]}, seeds)
+
+
+def raced(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """Errors by block, with squared ones, and excess by place in the block."""
+    run = _trained(seeds, settings)
+    return _by_seed(learning.curves(run, settings["late"]) | {"squared": run.blocks("squared")}, seeds)
+
+
+def orders(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """Excess error at rest on a fresh stream, after training on windows as they came, and on the same ones shuffled.
+
+    "filter": the exact filter's on that stream.
+    """
+    stream = _stream(seeds, settings)
+    runs = {"as they came": None, "shuffled": shuffled_order(stream)}
+    found = {name: learning.rested(train(stream, **settings["network"], order=order)) for name, order in runs.items()}
+    ideal = learning.filter_excess(learning.fresh_stream(stream)).mean(0)
+    return _by_seed(found | {"filter": ideal}, seeds)
 
 
 def forgetting(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
@@ -169,12 +187,18 @@ def penalties(world: World, seed: int, settings: Settings) -> Found:
 
 LONG, QUICK, SHORT = ({"blocks": blocks, "block": block} for blocks, block in ((100, 50), (40, 25), (8, 25)))
 WIDE = {"LSTM, 128 units": {"variant": "lstm", "hidden": 128}}
+TOLD = {
+    "renamed Z": {"variant": "post", "told": "renamed"},
+    "Z one late": {"variant": "post", "told": "one late"},
+    "Z says when, not what": {"variant": "post", "told": "switches"},
+}
 COMPARED = ("LSTM", "GBI post", "GBI concat")
 STACK = 20  # seeds that are shipped
 LATE = 50  # blocks at the end of the long stream over which the place in the block is averaged
 LENGTHS: dict[str, Any] = {"lengths": (10, 25, 50, 100, 200), "stream_length": 5000, "stack": STACK}
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+ORDERS = {"40 blocks of 25": QUICK, "100 blocks of 50": LONG, "25 blocks of 200": {"blocks": 25, "block": 200}}
 FORGETTING = {"20 blocks of 50": {"blocks": 20, "block": 50}, "10 blocks of 200": {"blocks": 10, "block": 200}}
 # Tries of each unseen mean: where Z enters the recurrence, each step costs much more.
 INFERRING = {"GBI post": 16, "GBI post, learned gates": 16, "GBI recurrent": 4, "GBI concat": 4, "GBI add": 16}
@@ -191,7 +215,7 @@ LITTLE: dict[str, Any] = {
 def _row(
     measure: Measure, network: str, words: str, stream: Settings = LONG, schedule: str = "constant", **more: Any
 ) -> Row:
-    how = {**(NETWORKS | WIDE)[network], "schedule": schedule}
+    how = {**(NETWORKS | WIDE | TOLD)[network], "schedule": schedule}
     return Row(
         measure, f"{network}: {words}", {"stream": stream, "network": how, "stack": STACK, **more}, together=True
     )
@@ -200,6 +224,13 @@ def _row(
 ROWS = {
     **{f"learning/{name}": _row(learned, name, "learning", late=LATE) for name in NETWORKS | WIDE},
     **{f"quick/{name}": _row(learned, name, "learning, quick", QUICK) for name in NETWORKS},
+    **{f"quick/{name}": _row(learned, name, "learning, quick", QUICK, late=20) for name in TOLD},
+    **{f"race/{name}": _row(raced, name, "the race of chapter 02", QUICK, late=20) for name in ("LSTM", "GBI post")},
+    **{
+        f"order/{name}, {length}": _row(orders, name, f"in shuffled order, {length}", stream)
+        for length, stream in ORDERS.items()
+        for name in ("LSTM", "GBI post")
+    },
     **{f"rates/{name}": _row(rates, name, "by learning rate", rates=RATES) for name in COMPARED},
     **{
         f"lengths/{name}": Row(

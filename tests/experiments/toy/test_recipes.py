@@ -11,7 +11,7 @@ import torch
 from gbi_helpers.data.toy import floors, switching_stream
 from gbi_helpers.experiments.toy import inference, modules
 from gbi_helpers.experiments.toy import theory as in_networks
-from gbi_helpers.experiments.toy.recipes import NETWORKS, drive, train
+from gbi_helpers.experiments.toy.recipes import NETWORKS, drive, labels, shuffled_order, train
 
 SEEDS = 10
 
@@ -71,6 +71,35 @@ def test_drive_is_what_a_unit_adds_to_the_output():
 def test_what_is_no_label_is_refused():
     with pytest.raises(ValueError, match="told is 'nonsense'"):
         train(switching_stream(1, blocks=1), "post", told="nonsense")
+
+
+def test_labels_are_spoilt_as_their_name_says():
+    stream = switching_stream(2, blocks=3, block=4)
+    assert torch.equal(labels(stream, "true"), stream.z)
+    assert torch.equal(labels(stream, "renamed"), 1 - stream.z)
+    assert torch.equal(labels(stream, "one late")[:, 1:], stream.z[:, :-1])
+    switches = labels(stream, "switches")
+    assert switches[:, [4, 8]].tolist() == [[[1, 0]] * 2] * 2  # the same for either context
+    assert (switches[:, [0, 1, 2, 3, 5, 6, 7, 9, 10, 11]] == 0.5).all()
+
+
+def test_the_shuffled_order_has_every_window_once_and_is_a_seed_s_own():
+    stream = switching_stream(3, blocks=2, block=10)
+    order = shuffled_order(stream)
+    assert torch.equal(order.sort(1).values, torch.arange(15).expand(3, -1))
+    assert not torch.equal(order[0], order[1])
+    assert torch.equal(shuffled_order(switching_stream([1], blocks=2, block=10))[0], order[1])
+
+
+@pytest.mark.parametrize("variant", ["lstm", "post"])
+def test_windows_in_another_order_are_the_same_windows(variant):
+    stream = switching_stream(2, blocks=2, block=10)
+    order = torch.arange(15).expand(2, -1)
+    as_it_came, in_order = train(stream, variant), train(stream, variant, order=order)
+    assert torch.equal(in_order.online.curves["excess"], as_it_came.online.curves["excess"])
+    resting, turned = (train(stream, variant, order=o, lr=1e-12) for o in (order, order.flip(1)))
+    for name, curve in resting.online.curves.items():
+        torch.testing.assert_close(turned.online.curves[name].flip(0), curve, msg=name)
 
 
 # ---------------------------------------------------------------- robust enough to assert

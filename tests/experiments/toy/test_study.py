@@ -82,5 +82,15 @@ def test_the_shipped_record_holds_what_the_chapters_say(shipped):
     assert all(shipped.values(row, "bounds broken").sum() == 0 for row in shipped.rows if row.startswith("theory/"))
 
 
+@pytest.mark.parametrize("length", ["40 blocks of 25", "100 blocks of 50", "25 blocks of 200"])
+def test_of_the_lstm_s_error_some_is_order_and_some_remains_with_nothing_to_forget(shipped, length):
+    row = f"order/LSTM, {length}"
+    order = shipped.paired((row, "as they came", "excess"), (row, "shuffled", "excess"))
+    rest = shipped.paired((row, "shuffled", "excess"), (row, "filter"))
+    assert order.low > 0.003
+    assert rest.low > 0.003
+    assert shipped.paired((row, "as they came", "other"), (row, "as they came", "last")).low > 0.02
+
+
 def test_a_criterion_that_was_never_met_is_infinite(shipped):
     assert shipped.values("learning/LSTM", "blocks to .01").isinf().any()
