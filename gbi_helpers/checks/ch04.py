@@ -27,6 +27,17 @@ def _jump(belief: Tensor, hazard: float) -> Tensor:
     return (1 - hazard) * belief + hazard * (1 - belief) / (belief.shape[-1] - 1)
 
 
+def _leaking_logs(grad: Tensor, hazard: float) -> Tensor:
+    """A filter that leaks log beliefs in the place of beliefs."""
+    beliefs: list[Tensor] = []
+    expected = torch.full_like(grad[0], 1 / grad.shape[1]).log()
+    for row in grad:
+        beliefs.append(torch.log_softmax(expected - row, -1))
+        others = (beliefs[-1].sum() - beliefs[-1]) / (len(row) - 1)
+        expected = (1 - hazard) * beliefs[-1] + hazard * others
+    return torch.stack(beliefs)
+
+
 def _corner(z0: Tensor, task: int) -> Tensor:
     return torch.eye(z0.shape[1], dtype=z0.dtype, device=z0.device)[task].expand_as(z0)
 
@@ -40,10 +51,15 @@ def _gradient(loss_fn: LossFn, z0: Tensor) -> Tensor:
     return torch.autograd.grad(loss_fn(z).sum(), z)[0]
 
 
-def _second(loss_fn: LossFn, z0: Tensor, way: Tensor) -> Tensor:
+def _bend(loss_fn: LossFn, z0: Tensor, way: Tensor) -> Tensor:
+    """The Hessian times ``way``, (B, K)."""
     z = z0.clone().requires_grad_()
     slope = (torch.autograd.grad(loss_fn(z).sum(), z, create_graph=True)[0] * way).sum()
-    return (torch.autograd.grad(slope, z)[0] * way).sum(-1)
+    return torch.autograd.grad(slope, z)[0]
+
+
+def _second(loss_fn: LossFn, z0: Tensor, way: Tensor) -> Tensor:
+    return (_bend(loss_fn, z0, way) * way).sum(-1)
 
 
 def _from_mean_loss_inputs(draw: Generator, batch: int, tasks: int, samples: int, sd: float) -> Inputs:
@@ -116,6 +132,11 @@ gradient_filter = Exercise(
             "In your switch a context may jump to itself: a jump goes to one of the *other* K - 1.",
         ),
         Mistake(
+            _leaking_logs,
+            "You leak *log* beliefs. What moves from one context to another is probability: take exp, leak, take the "
+            "logarithm again.",
+        ),
+        Mistake(
             lambda g, h: _jump(bayes_filter(-g, h).exp(), h).log(),
             "That is the belief *before the next* sample. Return it after each sample, before the next switch.",
         ),
@@ -151,6 +172,16 @@ curvature_towards = Exercise(
         Mistake(
             lambda f, z0, k: (_gradient(f, z0) * _way(z0, k)).sum(-1),
             "That is the slope d . g, the first derivative. Differentiate it once more.",
+        ),
+        Mistake(
+            lambda f, z0, k: (_bend(f, z0, torch.ones_like(z0)) * _way(z0, k)).sum(-1),
+            "One of your two products with d is a plain sum. The slope along d is grad . d, a number a sample; its "
+            "gradient, times d once more, is the curvature.",
+        ),
+        Mistake(
+            lambda f, z0, k: _second(f, z0, _way(z0, k)) - (_gradient(f, z0) * _way(z0, k)).sum(-1),
+            "Your d depends on z, so it was differentiated, too. d = e_k - z0 is a fixed arrow: make it from z0, which "
+            "asks for no gradient.",
         ),
         Mistake(
             lambda f, z0, k: _second(f, z0, _way(z0, k)) / len(z0),

@@ -169,6 +169,38 @@ def curvature_by_hessian(loss_fn, z0, task):
     return torch.stack(found)
 
 
+def filter_that_leaks_logs(grad, hazard):
+    tasks, found = grad.shape[1], []
+    expected = torch.zeros(tasks, dtype=grad.dtype)
+    for row in grad:
+        log_belief = torch.log_softmax(expected - row, dim=0)
+        found.append(log_belief)
+        leak = torch.full((tasks, tasks), hazard / (tasks - 1), dtype=grad.dtype).fill_diagonal_(1 - hazard)
+        expected = leak @ log_belief
+    return torch.stack(found)
+
+
+def curvature_of_summed_gradient(loss_fn, z0, task):
+    z = z0.clone().requires_grad_()
+    way = torch.eye(z0.shape[1], dtype=z0.dtype)[task] - z0
+    grad = torch.autograd.grad(loss_fn(z).sum(), z, create_graph=True)[0]
+    return (torch.autograd.grad(grad.sum(), z)[0] * way).sum(1)
+
+
+def curvature_summed_at_the_end(loss_fn, z0, task):
+    z = z0.clone().requires_grad_()
+    way = torch.eye(z0.shape[1], dtype=z0.dtype)[task] - z0
+    grad = torch.autograd.grad(loss_fn(z).sum(), z, create_graph=True)[0]
+    return torch.autograd.grad((grad * way).sum(), z)[0].sum(1)
+
+
+def curvature_on_a_moving_way(loss_fn, z0, task):
+    z = z0.clone().requires_grad_()
+    way = torch.eye(z0.shape[1], dtype=z0.dtype)[task] - z
+    grad = torch.autograd.grad(loss_fn(z).sum(), z, create_graph=True)[0]
+    return (torch.autograd.grad((grad * way).sum(), z)[0] * way).sum(1).detach()
+
+
 def delta_from(patterns, sd, samples, z0):
     predicted = (z0[:, None] * patterns).sum(0)
     return samples * (patterns @ predicted - (patterns**2).sum(1) / 2) / sd**2  # a constant is no mistake
@@ -413,6 +445,10 @@ WRITTEN_OUT = [
     ("ch03.z_only_overlap", z_only(lambda x, k: x.tensor_split([len(x) // 2])[k]), "the same"),
     ("ch04.gradient_filter", lambda g, h: torch.log_softmax(-g.cumsum(0), 1), "switch is missing"),
     ("ch04.gradient_filter", lambda g, h: filtered(-g, lambda q: (1 - h) * q + h * (1 - q)), "divide by K - 1"),
+    ("ch04.gradient_filter", filter_that_leaks_logs, "log* beliefs"),
+    ("ch04.curvature_towards", curvature_of_summed_gradient, "plain sum"),
+    ("ch04.curvature_towards", curvature_summed_at_the_end, "plain sum"),
+    ("ch04.curvature_towards", curvature_on_a_moving_way, "d depends on z"),
     ("ch04.delta_from", lambda w, s, n, z0: delta_from(w, s, n, torch.full_like(z0, 1 / len(z0))), "uniform start"),
     ("ch04.delta_from", lambda w, s, n, z0: delta_from(w, s, n, 0 * z0), "from the origin"),
     ("ch06.likelihood_regret", regret_by_sgd(reduce=torch.mean), "sum it"),

@@ -6,6 +6,7 @@ stack always begins with seed 0 and has all shipped seeds, whichever are asked f
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 from gbi_helpers.data.toy import Stream, floors, switching_stream
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import SMALL, Row, Study
-from gbi_helpers.experiments.toy import inference, learning, modules, theory
+from gbi_helpers.experiments.toy import against_bayes, inference, learning, modules, networks, theory
 from gbi_helpers.experiments.toy.recipes import NETWORKS, Run, shuffled_order, train
 
 Settings = Mapping[str, Any]
@@ -113,6 +114,11 @@ def gap(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
     return _by_seed(found | (theory.in_between(run) if run.model.n_tasks > 2 else {}), seeds)
 
 
+def of_run(what: Callable[[Run, Settings], Found], world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """What a function of another module finds in the trained networks."""
+    return _by_seed(what(_trained(seeds, settings), settings), seeds)
+
+
 def linear(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
     """Contexts between others for the linear readout itself, without a network."""
     drawn = {name: value for name, value in settings.items() if name != "stack"}
@@ -208,14 +214,14 @@ LINES = {"2 contexts": (0.2, 0.8), "3 contexts": (0.2, 0.5, 0.8), "4 contexts": 
 LINEAR = {"means": theory.FOUR, "sd": 0.3, "samples": 5, "rows": 1000, "stack": STACK}
 LITTLE: dict[str, Any] = {
     "stream": SHORT, "quick": SHORT, "stack": 2, "late": 4, "lengths": (25,), "stream_length": 200, "rates": (3e-3,),
-    "shares": (0.8,), "tries": 1, "rows": 50, "steps": 20,
+    "shares": (0.8,), "tries": 1, "rows": 50, "steps": 20, "windows": (1, 5), "after": (2,),
 }  # fmt: skip
 
 
 def _row(
     measure: Measure, network: str, words: str, stream: Settings = LONG, schedule: str = "constant", **more: Any
 ) -> Row:
-    how = {**(NETWORKS | WIDE | TOLD)[network], "schedule": schedule}
+    how = {**(NETWORKS | WIDE | TOLD | against_bayes.HASTY)[network], "schedule": schedule}
     return Row(
         measure, f"{network}: {words}", {"stream": stream, "network": how, "stack": STACK, **more}, together=True
     )
@@ -257,6 +263,7 @@ ROWS = {
         for line, means in LINES.items()
         for name in ("GBI post", "GBI recurrent", "GBI concat")
     },
+    **{name: _row(functools.partial(of_run, what), **how) for name, (what, how) in against_bayes.ROWS.items()},
     "linear readout": Row(linear, "linear readout, 4 contexts", LINEAR, together=True),
     "penalties": Row(penalties, "penalties on iterating", {"scales": (0.3, 1.0, 3.0), "steps": 400}, once=True),
     "exact filter": Row(
@@ -275,4 +282,6 @@ def _little(settings: Settings) -> Settings:
 
 
 SMALLER = {name: _little(row.settings) for name, row in ROWS.items()}
-STUDY = Study("toy", __name__, "02 to 04", ROWS, opened, {"": {}, SMALL: SMALLER}, seeds={"": STACK})
+STUDY = Study(
+    "toy", __name__, "02 to 04", ROWS, opened, {"": {}, SMALL: SMALLER}, seeds={"": STACK}, ship=networks.ship
+)
