@@ -43,7 +43,13 @@ overlap = Exercise(
             lambda a, b: 1 - torch.minimum(a, b).sum(-1) / torch.maximum(a, b).sum(-1),
             "That is how far apart they are, 1 minus the overlap.",
         ),
+        Mistake(
+            lambda a, b: torch.cosine_similarity(a, b, dim=-1),
+            "That is the cosine. It asks whether the two columns have the same *shape*: a task that drives the same "
+            "units half as much gets 1 from it, and 1/2 as overlap.",
+        ),
     ],
+    between=(0, 1),
 )
 
 
@@ -89,6 +95,7 @@ shared_ratio = Exercise(
             "Right, but for a silent network you divide 0 by 0. Say 0 there: clamp the count to at least 1.",
         )
     ],
+    between=(0, 1),
 )
 
 
@@ -135,6 +142,7 @@ z_only_overlap = Exercise(
             "You squared. The drive is the mean absolute value of h times w_out.",
         ),
     ],
+    between=(0, 1),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class Exercise:
     ``what``: what the student's function is given and returns, for ``repr`` and ``help``. ``cases``: random inputs.
     ``hard``: inputs that break an answer which is right on the others, each with what to say then (say, of underflow).
     ``parts``: names of what is returned, several for a tuple. ``logs``: the answer is log probabilities over its last
-    axis. ``up_to_constant``: a constant added to the last axis is no mistake.
+    axis. ``up_to_constant``: a constant added to the last axis is no mistake. ``between``: no answer, right or wrong,
+    can lie outside.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Exercise:
     parts: tuple[str, ...] = ("answer",)
     logs: bool = False
     up_to_constant: bool = False
+    between: tuple[float, float] = (-math.inf, math.inf)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "__doc__", self.what)  # for help(), which tells of the class otherwise
@@ -193,7 +196,13 @@ class Exercise:
             return (
                 "The probabilities (the exp of what you return) do not sum to 1, and that is not the only thing wrong."
             )
-        return "The numbers are wrong."
+        return f"The numbers are wrong.{self._impossible(got)}"
+
+    def _impossible(self, got: Sequence[Tensor]) -> str:
+        """That a number lies where no answer can, if one does."""
+        low, high = self.between
+        outside = [v for g in got for v in g.flatten().tolist() if not low <= v <= high]
+        return f" One is {outside[0]:.3g}: impossible, for they lie between {low:g} and {high:g}." if outside else ""
 
     def _example(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
         """The first row that differs, as given and as it should be."""

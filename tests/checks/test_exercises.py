@@ -254,6 +254,13 @@ def test_what_is_wrong_with_an_unknown_answer_is_described(exercise):
     assert all(otherwise in says for says in all_told(torch.zeros_like))  # neither a factor, nor nearly right
 
 
+def test_a_number_where_no_answer_can_lie_is_called_impossible():
+    overlap = EXERCISES["ch03.overlap"]
+    says = told(overlap, lambda a, b: torch.minimum(a, b).square().sum(-1) + 44)
+    assert re.search(r"The numbers are wrong\. One is \d\d\.\d: impossible, for they lie between 0 and 1\.", says)
+    assert "impossible" not in told(overlap, lambda a, b: torch.full((len(a),), 0.5))
+
+
 def test_small_numbers_are_not_nearly_right_because_they_are_small():
     tiny = Exercise("tiny", "student(x ()) -> x / 100,000 ().", lambda x: 1e-5 * x, [(torch.tensor(2.0),)])
     assert not told(tiny, lambda x: x / 100_000)

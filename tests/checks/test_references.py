@@ -442,6 +442,7 @@ WRITTEN_OUT = [
     ("ch02.gated", lambda h, z, g, w, b: (h * g[z.argmax(1)]) @ w.T + b, "mix the gates"),
     ("ch02.gated", lambda h, z, g, w, b: (h * g.sum(0)) @ w.T + b, "z is not used"),
     ("ch02.absolute_error", lambda b, s: b.abs() + absolute_by_cdf(0 * b, s), "do not add up"),
+    ("ch03.overlap", lambda a, b: (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)), "cosine"),
     ("ch03.z_only_overlap", z_only(lambda x, k: x.tensor_split([len(x) // 2])[k]), "the same"),
     ("ch04.gradient_filter", lambda g, h: torch.log_softmax(-g.cumsum(0), 1), "switch is missing"),
     ("ch04.gradient_filter", lambda g, h: filtered(-g, lambda q: (1 - h) * q + h * (1 - q)), "divide by K - 1"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gbi_helpers.data.toy import steady_windows
-from gbi_helpers.experiments.toy.recipes import WINDOW, Run, drives, evidence
+from gbi_helpers.data.toy import Stream, steady_windows
+from gbi_helpers.experiments.toy.recipes import NETWORKS, WINDOW, Run, drives, evidence, train
 from gbi_helpers.inference import max_entropy, one_step
 from gbi_helpers.metrics import excess_error
 from gbi_helpers.models.toy import ToyLSTM
@@ -16,6 +17,25 @@ from gbi_helpers.modularity import module_of, overlap, shared_ratio, task_varian
 
 Scores = dict[str, Tensor]
 ROWS = 200
+# The five networks that a measure of modules should tell apart, by what they are told as Z.
+GATED: dict[str, dict[str, Any]] = {
+    "LSTM": NETWORKS["LSTM"],
+    "learned gates, true Z": NETWORKS["GBI post, learned gates"],
+    "learned gates, random Z": {"variant": "post", "gates": "learned", "told": "random step"},
+    "fixed gates, true Z": NETWORKS["GBI post"],
+    "fixed gates, random Z": NETWORKS["random Z per step"],
+}
+
+
+def watched(stream: Stream, network: Mapping[str, Any], every: int) -> dict[str, Any]:
+    """A network looked at every ``every`` steps of training, and at its end: measures, modules, and lesions of them.
+
+    "units" (K, S): of each module. "lesion" (1 + K, K, S): see :func:`lesion`; "random lesion" (K, K, S): of as many
+    units drawn at random.
+    """
+    run = train(stream, **network, frames=(stream.x.shape[1] - WINDOW) // every + 1)
+    hurt = {"lesion": lesion(run).movedim(0, -1), "random lesion": random_lesion(run).movedim(0, -1)}
+    return by_two_blocks(run) | modules_of(run) | {"units": modules_in(run).sum(-1).T} | hurt
 
 
 def modules_of(run: Run, rows: int = ROWS) -> Scores:
@@ -54,19 +74,50 @@ def _told(model: ToyLSTM, windows: Tensor, task: int) -> Tensor:
     return told.unflatten(0, (model.n_seeds, -1)).mean((1, 2))
 
 
+def by_two_blocks(run: Run) -> dict[str, Scores]:
+    """Overlap and z-only overlap of a run with frames, over training: "start" (S,), and means over two blocks (P, S).
+
+    What the units do swings with the context that is being learned, so a look now and then would catch it anywhere;
+    over two blocks every swing is complete.
+    """
+    assert run.modules is not None
+    kept = {name: run.modules.curves[name] for name in ("overlap", "z-only overlap")}
+    pairs = run.stream.x.shape[1] // (2 * run.stream.block)
+    means = {name: torch.stack([part.mean(0) for part in curve.chunk(pairs)]) for name, curve in kept.items()}
+    return {"start": {name: curve[0] for name, curve in kept.items()}, "two blocks": means}
+
+
 # ---------------------------------------------------------------- lesions
+
+
+def modules_in(run: Run, rows: int = ROWS) -> Tensor:
+    """Which units (S, K, H) form each task's module: :func:`~gbi_helpers.modularity.module_of`, on fresh windows."""
+    stream, model = run.stream, run.model
+    windows, _ = steady_windows(stream.means, stream.sd, rows, WINDOW)
+    module = module_of(drives(model, windows.unflatten(0, (stream.n_contexts, rows))))
+    return torch.stack([module == task for task in range(model.n_tasks)], dim=1)
 
 
 def lesion(run: Run, rows: int = ROWS) -> Tensor:
     """Excess error (S, 1 + K, K) on each task (last axis) with no unit silenced, and with each module in turn.
 
-    The module of a task: the units that prefer it (:func:`~gbi_helpers.modularity.module_of`). Z is given.
+    The module of a task: the units that prefer it (:func:`modules_in`). Z is given.
     """
-    stream, model = run.stream, run.model
-    windows, _ = steady_windows(stream.means, stream.sd, rows, WINDOW)
-    module = module_of(drives(model, windows.unflatten(0, (stream.n_contexts, rows))))
-    silenced = [model.without(module == task) for task in range(model.n_tasks)]
-    return torch.stack([excess_given(net, run) for net in (model, *silenced)], dim=1)
+    units = modules_in(run, rows)
+    return torch.stack([excess_given(run.model, run), *_silenced(run, units).unbind(1)], dim=1)
+
+
+def random_lesion(run: Run, rows: int = ROWS) -> Tensor:
+    """Excess error (S, K, K) with as many units silenced as each task's module has, but drawn from all."""
+    units = modules_in(run, rows)
+    draws = [torch.Generator().manual_seed(60_000 + seed) for seed in run.stream.seeds]
+    order = torch.stack([torch.rand(units.shape[1:], generator=draw).argsort(-1) for draw in draws])
+    return _silenced(run, units.gather(-1, order))
+
+
+def _silenced(run: Run, units: Tensor) -> Tensor:
+    """Excess error (S, L, K) with each of L sets of units (S, L, H) silenced."""
+    return torch.stack([excess_given(run.model.without(one), run) for one in units.unbind(1)], dim=1)
 
 
 def excess_given(model: ToyLSTM, run: Run, rows: int = ROWS) -> Tensor:

@@ -89,9 +89,19 @@ def orders(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
 
 
 def forgetting(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
-    """Excess error right after a block on the one before and on its own, with Z given and inferred."""
-    ways = modules.forgetting(_trained(seeds, settings))
-    return _by_seed({f"{way}, {on}": value for way, both in ways.items() for on, value in both.items()}, seeds)
+    """Excess error right after a block on the one before and on its own, with Z given and inferred.
+
+    With the setting ``gain``, also how far apart the predictions are when told one task and the other.
+    """
+    run = _trained(seeds, settings)
+    ways = modules.forgetting(run)
+    found = {f"{way}, {on}": value for way, both in ways.items() for on, value in both.items()}
+    return _by_seed(found | ({"gain": modules.modules_of(run)["output gain"]} if settings.get("gain") else {}), seeds)
+
+
+def watched(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
+    """How the units divide in training, and what lesions of the modules do: :func:`modules.watched`."""
+    return _by_seed(modules.watched(_stream(seeds, settings), settings["network"], settings["every"]), seeds)
 
 
 def frozen(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
@@ -206,6 +216,8 @@ RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 ORDERS = {"40 blocks of 25": QUICK, "100 blocks of 50": LONG, "25 blocks of 200": {"blocks": 25, "block": 200}}
 FORGETTING = {"20 blocks of 50": {"blocks": 20, "block": 50}, "10 blocks of 200": {"blocks": 10, "block": 200}}
+KNOB = {"200 blocks of 10": {"blocks": 200, "block": 10}, "40 blocks of 50": {"blocks": 40, "block": 50}}
+ZEROS = {"": (0.2, 0.8), ", zero half-way": (-0.3, 0.3)}
 # Tries of each unseen mean: where Z enters the recurrence, each step costs much more.
 INFERRING = {"GBI post": 16, "GBI post, learned gates": 16, "GBI recurrent": 4, "GBI concat": 4, "GBI add": 16}
 CONTROLS = {"LSTM": 16, "LSTM, idle inputs": 4}
@@ -249,6 +261,21 @@ ROWS = {
         f"forgetting/{name}, {length}": _row(forgetting, name, f"forgetting, {length}", stream)
         for length, stream in FORGETTING.items()
         for name in ("LSTM", "GBI post", "GBI post, learned gates", "GBI concat")
+    },
+    **{
+        f"forgetting/{name}, {length}": _row(forgetting, name, f"forgetting, {length}", stream, gain=True)
+        for length, stream in KNOB.items()
+        for name in ("LSTM", "GBI post", "GBI post, learned gates", "GBI concat")
+    },
+    **{
+        f"modules/{name}{zero}": Row(
+            watched,
+            f"{name}: modules{zero}",
+            {"stream": {"means": means, **KNOB["40 blocks of 50"]}, "network": how, "every": 5, "stack": STACK},
+            together=True,
+        )
+        for zero, means in ZEROS.items()
+        for name, how in modules.GATED.items()
     },
     **{
         f"frozen/{name}": _row(frozen, name, "Z inferred", schedule="cosine", tries=tries, step_sizes=STEP_SIZES)
