@@ -167,6 +167,11 @@ CALLS = {
         widgets.scrub(path(d), controls=widgets.Controls(lambda image: path(d), image=(0, 3))).html,
     ],
     "widgets.modules": lambda d: widgets.modules({"one": units(d), "two": units(d)}).html,
+    "widgets.slide": lambda d: (
+        widgets.slide(
+            {"z0": d.means[:, 0]}, widgets.Bars("q", d.log_q[:3], list("abc")), says={"nats": d.means[:, 0]}
+        ).html
+    ),
     "widgets.read_along": lambda d: widgets.read_along(words(d), title="four words").html,
     "widgets.type_along": lambda d: widgets.type_along(lambda text: words(d), text="a b c d").html,
     "data.toy.switching_stream": lambda d: [

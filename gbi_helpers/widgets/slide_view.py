@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gbi_helpers.widgets import page
 from gbi_helpers.widgets.pack import Packed, change, finite, number
@@ -192,11 +193,15 @@ def _bars(panel: Bars, sizes: list[int]) -> Drawn:
 
 def _spread(values: Any, sizes: list[int], rest: int, what: str) -> np.ndarray:
     """Values as (G, N), or (G,) where ``rest`` is 0: the same at every place where they have no sizes in front."""
-    array = finite(torch.atleast_1d(torch.as_tensor(np.asarray(values))), what, "place")
+    array = finite(torch.atleast_1d(_tensor(values)), what, "place")
     if array.ndim not in (rest, rest + len(sizes)) or list(array.shape[: array.ndim - rest]) not in ([], sizes):
         raise ValueError(f"'{what}' has the shape {array.shape}: begin it with the sliders' sizes, {tuple(sizes)}.")
     tail = array.shape[array.ndim - rest :]
     return np.broadcast_to(array, (*sizes, *tail)).reshape(int(np.prod(sizes)), *tail)
+
+
+def _tensor(values: Any) -> Tensor:
+    return values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values), device="cpu")
 
 
 def _range(arrays: Sequence[np.ndarray], room: float = 0.06) -> tuple[float, float]:

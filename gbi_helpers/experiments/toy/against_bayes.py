@@ -88,7 +88,9 @@ def last_samples(run: Run, samples: int) -> Tensor:
     fresh = fresh_stream(run)
     exact = bayes_filter(log_likelihood(fresh.x, fresh.means, fresh.sd), fresh.hazard)[:, samples:].flatten(0, 1)
     rows = fresh.x.unfold(1, samples + 1, 1).mT.flatten(0, 1)
-    step = one_step(evidence(run.model, rows, fresh.sd), max_entropy(len(rows), run.model.n_tasks))
+    step = one_step(
+        evidence(run.model, rows, fresh.sd), max_entropy(len(rows), run.model.n_tasks, rows.dtype, rows.device)
+    )
     return compare(exact, step.log_q, fresh.n_seeds)["kl"]
 
 
@@ -121,7 +123,9 @@ def _sure(log_q: Tensor, n_seeds: int) -> Tensor:
 
 def _averaged(loss: Tensor, log_q: Tensor, n_seeds: int, steps: int, options: Mapping[str, Any]) -> Tensor:
     average: LossFn = lambda z: (z * loss).sum(-1)  # noqa: E731
-    end = iterate(average, max_entropy(*loss.shape), steps, 0.2, **options).z[-1]
+    end = iterate(average, max_entropy(loss.shape[0], loss.shape[1], loss.dtype, loss.device), steps, 0.2, **options).z[
+        -1
+    ]
     return compare(log_q, end.clamp_min(1e-12).log(), n_seeds)["kl"]
 
 
@@ -135,10 +139,10 @@ def adapted(run: Run, settings: Settings) -> dict[str, Any]:
     way: "free, later" where "free" is among the spaces. "not adapted" is the start, "averages" see :func:`averages_of`.
     """
     after, tries = settings["after"], settings["tries"]
-    means = torch.tensor(UNSEEN)[:, None].expand(-1, run.model.size)
+    means = _unseen().expand(-1, run.model.size)
     given, _ = steady_windows(means, run.stream.sd, tries * 8, WINDOW + 1, run.model.n_seeds, seed=1)
     loss = evidence(run.model, given.unflatten(0, (-1, 8)), run.stream.sd)
-    z0 = max_entropy(len(given) // 8, run.model.n_tasks)
+    z0 = max_entropy(len(given) // 8, run.model.n_tasks, given.dtype, given.device)
     averages = averages_of(run.model.n_seeds, run.stream.sd, tries)
     found: dict[str, Any] = {"not adapted": _tested(run, z0, tries), "averages": averages}
     for space in settings["spaces"]:
@@ -149,9 +153,14 @@ def adapted(run: Run, settings: Settings) -> dict[str, Any]:
     return found
 
 
+def _unseen() -> Tensor:
+    """The means of UNSEEN, (means, 1)."""
+    return torch.tensor(UNSEEN, dtype=torch.float32, device="cpu")[:, None]
+
+
 def _tested(run: Run, z: Tensor, tries: int) -> Tensor:
     """Excess error (means, S) on eight fresh windows for each z, (S * means * tries, K)."""
-    means = torch.tensor(UNSEEN)[:, None].expand(-1, run.model.size)
+    means = _unseen().expand(-1, run.model.size)
     test, which = steady_windows(means, run.stream.sd, tries * 8, WINDOW, run.model.n_seeds, seed=2)
     with torch.no_grad():
         predicted = run.model(test, z.repeat_interleave(8, 0))[:, -1]
@@ -163,7 +172,7 @@ def averages_of(seeds: int, sd: float, tries: int) -> dict[str, Tensor]:
 
     "40": those scored; "48": with each window's first, which is history; "53": with the five of the test's window too.
     """
-    means = torch.tensor(UNSEEN)[:, None]
+    means = _unseen()
     given, which = steady_windows(means, sd, tries * 8, WINDOW + 1, seeds, seed=1)
     test, _ = steady_windows(means, sd, tries * 8, WINDOW, seeds, seed=2)
     seen = given.unflatten(0, (-1, 8))

@@ -111,7 +111,8 @@ def random_lesion(run: Run, rows: int = ROWS) -> Tensor:
     """Excess error (S, K, K) with as many units silenced as each task's module has, but drawn from all."""
     units = modules_in(run, rows)
     draws = [torch.Generator().manual_seed(60_000 + seed) for seed in run.stream.seeds]
-    order = torch.stack([torch.rand(units.shape[1:], generator=draw).argsort(-1) for draw in draws])
+    chance = [torch.rand(units.shape[1:], generator=d, dtype=torch.float32, device=d.device) for d in draws]
+    order = torch.stack(chance).argsort(-1)
     return _silenced(run, units.gather(-1, order))
 
 

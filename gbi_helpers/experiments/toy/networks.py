@@ -71,14 +71,16 @@ def _first(name: str, model: ToyLSTM) -> ToyLSTM:
 def _shipped(name: str) -> Run:
     models = {kind: _untrained(kind, SEEDS) for kind in KINDS}
     load_checkpoint(SHIPPED, nn.ModuleDict(models))
-    return Run(models[name], _stream(name, SEEDS), TrainingRecord(torch.empty(0)))
+    return Run(models[name], _stream(name, SEEDS), TrainingRecord(torch.empty(0, dtype=torch.float32, device="cpu")))
 
 
 def _stream(name: str, seeds: int) -> Stream:
-    return switching_stream(seeds, means=torch.tensor(KINDS[name][0]), blocks=100, block=50)
+    return switching_stream(
+        seeds, means=torch.tensor(KINDS[name][0], dtype=torch.float32, device="cpu"), blocks=100, block=50
+    )
 
 
 def _untrained(name: str, seeds: int) -> ToyLSTM:
-    means = torch.tensor(KINDS[name][0])
+    means = torch.tensor(KINDS[name][0], dtype=torch.float32, device="cpu")
     size = means.shape[1] if means.dim() > 1 else 1
     return ToyLSTM(seeds, KINDS[name][1]["variant"], n_tasks=len(means), size=size)

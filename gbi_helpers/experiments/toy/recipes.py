@@ -106,8 +106,8 @@ def _window(values: Tensor, step: int, order: Tensor | None) -> Tensor:
     """The WINDOW + 1 samples (S, WINDOW + 1, ...) of values (S, N, ...) that this update learns from."""
     if order is None:
         return values[:, step : step + WINDOW + 1]
-    rows = order[:, step, None] + torch.arange(WINDOW + 1)
-    return values[torch.arange(len(values))[:, None], rows]
+    rows = order[:, step, None] + torch.arange(WINDOW + 1, device=order.device)
+    return values[torch.arange(len(values), device=order.device)[:, None], rows]
 
 
 def _told(stream: Stream, variant: str, told: str | Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def labels(stream: Stream, told: str) -> Tensor:
         return torch.cat([z[:, :1], z[:, :-1]], dim=1)
     if told == "switches":
         changed = (z[:, 1:] != z[:, :-1]).any(-1, keepdim=True)
-        first = torch.eye(stream.n_contexts)[0].expand_as(z)
+        first = torch.nn.functional.one_hot(torch.zeros_like(z[..., 0], dtype=torch.int64), z.shape[-1]).to(z)
         rest = torch.full_like(z, 1 / stream.n_contexts)
         return torch.where(torch.nn.functional.pad(changed, (0, 0, 1, 0)), first, rest)
     if told == "shuffled":
@@ -145,7 +145,8 @@ def labels(stream: Stream, told: str) -> Tensor:
 def shuffled_order(stream: Stream) -> Tensor:
     """Every window of a stream once, (S, steps), in an order drawn for each seed, for :func:`train`."""
     draws = (torch.Generator().manual_seed(50_000 + seed) for seed in stream.seeds)
-    return torch.stack([torch.randperm(stream.x.shape[1] - WINDOW, generator=draw) for draw in draws])
+    windows = stream.x.shape[1] - WINDOW
+    return torch.stack([torch.randperm(windows, generator=draw, device=draw.device) for draw in draws])
 
 
 def _errors(predictions: Tensor, stream: Stream, order: Tensor | None) -> dict[str, Tensor]:

@@ -11,8 +11,8 @@ from gbi_helpers.experiments.results import load_results, plain
 from gbi_helpers.experiments.runner import run
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import SMALL
-from gbi_helpers.experiments.toy.recipes import train
 from gbi_helpers.experiments.toy.measures import World
+from gbi_helpers.experiments.toy.recipes import train
 from gbi_helpers.experiments.toy.study import STUDY
 
 
