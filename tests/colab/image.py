@@ -1,4 +1,4 @@
-"""An environment like Colab's: its old Jupyter, the packages of its image, not the course; and the course to be fetched.
+"""An environment like Colab's: its old Jupyter and the packages of its image; and the course, where it is fetched.
 
 What is not old comes from the environment that runs the tests, by links to single packages, so that nothing else of
 that environment is found: not the course, nor the packages that the first cell of a notebook brings.
@@ -17,10 +17,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 ADDRESS = "https://github.com/ada/gbi-notebooks"
 MANAGER = "https://colab.example/manager.js"
-IMAGE = (
-    "torch torchvision numpy scipy pandas matplotlib pillow scikit-learn seaborn tqdm safetensors tokenizers filelock "
-    "requests"
-).split()
+IMAGE = ["torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "pillow", "scikit-learn", "seaborn", "tqdm"]
+IMAGE += ["safetensors", "tokenizers", "filelock", "requests"]
 # As much of google.colab as anywidget asks; Colab's kernel has it imported before the first cell.
 OUTPUT = f"""from types import SimpleNamespace
 _widgets = SimpleNamespace(_installed_url=None)
