@@ -24,7 +24,10 @@ pytestmark = [
         os.environ.get("GBI_TEST_COLAB") != "1", reason="set GBI_TEST_COLAB=1: it builds an environment"
     ),
 ]
-READY = "window.Jupyter?.notebook?._fully_loaded && Jupyter.notebook.kernel?.is_connected()"
+READY = """() => {
+  const { _fully_loaded, kernel } = window.Jupyter?.notebook ?? {};
+  return _fully_loaded && kernel?.is_connected() && kernel.comm_manager.targets["jupyter.widget"];
+}"""
 CELLS = "Jupyter.notebook.get_cells().filter(cell => cell.cell_type == 'code')"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
