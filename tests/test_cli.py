@@ -163,6 +163,14 @@ def test_run_never_writes_over_a_notebook_or_another_copy(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_run_tries_its_folder_before_it_runs_anything(tmp_path, capsys):
+    path = save(tmp_path / "x.ipynb", "open('ran', 'w').close()")
+    (tmp_path / "a file").touch()
+    assert cli.main(["run", str(path), "--out", str(tmp_path / "a file" / "build")]) == 1
+    assert "cannot be written (Not a directory): choose another folder with --out." in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
 def test_trouble_with_a_file_names_the_file(tmp_path, capsys, monkeypatch):
     path = save(tmp_path / "x.ipynb", "x = 1")
 
