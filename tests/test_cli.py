@@ -264,6 +264,34 @@ def test_student_copies_have_stubs_and_are_never_overwritten(tmp_path, capsys):
     assert (out / "x.ipynb").read_text() == "a student's work"
 
 
+def number_cells(path):
+    """What nbstripout does: cells are named 0, 1, 2."""
+    book = nbformat.read(path, as_version=4)
+    for number, cell in enumerate(book.cells):
+        cell.id = str(number)
+    notebooks.write(book, path)
+
+
+def test_student_copies_with_other_cell_ids_are_the_same(tmp_path, capsys):
+    path, out = exercise(tmp_path / "x.ipynb"), tmp_path / "students"
+    assert cli.main(["student", str(out), str(path)]) == 0
+    number_cells(path)
+    assert cli.main(["student", str(out), str(path)]) == 0
+    number_cells(out / "x.ipynb")
+    assert cli.main(["student", str(out), str(path)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_store_keeps_cells_that_were_numbered(tmp_path):
+    path = save(tmp_path / "x.ipynb", "6 * 7")
+    number_cells(path)
+    before = nbformat.read(path, as_version=4)
+    assert cli.main(["store", str(path)]) == 0
+    stored = nbformat.read(path, as_version=4)
+    assert [(cell.id, cell.source) for cell in stored.cells] == [(cell.id, cell.source) for cell in before.cells]
+    assert stored.cells[-1].outputs[0].data["text/plain"] == "42"
+
+
 @pytest.mark.parametrize("source", ["### BEGIN SOLUTION", "### END SOLUTION", "### BEGIN SOLUTION\n### BEGIN SOLUTION"])
 def test_student_refuses_marks_without_partner(tmp_path, capsys, source):
     path = exercise(tmp_path / "x.ipynb", source)
