@@ -15,7 +15,7 @@ from gbi_helpers.widgets import page
 from gbi_helpers.widgets.controls import Choice, Controls
 from gbi_helpers.widgets.pack import Path, read
 from gbi_helpers.widgets.scrubber import Scrubber
-from gbi_helpers.widgets.view import Bundle, live_bundle
+from gbi_helpers.widgets.view import live_bundle
 
 NOTE = "The controls of this scrubber need a running kernel: run this cell to choose what is inferred."
 
@@ -66,8 +66,8 @@ class LiveScrubber(Scrubber):
         with self.view.hold_sync():
             self.view.message, self.view.busy = message, False
 
-    def _repr_mimebundle_(self, **_: Any) -> Bundle:
-        return live_bundle(self.box, self.view, self.html, repr(self))
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return live_bundle(self.box, self.html, repr(self))
 
 
 def sentence(error: Exception) -> str:

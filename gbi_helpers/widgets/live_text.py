@@ -17,7 +17,7 @@ from gbi_helpers.records import WordsRecord
 from gbi_helpers.widgets import page
 from gbi_helpers.widgets.live import View, sentence
 from gbi_helpers.widgets.pack import kind
-from gbi_helpers.widgets.view import Bundle, live_bundle
+from gbi_helpers.widgets.view import live_bundle
 from gbi_helpers.widgets.words_view import ReadAlong, Reading, read
 
 Infer = Callable[[str], WordsRecord]
@@ -116,8 +116,8 @@ class TypeAlong:
             return f"{head}<p>{NOTE}</p>"
         return ReadAlong(self._first, NOTE).html
 
-    def _repr_mimebundle_(self, **_: Any) -> Bundle:
-        return live_bundle(self.box, self.view, self.html, repr(self))
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return live_bundle(self.box, self.html, repr(self))
 
     def __repr__(self) -> str:
         """The same on every machine: sizes of the initial text, no values."""

@@ -10,8 +10,6 @@ from gbi_helpers.widgets.pack import Packed
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
-Bundle = dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]  # what IPython takes: data, or data and metadata
-
 
 class RecordView:
     """A view of a record. Left as the last line of a cell, it shows itself; ``note`` is a line of text below it."""
@@ -30,16 +28,14 @@ class RecordView:
         """What is seen without JavaScript or trust: a picture with alt text, and a table."""
         raise NotImplementedError
 
-    def _repr_mimebundle_(self, **_: Any) -> Bundle:
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {"text/html": self.html, "text/plain": repr(self)}
 
 
-def live_bundle(box: Any, view: Any, html: str, told: str) -> Bundle:
-    """The bundle of a live view: ``box`` with the anywidget ``view`` in it, and what a stored copy falls back to.
+def live_bundle(box: Any, html: str, told: str) -> dict[str, Any]:
+    """The bundle of a live view: its widget, and what a stored copy falls back to.
 
-    Built by hand: ipywidgets 7 and 8 make it in different ways. Beside it metadata, in which anywidget tells Colab who
-    can show it; elsewhere they are empty.
+    Built by hand: ipywidgets 7 and 8 make it in different ways.
     """
-    shown = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
-    _, metadata = view._repr_mimebundle_()
-    return {WIDGET_VIEW: shown, "text/html": html, "text/plain": told}, metadata
+    view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
+    return {WIDGET_VIEW: view, "text/html": html, "text/plain": told}

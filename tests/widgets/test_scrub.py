@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import types
 import zlib
 
 import numpy as np
@@ -321,22 +320,10 @@ def test_a_run_that_returns_no_trajectory_is_told():
 
 
 def test_the_live_bundle_has_the_widget_and_a_copy_that_lasts():
-    bundle, _ = live()._repr_mimebundle_()
+    bundle = live()._repr_mimebundle_()
     assert bundle["application/vnd.jupyter.widget-view+json"]["version_major"] == 2
     assert "need a running kernel" in bundle["text/html"]
     assert bundle["text/plain"] == "Scrubber(4 steps, 10 tasks, images 28 x 28)"
-
-
-def test_a_live_view_tells_colab_who_can_show_it(monkeypatch):
-    """Colab shows the widgets of others through a manager that the output itself must name."""
-    assert live()._repr_mimebundle_()[1] == {}
-    output = types.ModuleType("google.colab.output")
-    output.enable_custom_widget_manager = lambda: None
-    output._widgets = types.SimpleNamespace(_installed_url="https://a.manager/of.js")
-    monkeypatch.setitem(sys.modules, "google.colab.output", output)
-    _, metadata = live()._repr_mimebundle_()
-    colab = metadata["application/vnd.jupyter.widget-view+json"]["colab"]
-    assert colab == {"custom_widget_manager": {"url": "https://a.manager/of.js"}}
 
 
 def test_a_live_scrubber_keeps_its_groups():

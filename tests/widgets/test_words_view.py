@@ -250,7 +250,7 @@ def test_what_cannot_be_written_is_told(text, says):
 
 
 def test_the_bundle_has_the_widget_and_a_copy_that_lasts():
-    bundle, _ = type_along(infer, text="bake the bread", title="Yours")._repr_mimebundle_()
+    bundle = type_along(infer, text="bake the bread", title="Yours")._repr_mimebundle_()
     assert bundle["application/vnd.jupyter.widget-view+json"]["version_major"] == 2
     header, _ = unpack(bundle["text/html"])
     assert header["text"] == ["bake", "the", "bread"]
