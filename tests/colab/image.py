@@ -19,10 +19,25 @@ ADDRESS = "https://github.com/ada/gbi-notebooks"
 MANAGER = "https://colab.example/manager.js"
 IMAGE = ["torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "pillow", "scikit-learn", "seaborn", "tqdm"]
 IMAGE += ["safetensors", "tokenizers", "filelock", "requests"]
-# As much of google.colab as anywidget asks; Colab's kernel has it imported before the first cell.
+# As much of google.colab as anywidget asks; Colab's kernel has it imported before the first cell. Colab shows widgets of
+# others by a manager that an output names: it adds the name to what is displayed, not to what a cell returns.
 OUTPUT = f"""from types import SimpleNamespace
+from IPython import get_ipython
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
 _widgets = SimpleNamespace(_installed_url=None)
+
+
+def _named(message):
+    content = message["content"]
+    if WIDGET in content.get("data", {{}}):
+        content["metadata"][WIDGET] = {{"colab": {{"custom_widget_manager": {{"url": _widgets._installed_url}}}}}}
+    return message
+
+
 def enable_custom_widget_manager():
+    if _widgets._installed_url is None:
+        get_ipython().display_pub.register_hook(_named)
     _widgets._installed_url = {MANAGER!r}
 """
 

@@ -164,6 +164,15 @@ def test_a_right_answer_is_praised_and_a_wrong_one_explained(mnist):
         assert ("You average over the pixels" in told(mnist, check)) == (source != right)
 
 
+def test_what_stands_below_the_panels_covers_none_of_them(mnist):
+    """Notebook's own styles shrink pictures."""
+    for view in mnist.locator(".gbi").all():
+        lowest = (
+            "node => Math.max(...[...node.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().bottom))"
+        )
+        assert view.evaluate(lowest) <= view.locator("button").first.bounding_box()["y"]
+
+
 def test_a_record_is_scrubbed_with_the_keys(mnist):
     scrubber = mnist.locator(".gbi").first
     scrubber.locator("input[type=range]").focus()
