@@ -24,10 +24,7 @@ pytestmark = [
         os.environ.get("GBI_TEST_COLAB") != "1", reason="set GBI_TEST_COLAB=1: it builds an environment"
     ),
 ]
-READY = """() => {
-  const { _fully_loaded, kernel } = window.Jupyter?.notebook ?? {};
-  return _fully_loaded && kernel?.is_connected() && kernel.comm_manager.targets["jupyter.widget"];
-}"""
+READY = "window.Jupyter?.notebook?._fully_loaded && Jupyter.notebook.kernel?.is_connected()"
 CELLS = "Jupyter.notebook.get_cells().filter(cell => cell.cell_type == 'code')"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -86,6 +83,14 @@ def execute(page, which):
     page.wait_for_function(f"which => {chosen}.every(cell => cell.input_prompt_number > 0)", arg=which, timeout=300_000)
 
 
+def opened(page, load):
+    """Load the page, and wait until it has asked the kernel, twice, for widgets: one that comes before may not show."""
+    with page.expect_console_message(lambda told: "fallback to fetching" in told.text, timeout=60_000):
+        load()
+    page.wait_for_function(READY, timeout=60_000)
+    page.evaluate("new Promise(done => Jupyter.notebook.kernel.comm_info('jupyter.widget', done))")
+
+
 @pytest.fixture(scope="module")
 def before(colab):
     """The packages that the environment has before any notebook."""
@@ -99,11 +104,9 @@ def page(request, browser, address, before):
     page = context.new_page()
     page.troubles = []
     page.on("pageerror", lambda error: page.troubles.append(str(error)))
-    page.goto(address(request.param))
-    page.wait_for_function(READY, timeout=60_000)
+    opened(page, lambda: page.goto(address(request.param)))
     execute(page, [0])
-    page.reload()
-    page.wait_for_function(READY, timeout=60_000)
+    opened(page, page.reload)
     execute(page, None)
     yield page
     page.evaluate("new Promise(done => Jupyter.notebook.session.delete(done, done))")
