@@ -79,16 +79,21 @@ def _cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gbi"
 
 
-def writable_cache() -> Path:
-    """The cache folder, created if need be and tried with a real file. Raises :class:`DataError` if it is not writable.
+def try_writing(folder: Path) -> None:
+    """Create the folder if need be, and try it with a real file. Raises ``OSError`` if it cannot be written.
 
     Permission bits alone would not tell: they do not bind root, and a full or read-only disk has them set.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as stream:
+        stream.write(b"gbi")
+
+
+def writable_cache() -> Path:
+    """The cache folder, created if need be and tried. Raises :class:`DataError` if it is not writable."""
     folder = cache_dir()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as stream:
-            stream.write(b"gbi")
+        try_writing(folder)
     except OSError as error:
         raise DataError(
             f"The cache folder {folder} cannot be written ({error.strerror or error}): set GBI_CACHE_DIR to a folder "

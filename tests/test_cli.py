@@ -164,6 +164,14 @@ def test_run_never_writes_over_a_notebook_or_another_copy(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_run_tries_its_folder_before_it_runs_anything(tmp_path, capsys):
+    path = save(tmp_path / "x.ipynb", "open('ran', 'w').close()")
+    (tmp_path / "a file").touch()
+    assert cli.main(["run", str(path), "--out", str(tmp_path / "a file" / "build")]) == 1
+    assert "cannot be written (Not a directory): choose another folder with --out." in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
 def test_trouble_with_a_file_names_the_file(tmp_path, capsys, monkeypatch):
     path = save(tmp_path / "x.ipynb", "x = 1")
 
@@ -254,6 +262,34 @@ def test_student_copies_have_no_solutions_and_are_never_overwritten(tmp_path, ca
     assert cli.main(["student", str(out), str(path)]) == 1
     assert "x.ipynb is there already and differs" in capsys.readouterr().err
     assert (out / "x.ipynb").read_text() == "a student's work"
+
+
+def number_cells(path):
+    """What nbstripout does: cells are named 0, 1, 2."""
+    book = nbformat.read(path, as_version=4)
+    for number, cell in enumerate(book.cells):
+        cell.id = str(number)
+    notebooks.write(book, path)
+
+
+def test_student_copies_with_other_cell_ids_are_the_same(tmp_path, capsys):
+    path, out = exercise(tmp_path / "x.ipynb"), tmp_path / "students"
+    assert cli.main(["student", str(out), str(path)]) == 0
+    number_cells(path)
+    assert cli.main(["student", str(out), str(path)]) == 0
+    number_cells(out / "x.ipynb")
+    assert cli.main(["student", str(out), str(path)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_store_keeps_cells_that_were_numbered(tmp_path):
+    path = save(tmp_path / "x.ipynb", "6 * 7")
+    number_cells(path)
+    before = nbformat.read(path, as_version=4)
+    assert cli.main(["store", str(path)]) == 0
+    stored = nbformat.read(path, as_version=4)
+    assert [(cell.id, cell.source) for cell in stored.cells] == [(cell.id, cell.source) for cell in before.cells]
+    assert stored.cells[-1].outputs[0].data["text/plain"] == "42"
 
 
 def test_teach_puts_solutions_between_nbgraders_marks_and_makes_checks_strict(tmp_path):

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -119,4 +120,13 @@ def write_copies(
 
 
 def _same(target: Path, copy: NotebookNode) -> bool:
-    return target.read_bytes().rstrip(b"\n") == nbformat.writes(copy).rstrip("\n").encode()
+    """Whether the file holds this copy. Cells' ids do not count: nbstripout numbers them, Jupytext makes new ones."""
+    try:
+        return _without_ids(read(target)) == _without_ids(copy)
+    except ValueError:  # no notebook
+        return False
+
+
+def _without_ids(notebook: NotebookNode) -> dict[str, Any]:
+    cells = [{key: value for key, value in cell.items() if key != "id"} for cell in notebook.cells]
+    return {**notebook, "cells": cells}

@@ -23,6 +23,7 @@ from nbformat import NotebookNode
 
 from gbi_helpers.course.export import to_html
 from gbi_helpers.course.notebooks import read, write
+from gbi_helpers.files import try_writing
 from gbi_helpers.progress import progress_bar
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -156,7 +157,8 @@ def _peak_mb(client: NotebookClient) -> float:
 def run(paths: Iterable[Path], out: Path) -> list[Execution]:
     """Execute notebooks and write their executed copies and self-contained HTML pages to ``out``.
 
-    Raises ``ValueError`` where a copy would replace a notebook itself or the copy of another, before anything runs.
+    Raises ``ValueError`` where a copy would replace a notebook itself or the copy of another, or where ``out`` cannot
+    be written (a course that others share often cannot), before anything runs.
     """
     paths = list(dict.fromkeys(paths))
     if len({path.name for path in paths}) < len(paths):
@@ -164,6 +166,10 @@ def run(paths: Iterable[Path], out: Path) -> list[Execution]:
     for path in paths:
         if (out / path.name).resolve() == path.resolve():
             raise ValueError(f"{path} would be overwritten by its executed copy: choose another folder with --out.")
+    try:
+        try_writing(out)
+    except OSError as error:
+        raise ValueError(f"{out} cannot be written ({error.strerror}): choose another folder with --out.") from error
     done = []
     for path in progress_bar(paths, desc="notebooks", unit="notebook"):
         execution = execute(path)

@@ -20,8 +20,8 @@ NBGRADER = "nbgrader==0.9.6"
 CONFIG = """\
 c = get_config()
 c.CourseDirectory.course_id = "gbi"
-c.ExecutePreprocessor.timeout = 300
-c.ExecutePreprocessor.iopub_timeout = 60
+c.Execute.timeout = 600
+c.Execute.iopub_timeout = 60
 """
 SCORES = """\
 import json
