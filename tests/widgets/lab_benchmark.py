@@ -26,11 +26,11 @@ from typing import Any
 
 import nbformat
 import numpy as np
-from tqdm.auto import tqdm
-from widgets.toy import toy_path, toy_words
+from widgets.toy import toy_path, toy_slide, toy_words
 
-from gbi_helpers.widgets import Scrubber, scrub
-from gbi_helpers.widgets.words_view import ReadAlong, read_along
+from gbi_helpers.progress import progress_bar
+from gbi_helpers.widgets import read_along, scrub
+from gbi_helpers.widgets.view import RecordView
 
 # In a microtask after the key's handlers the drawing is done; a message sent from the next frame arrives after its
 # paint.
@@ -146,13 +146,13 @@ def press_keys(page: Any, count: int) -> np.ndarray:
     page.locator(".gbi input").first.focus()
     page.evaluate(PROBE)
     last = int(page.locator(".gbi input").first.get_attribute("max"))
-    for press in tqdm(range(count), desc="keys", delay=2):
+    for press in progress_bar(range(count), desc="keys"):
         page.keyboard.press("ArrowRight" if press // last % 2 == 0 else "ArrowLeft")
         page.wait_for_timeout(random.uniform(30, 70))
     return np.array(page.evaluate("window.gbiTimes"))
 
 
-def measure(shown: Scrubber | ReadAlong, count: int) -> np.ndarray:
+def measure(shown: RecordView, count: int) -> np.ndarray:
     """Open a stored, trusted notebook with one view in JupyterLab, and press ``count`` keys."""
     from playwright.sync_api import sync_playwright
 
@@ -180,11 +180,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--keys", type=int, default=300, help="how many key presses (default 300)")
     parser.add_argument("--tasks", type=int, default=10, help="how many bars (default 10)")
     parser.add_argument("--words", type=int, default=0, help="read along a text of so many words instead")
+    parser.add_argument("--sliders", action="store_true", help="a picture of two sliders instead, 10 x 7 places")
     options = parser.parse_args(arguments)
-    shown: Scrubber | ReadAlong = scrub(toy_path(options.tasks, steps=50), labels="digit")
+    shown: RecordView = scrub(toy_path(options.tasks, steps=50), labels="digit")
     what = f"{options.tasks} tasks, 50 steps with 28 x 28 images"
     if options.words:
         what, shown = f"a text of {options.words} words", read_along(toy_words(options.words))
+    if options.sliders:
+        what, shown = "two sliders, two panels", toy_slide()
     times = measure(shown, options.keys)
     print(f"JupyterLab, {what}, {len(times)} of {options.keys} keys seen")
     for column, name in enumerate(("key to drawn", "key to next frame")):

@@ -12,6 +12,8 @@ from torch.nn.functional import interpolate
 
 from gbi_helpers.inference import iterate, max_entropy
 from gbi_helpers.records import Trajectory, WordsRecord
+from gbi_helpers.widgets import Bars, Lines, slide
+from gbi_helpers.widgets.slide_view import Slider
 
 UNKNOWN = "<unk>"
 TEXTS = {
@@ -84,3 +86,12 @@ def toy_words(count: int = 120) -> WordsRecord:
     once = [(word, k) for k, words in enumerate(sources) for word in words]
     words, true = zip(*(once * (count // len(once) + 1))[:count], strict=True)
     return toy_read(" ".join(words), torch.tensor(true))
+
+
+def toy_slide() -> Slider:
+    """Two panels, with a curve of 200 points and bars, for 10 x 7 places of two sliders."""
+    draw = torch.Generator().manual_seed(0)
+    moving, bars = torch.rand(10, 7, 200, generator=draw), torch.rand(10, 7, 4, generator=draw)
+    curves = {"moving": moving, "still": torch.rand(200, generator=draw)}
+    panels = Lines("A curve", curves, range(200)), Bars("Bars", bars, "abcd")
+    return slide({"one": range(10), "two": range(7)}, *panels, says={"mean": moving.mean(-1)})
