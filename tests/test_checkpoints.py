@@ -17,6 +17,7 @@ from gbi_helpers.models.image import Classifier, ConditionalVAE
 from gbi_helpers.models.language import WordLSTM
 
 SHIPPED = sorted(name for name in files.manifest() if name.endswith(".safetensors"))
+MANY = "checkpoints/toy_frozen.safetensors"  # networks of several kinds, which chapter 04's `trained` makes by name
 X = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -71,7 +72,7 @@ def test_a_model_is_made_in_its_own_class_and_sizes(make, tmp_path):
     assert all(torch.equal(value, copy.state_dict()[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name != MANY])
 def test_every_shipped_checkpoint_says_whose_weights_it_holds(name):
     model, facts = load_model(name)
     assert facts["model"]["class"] == f"{type(model).__module__}.{type(model).__qualname__}"

@@ -197,7 +197,8 @@ def test_store_keeps_counts_and_leaves_nothing_live(tmp_path, monkeypatch):
     bar = "import time\nfrom tqdm.auto import tqdm\nfor _ in tqdm(range(3)):\n    time.sleep(0.01)"
     both = (
         "import ipywidgets\nfrom IPython.display import display\n"
-        "data = ipywidgets.IntSlider()._repr_mimebundle_()\n"
+        "slider = {'model_id': ipywidgets.IntSlider().model_id, 'version_major': 2, 'version_minor': 0}\n"
+        "data = {'application/vnd.jupyter.widget-view+json': slider, 'text/plain': 'a slider'}\n"
         "display({**data, 'text/html': '<b>still here</b>'}, raw=True)"
     )
     state = "import os\nprint(os.environ['GBI_PROFILE'], os.environ['GBI_OFFLINE'], 'GBI_DATA_DIR' in os.environ)"

@@ -294,7 +294,7 @@ def test_a_page_of_the_course_reads_offline_on_a_phone_and_passes_axe(browser, a
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.goto(to_html(book, tmp_path / "page.html").as_uri())
     for number in range(page.locator(".gbi-host").count()):
-        page.locator(".gbi-host").nth(number).locator(".gbi input[type=range]").wait_for(state="attached")
+        page.locator(".gbi-host").nth(number).locator(".gbi-bar-row input").wait_for(state="attached")
     page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
     assert violations(page, axe) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
