@@ -247,7 +247,6 @@ def test_opens_with_why_objectives_minutes_and_what_to_know(path):
 
 # Chapters whose minutes of reading and whose sections' clocks are held to tests/pacing.py; add yours in its turn.
 RULED = {"00", "01", "02", "03", "04"}
-UNSUMMED = {"05", "07", "08"}  # and whose exercises do not take what their opening says yet
 ruled = pytest.mark.parametrize("path", [p for p in BOOKS if p.name[:2] in RULED], ids=lambda path: path.stem)
 
 
@@ -258,7 +257,7 @@ def minutes(path, pattern):
     return found and int(next(filter(None, found.groups())))
 
 
-@pytest.mark.parametrize("path", [p for p in BOOKS if p.name[:2] not in UNSUMMED], ids=lambda path: path.stem)
+@every_book
 def test_the_minutes_of_the_exercises_add_up(path):
     told = minutes(path, r"exercises (\d+)|(\d+) more for the exercises")
     assert told in (None, pacing.exercises(prose(path)))
