@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Iterable
 from typing import IO, Any, TypeVar
@@ -39,7 +40,7 @@ class _Lines(io.TextIOBase):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        for line in filter(str.strip, text.replace("\n", "\r").split("\r")):
+        for line in filter(str.strip, re.split(r"\r|\n|\x1b\[A", text)):  # \x1b[A: up a line, for a bar within a bar
             self._stream.write(line.rstrip() + "\n")
         return len(text)
 

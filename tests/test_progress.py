@@ -46,6 +46,15 @@ def test_a_log_file_gets_lines_and_few_of_them(monkeypatch, capsys):
     assert all(re.match(r"toy: +\d+%\|[# 0-9]*\| \d+/200", line) for line in lines)
 
 
+def test_a_bar_within_a_bar_leaves_lines_alone(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.05)
+    for _ in progress.progress_bar(range(4), desc="outer", delay=0):
+        for _ in progress.progress_bar(range(20), desc="inner", delay=0):
+            time.sleep(0.01)
+    lines = capsys.readouterr().err.splitlines()
+    assert {line.split(":")[0] for line in lines} == {"outer", "inner"}
+
+
 def test_what_ends_soon_says_nothing():
     done = subprocess.run(
         [sys.executable, "-c", "from gbi_helpers.progress import progress_bar\nfor _ in progress_bar(range(9)): pass"],
