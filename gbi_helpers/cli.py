@@ -22,6 +22,8 @@ from gbi_helpers.experiments import STUDIES
 from gbi_helpers.files import DataError, writable_cache
 
 if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
     from gbi_helpers.course.execution import Execution
 
 Handler = Callable[[argparse.Namespace], int]
@@ -179,19 +181,22 @@ def _store(arguments: argparse.Namespace) -> int:
 
 
 def _student(arguments: argparse.Namespace) -> int:
-    from gbi_helpers.course.coursework import write_students
+    from gbi_helpers.course.coursework import student_version
 
-    return _handed_out(*write_students(notebooks.select(arguments.notebooks), arguments.out), arguments.out)
+    return _hand_out(arguments, student_version)
 
 
 def _teach(arguments: argparse.Namespace) -> int:
-    from gbi_helpers.course.coursework import write_teachers
+    from gbi_helpers.course.coursework import teacher_version
 
-    return _handed_out(*write_teachers(notebooks.select(arguments.notebooks), arguments.out), arguments.out)
+    return _hand_out(arguments, teacher_version)
 
 
-def _handed_out(written: Sequence[Path], differ: Sequence[Path], out: Path) -> int:
-    print(f"{len(written)} written to {out}.")
+def _hand_out(arguments: argparse.Namespace, version: Callable[[NotebookNode], NotebookNode]) -> int:
+    from gbi_helpers.course.coursework import write_copies
+
+    written, differ = write_copies(notebooks.select(arguments.notebooks), arguments.out, version)
+    print(f"{len(written)} written to {arguments.out}.")
     for path in differ:
         print(f"gbi: {path} is there already and differs: kept. Move it away to get a new copy.", file=sys.stderr)
     return int(bool(differ))

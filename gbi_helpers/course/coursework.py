@@ -84,16 +84,6 @@ def _graded(source: str) -> str:
     return f"import importlib\n\n{module}.{name}.grade({student})"
 
 
-def write_students(paths: Iterable[Path], out: Path) -> tuple[list[Path], list[Path]]:
-    """Write the students' copies of ``paths`` to ``out``; see :func:`write_copies`."""
-    return write_copies(paths, out, student_version)
-
-
-def write_teachers(paths: Iterable[Path], out: Path) -> tuple[list[Path], list[Path]]:
-    """Write nbgrader's source of ``paths`` to ``out``; see :func:`write_copies`."""
-    return write_copies(paths, out, teacher_version)
-
-
 def write_copies(
     paths: Iterable[Path], out: Path, version: Callable[[NotebookNode], NotebookNode]
 ) -> tuple[list[Path], list[Path]]:

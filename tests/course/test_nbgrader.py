@@ -102,7 +102,8 @@ def test_points_are_those_that_a_teacher_expects(number, run, tmp_path):
     if FLAG not in ("all", number):
         pytest.skip(f"GBI_TEST_NBGRADER is {FLAG}")
     (tmp_path / "nbgrader_config.py").write_text(CONFIG)
-    (written,), _ = coursework.write_teachers(notebooks.select([number]), tmp_path / "source" / "one")
+    source, version = tmp_path / "source" / "one", coursework.teacher_version
+    (written,), _ = coursework.write_copies(notebooks.select([number]), source, version)
     points = sum(grader(cell).get("points", 0) for cell in notebooks.read(written).cells)
     run(tmp_path, "nbgrader", "generate_assignment", "one", "--create")
     handed_in(tmp_path, written.name)
