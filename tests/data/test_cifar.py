@@ -6,7 +6,6 @@ import hashlib
 import http.server
 import io
 import os
-import pickle
 import subprocess
 import sys
 import tarfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from makers import makers_files
 from torch.nn import functional
 
 from gbi_helpers import data
@@ -189,16 +189,8 @@ def small(monkeypatch) -> dict[str, np.ndarray]:
 @pytest.fixture
 def torchvision_files(small, monkeypatch) -> dict[str, bytes]:
     """The same images as torchvision's files, whose MD5 it is told."""
-    files = {"meta": pickle.dumps({"fine_label_names": list(cifar.CLASSES)})}
-    for part, y in LABELS.items():
-        pictures = small[f"x_{part}"].transpose(0, 3, 1, 2).reshape(len(y), -1)
-        files[part] = pickle.dumps({"data": pictures, "fine_labels": y.tolist()})
-    md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
-    dataset = data.torchvision().datasets.CIFAR100
-    for part in LABELS:
-        monkeypatch.setattr(dataset, f"{part}_list", [[part, md5[part]]])
-    monkeypatch.setattr(dataset, "meta", {**dataset.meta, "md5": md5["meta"]})
-    return files
+    pictures = {part: small[f"x_{part}"].transpose(0, 3, 1, 2).reshape(len(y), -1) for part, y in LABELS.items()}
+    return makers_files(monkeypatch, pictures, LABELS)
 
 
 def lay(root: Path, files: dict[str, bytes]) -> Path:

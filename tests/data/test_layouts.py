@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import os
-import pickle
 import tarfile
 import warnings
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from makers import makers_files
 
 from gbi_helpers import data
 from gbi_helpers.data import DataError, cifar, image_sets, images, layouts, listing, text
@@ -266,16 +266,8 @@ def python_files(monkeypatch) -> dict[str, bytes]:
     monkeypatch.setattr(cifar, "HELD_OUT", 10)
     monkeypatch.setattr(cifar, "_load_standin", lambda why: dataclasses.make_dataclass("Standin", ["source"])(why))
     random = np.random.RandomState(0)
-    files = {"meta": pickle.dumps({"fine_label_names": list(cifar.CLASSES)})}
-    for part, y in LABELS.items():
-        pictures = random.randint(0, 256, (100, 3072)).astype(np.uint8)
-        files[part] = pickle.dumps({"data": pictures, "fine_labels": y.tolist()})
-    md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
-    dataset = data.torchvision().datasets.CIFAR100
-    for part in LABELS:
-        monkeypatch.setattr(dataset, f"{part}_list", [[part, md5[part]]])
-    monkeypatch.setattr(dataset, "meta", {**dataset.meta, "md5": md5["meta"]})
-    return files
+    pictures = {part: random.randint(0, 256, (100, 3072)).astype(np.uint8) for part in LABELS}
+    return makers_files(monkeypatch, pictures, LABELS)
 
 
 def tarred(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
