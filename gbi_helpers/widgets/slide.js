@@ -2,7 +2,7 @@
 // one module, and uses its `make`, `place`, `number`, `addUp`, `yAxis`, `ticks`, `panel`.
 
 const SLIDE_CSS = `
-.gbi .gbi-slide { flex: 1 1 250px; min-width: 0; }
+.gbi .gbi-panel.gbi-slide { flex: 1 1 220px; min-width: 0; }
 .gbi .gbi-legend { display: flex; flex-wrap: wrap; gap: 0 12px; font-size: 12px; color: var(--soft); margin: 2px 0 0; }
 .gbi .gbi-legend span { display: inline-flex; align-items: center; gap: 5px; }
 .gbi .gbi-legend svg { width: 26px; height: 10px; flex: none; }
