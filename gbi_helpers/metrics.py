@@ -31,7 +31,7 @@ class Summary:
         return self.mean + self.half_width
 
     def __str__(self) -> str:
-        return f"{self.mean:.1f} ± {self.sd:.1f}"
+        return f"{self.mean:.1f}" + (f" ± {self.half_width:.1f}" if self.n > 1 else "")
 
 
 def summarise(values: Sequence[float] | Tensor) -> Summary:

@@ -25,14 +25,9 @@ def against_paper(results: Results, study: str) -> list[Compared]:
     return [Compared(one, results.summary(one.row, *one.path)) for one in there]
 
 
-def spread(value: Summary, digits: int = 1) -> str:
-    """Mean ± sd over seeds."""
-    return f"{value.mean:.{digits}f} ± {value.sd:.{digits}f}"
-
-
 def interval(value: Summary, digits: int = 3) -> str:
-    """Mean ± half of the 95 % interval of the mean."""
-    return f"{value.mean:.{digits}f} ± {value.half_width:.{digits}f}"
+    """Mean ± half of its 95 % interval: what ± means in the whole course. A single seed has none."""
+    return f"{value.mean:.{digits}f}" + (f" ± {value.half_width:.{digits}f}" if value.n > 1 else "")
 
 
 def passes(results: Results, row: str, readout: str) -> tuple[int, int]:

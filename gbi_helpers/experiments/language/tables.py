@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gbi_helpers.experiments.language.stream import LATE
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.tables import Table, interval, spread
+from gbi_helpers.experiments.tables import Table, interval
 from gbi_helpers.metrics import Summary, summarise
 
 Sets = Mapping[str, Results]  # by the name that a reader is shown
@@ -112,7 +112,7 @@ def learning(sets: Sets) -> Table:
         lstm, gbi = (summarise(found.values("learning", f"{net}_test").mean(1)) for net in ("lstm", "gbi"))
         gap, share = (found.summary("learning", key) for key in ("gap", "tokens_to_lstm"))
         title = f"{name}, {len(found.facts['tasks'])} sources, {gap.n} seeds"
-        rows.append([title, *(spread(each, 3) for each in (lstm, gbi, gap)), spread(share, 2)])
+        rows.append([title, *(interval(each, 3) for each in (lstm, gbi, gap)), interval(share, 2)])
     return ["data", "LSTM", "GBI", "LSTM − GBI, paired", "share of tokens"], rows
 
 
@@ -211,18 +211,18 @@ def held_out_curves(sets: Sets, *path: str) -> Tensor:
 
 
 def variants(found: Results) -> Table:
-    """Other places where Z enters, and another architecture: means over seeds, and the gap's sd.
+    """Other places where Z enters, and another architecture: means over seeds, and the gap with its interval.
 
     The network of the chapter comes first; its sources were not named at that age.
     """
     keys = {"one_step": "one step, %", "corrected": "+ gap, %", "exact": "K passes, %"}
     own = summarise(found.values("gate", "lstm") - found.values("gate", "gbi"))
     rows = [
-        [label, spread(found.summary(row, "gap"), 3), *(f"{found.mean(row, key):.1f}" for key in keys)]
+        [label, interval(found.summary(row, "gap"), 3), *(f"{found.mean(row, key):.1f}" for key in keys)]
         for row, label in VARIANTS.items()
     ]
     head = ["network", "gap, nats", *keys.values()]
-    return head, [["both, as in this chapter", spread(own, 3), *("–" for _ in keys)], *rows]
+    return head, [["both, as in this chapter", interval(own, 3), *("–" for _ in keys)], *rows]
 
 
 def headline(sets: Sets) -> Table:
