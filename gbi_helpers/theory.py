@@ -16,9 +16,16 @@ difference, up to a constant shared by all tasks, is the gap delta (K,). All sta
 4. Two tasks: second order cancels. On the line f(s) = L(z0 + s (e_1 - e_2) / 2) the exact log odds of task 2 are
    f(1) - f(-1), the one-step ones 2 f'(0), and their difference is int_0^1 (1 - s)^2 / 2 (f'''(s) + f'''(-s)) ds: at
    most max|f'''| / 3. So for two tasks every quadratic loss is exact.
+5. Natural gates: the gap does not depend on the data. Let z enter through the natural parameter of an exponential
+   family, theta(z) = z @ theta, so that L(z) = n A(theta(z)) - T(x) . theta(z) for n samples. The data meet z in a
+   linear term, which has no gap; what is left is delta_k = n (dA/dz_k(z0) - A(theta_k)), without an x in it. One
+   vector, put back once, makes one step exact for every x and any K. It stops being true as soon as z mixes other
+   parameters: means and covariances, or the weights of a hidden layer.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -37,6 +44,19 @@ def one_step_gap(patterns: Tensor, sd: float | Tensor, samples: int = 1) -> Tens
     """
     away = patterns - patterns.mean(-2, keepdim=True)
     return -samples * away.square().sum(-1) / (2 * sd**2)
+
+
+def natural_gap(log_partition: Callable[[Tensor], Tensor], theta: Tensor, z0: Tensor, samples: float = 1) -> Tensor:
+    """The gap (K,) of natural gates, in nats, centred: exact minus one-step logits, the same for all data (5 above).
+
+    ``log_partition``: theta (..., P) -> A (...); ``theta`` (K, P): what each pure task has; ``z0`` (K,): the start;
+    ``samples``: how many an x holds, such as the words of a text.
+    """
+    at = z0.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        (slope,) = torch.autograd.grad(log_partition(at @ theta.detach()), at)
+    missed = samples * (slope - log_partition(theta.detach()))
+    return missed - missed.mean()
 
 
 def gap(loss_fn: LossFn, z0: Tensor) -> Tensor:

@@ -35,10 +35,10 @@ class Projection(nn.Module):
         return t @ self.inverse + self.mean
 
     @classmethod
-    def of(cls, mean: Tensor, matrix: Tensor, inverse: Tensor) -> Projection:
+    def of(cls, mean: Tensor, matrix: Tensor, inverse: Tensor, dtype: torch.dtype = torch.float32) -> Projection:
         """A projection with these numbers."""
         with usual_defaults():
-            made = cls(*matrix.shape).to(matrix.device)
+            made = cls(*matrix.shape).to(matrix.device, dtype)
         for buffer, value in zip((made.mean, made.matrix, made.inverse), (mean, matrix, inverse), strict=True):
             buffer.copy_(value)
         return made
@@ -102,7 +102,9 @@ def _between(means: Tensor, mean: Tensor, y: Tensor) -> Tensor:
     return (away * share[:, None]).T @ away
 
 
-def discriminants(means: Tensor, within: Tensor, shrink: float, mean: Tensor | None = None) -> Projection:
+def discriminants(
+    means: Tensor, within: Tensor, shrink: float, mean: Tensor | None = None, dtype: torch.dtype = torch.float32
+) -> Projection:
     """The directions, from class means (K, D) and the covariance within classes (D, D)."""
     mean = means.mean(0) if mean is None else mean
     regular = shrunk(within, shrink)
@@ -111,4 +113,4 @@ def discriminants(means: Tensor, within: Tensor, shrink: float, mean: Tensor | N
     values, vectors = torch.linalg.eigh(away.T @ solved)  # (K, K): products of the means in the metric within classes
     keep = values > 1e-9 * values.max()
     basis = solved @ (vectors[:, keep] / values[keep].sqrt())
-    return Projection.of(mean, basis, (regular @ basis).T)
+    return Projection.of(mean, basis, (regular @ basis).T, dtype)

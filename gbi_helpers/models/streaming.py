@@ -1,0 +1,68 @@
+"""A decoder linear in z that learns by adding: streaming linear discriminant analysis, read by one gradient.
+
+What it keeps is a count and a sum for each class and one sum of outer products, all exact in float64, so it ends at the
+same weights in whatever order its data come, and has nothing to forget. These statistics are streaming LDA (Hayes and
+Kanan 2020, arXiv 1909.01520); the reading, one step on z with :func:`gbi_helpers.theory.one_step_gap` put back, is its
+exact posterior.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gbi_helpers.models.hundred import ZOnly, nearest_equidistant
+from gbi_helpers.models.natural import checked, grown, seen_all
+from gbi_helpers.models.projection import Projection, discriminants
+from gbi_helpers.runtime import usual_defaults
+
+
+class StreamedMeans:
+    """Counts (K,), sums (K, D) and outer products (D, D) of all vectors seen, in float64; K grows as classes come."""
+
+    def __init__(self, size: int, device: torch.device | str | None = None):
+        exact = {"dtype": torch.float64, "device": device}
+        self.counts, self.total = torch.zeros(0, **exact), torch.zeros(0, size, **exact)
+        self.outer = torch.zeros(size, size, **exact)
+
+    @property
+    def n_tasks(self) -> int:
+        """Classes seen so far."""
+        return len(self.counts)
+
+    @property
+    def means(self) -> Tensor:
+        """Mean (K, D) of each class. Raises ``ValueError`` if one below the highest has no data yet."""
+        seen_all(self.counts)
+        return self.total / self.counts[:, None]
+
+    @property
+    def within(self) -> Tensor:
+        """Covariance (D, D) of the vectors around the means of their classes."""
+        return (self.outer - self.total.T @ self.means) / self.counts.sum()
+
+    def add(self, x: Tensor, y: Tensor) -> StreamedMeans:
+        """Take in vectors x (B, D) of classes y (B,), each once. Raises ``ValueError`` for other shapes, and NaN."""
+        checked(x, y)
+        exact = x.to(self.outer)
+        self.counts, self.total = (grown(part, int(y.max()) + 1) for part in (self.counts, self.total))
+        self.counts += torch.bincount(y, minlength=len(self.counts))
+        self.total.index_add_(0, y, exact)
+        self.outer += exact.T @ exact
+        return self
+
+    def decoder(self, shrink: float = 0.03, equidistant: bool = False) -> tuple[Projection, ZOnly]:
+        """The map to coordinates in which each class has variance 1, and the decoder of z there: float64, eval mode.
+
+        ``shrink``: see :func:`gbi_helpers.models.projection.shrunk`; few vectors need much. ``equidistant``: the means
+        are moved to one distance from each other, and one step then needs no delta. Two classes or more.
+        """
+        if self.n_tasks < 2:
+            raise ValueError("One class leaves nothing to tell apart: add a second one first.")
+        to = discriminants(self.means, self.within, shrink, dtype=torch.float64)
+        patterns = to(self.means)
+        with usual_defaults():
+            made = ZOnly(patterns.shape[1], self.n_tasks).to(patterns)
+        with torch.no_grad():
+            made.decoder.patterns.copy_(nearest_equidistant(patterns) if equidistant else patterns)
+        return to, made.eval()
