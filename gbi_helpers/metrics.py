@@ -1,4 +1,4 @@
-"""Numbers that say how good an inference is: accuracy, intervals over seeds, calibration, agreement with Bayes."""
+"""How good an inference is: accuracy, intervals over seeds, calibration, agreement with Bayes; what is forgotten."""
 
 from __future__ import annotations
 
@@ -179,3 +179,49 @@ def blocks_to_criterion(excess: Tensor, criterion: float, run: int = 3) -> Tenso
     mean = excess.unfold(0, run, 1).mean(-1) < criterion
     first = mean.float().argmax(0) + run
     return torch.where(mean.any(0), first.to(excess), math.inf)
+
+
+# R (T, T), percent: row i holds the accuracy on each of T contexts after learning context i.
+
+
+def final_accuracy(r: Tensor) -> float:
+    """Mean of the last row of R (T, T), percent: how good the learner is on everything in the end."""
+    return float(_square(r)[-1].mean())
+
+
+def learning_accuracy(r: Tensor) -> float:
+    """Mean of the diagonal: how well each context was learned when it came. Never show forgetting without it."""
+    return float(_square(r).diagonal().mean())
+
+
+def forgetting(r: Tensor) -> float:
+    """Best accuracy a context ever had, less its last, mean over all but the last (Chaudhry et al. 2018)."""
+    ahead = torch.ones_like(_square(r), dtype=torch.bool).triu(1)  # contexts that are yet to come
+    return float((r.masked_fill(ahead, -torch.inf).amax(0) - r[-1])[:-1].mean())
+
+
+def backward_transfer(r: Tensor) -> float:
+    """Last accuracy less the one just after learning, mean over all but the last (Lopez-Paz and Ranzato 2017)."""
+    return float((_square(r)[-1] - r.diagonal())[:-1].mean())
+
+
+def forward_transfer(r: Tensor, untrained: Tensor) -> float:
+    """Accuracy on a context just before it is learned, less the untrained network's (T,), mean over all but the first.
+
+    It says something only where the outputs of a context are in use before it comes: in the domain scenario.
+    """
+    return float((_square(r).diagonal(1) - untrained[1:]).mean())
+
+
+def own_forgetting(r: Tensor, joint: Tensor) -> float:
+    """:func:`forgetting`, less that of learners trained anew on all contexts so far (their R: ``joint`` (T, T)).
+
+    More classes make the same image harder, so even what cannot forget seems to; this takes that part away.
+    """
+    return forgetting(r) - forgetting(joint)
+
+
+def _square(r: Tensor) -> Tensor:
+    if r.dim() != 2 or r.shape[0] != r.shape[1] or len(r) < 2:
+        raise ValueError(f"R has a row and a column for each of two or more contexts, but is {tuple(r.shape)}.")
+    return r

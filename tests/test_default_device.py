@@ -115,6 +115,7 @@ CALLS = {
     ],
     "inference.loss_of": lambda d: inference.loss_of(d.model, d.x, d.model.nll)(d.z0),
     "theory.one_step_gap": lambda d: theory.one_step_gap(d.weights, 0.5),
+    "theory.natural_gap": lambda d: theory.natural_gap(lambda t: t.exp().sum(-1), d.weights, d.z0[0], 2),
     "theory.gap": lambda d: theory.gap(d.loss, d.z0),
     "theory.fit_delta": lambda d: theory.fit_delta(d.loss, d.z0),
     "theory.corrected_one_step": lambda d: theory.corrected_one_step(d.loss, d.z0, d.other[0]),
@@ -136,6 +137,12 @@ CALLS = {
     "metrics.correlation": lambda d: metrics.correlation(d.log_q, d.other),
     "metrics.fitted_step_size": lambda d: metrics.fitted_step_size(d.other, d.y),
     "metrics.excess_error": lambda d: metrics.excess_error(d.windows, d.means[d.y][:, None]),
+    "metrics.final_accuracy": lambda d: metrics.final_accuracy(d.weights[:, :3]),
+    "metrics.learning_accuracy": lambda d: metrics.learning_accuracy(d.weights[:, :3]),
+    "metrics.forgetting": lambda d: metrics.forgetting(d.weights[:, :3]),
+    "metrics.backward_transfer": lambda d: metrics.backward_transfer(d.weights[:, :3]),
+    "metrics.forward_transfer": lambda d: metrics.forward_transfer(d.weights[:, :3], d.weights[:, 3]),
+    "metrics.own_forgetting": lambda d: metrics.own_forgetting(d.weights[:, :3], d.weights[:, 2:]),
     "metrics.by_block": lambda d: metrics.by_block(d.many, 10),
     "metrics.blocks_to_criterion": lambda d: metrics.blocks_to_criterion(d.many.abs(), 0.7),
     "records.Posterior": lambda d: stored(records.Posterior(d.log_q, d.log_q[:, 0], d.other)).q,
@@ -208,7 +215,8 @@ NEEDS_NUMBERS = {
     "metrics.calibration_error", "metrics.reliability", "metrics.kl", "metrics.detection", "metrics.correlation",
     "metrics.fitted_step_size", "data.toy.switching_stream", "data.toy.random_z", "data.toy.shuffled_z",
     "data.toy.floors", "models.hundred.class_means", "models.base.description", "models.base.one_hot",
-    "models.image.reconstruction", "models.image.free_energy",
+    "models.image.reconstruction", "models.image.free_energy", "metrics.final_accuracy", "metrics.learning_accuracy",
+    "metrics.forgetting", "metrics.backward_transfer", "metrics.forward_transfer", "metrics.own_forgetting",
 }  # fmt: skip
 
 

@@ -21,9 +21,8 @@ class StreamedMeans:
     """Counts (K,), sums (K, D) and outer products (D, D) of all vectors seen, in float64; K grows as classes come."""
 
     def __init__(self, size: int, device: torch.device | str | None = None):
-        exact = {"dtype": torch.float64, "device": device}
-        self.counts, self.total = torch.zeros(0, **exact), torch.zeros(0, size, **exact)
-        self.outer = torch.zeros(size, size, **exact)
+        self.outer = torch.zeros(size, size, dtype=torch.float64, device=device)
+        self.counts, self.total = self.outer.new_zeros(0), self.outer.new_zeros(0, size)
 
     @property
     def n_tasks(self) -> int:
