@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-STUDIES = {name: f"gbi_helpers.experiments.{name}.study" for name in ("toy", "mnist", "ood", "cifar", "language")}
+STUDIES = {
+    name: f"gbi_helpers.experiments.{name}.study" for name in ("toy", "mnist", "ood", "cifar", "language", "continual")
+}

@@ -1,0 +1,86 @@
+"""Networks that learn context after context, and those that are told everything at once: the upper line."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gbi_helpers import metrics
+from gbi_helpers.continual import EWC, SI, Context, FineTuning, LwF, Replay, learn, logits
+from gbi_helpers.experiments.continual.scenarios import Scenario, Split, accuracies, outputs_of
+from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.training import fit
+
+Settings = Mapping[str, Any]
+METHODS: dict[str, Callable[..., FineTuning]] = {
+    "fine_tuning": FineTuning,
+    "ewc": EWC,
+    "si": SI,
+    "lwf": LwF,
+    "replay": Replay,
+}
+
+
+AS_LEARNED = {"schedule": "constant", "warm_up": 0}  # as context after context
+
+
+def mlp(size: int, hidden: tuple[int, ...], outputs: int, seed: int) -> nn.Sequential:
+    """Layers of these sizes with ReLU between them."""
+    sizes, layers = (size, *hidden, outputs), list[nn.Module]()
+    with torch.random.fork_rng(), usual_defaults():
+        torch.manual_seed(seed)
+        for a, b in itertools.pairwise(sizes[:-1]):
+            layers += [nn.Linear(a, b), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+
+def run(split: Split, scenario: Scenario, method: FineTuning, seed: int, settings: Settings, tested: str) -> Tensor:
+    """R (T, T) of a method, from the images of ``tested``: "validation" or "test"."""
+    told, asked = split.contexts(scenario), split.contexts(scenario, tested)
+    x = told[0].inputs[0]
+    model = mlp(x.shape[1], tuple(settings["hidden"]), outputs_of(scenario), seed).to(x.device)
+    return learn(
+        model, told, method, lambda i: accuracies(model, asked, scenario, i), seed=seed, **settings["training"]
+    )
+
+
+def joint(split: Split, scenario: Scenario, seed: int, settings: Settings, tested: str) -> Tensor:
+    """R (T, T) of networks trained anew, after each context, on all images so far, with as many steps in all."""
+    known, asked = split.contexts(scenario), split.contexts(scenario, tested)
+    rows = []
+    for i in range(len(known)):
+        model = mlp(known[0].inputs[0].shape[1], tuple(settings["hidden"]), outputs_of(scenario), seed)
+        options = {**AS_LEARNED, **settings["training"], "steps": settings["training"]["steps"] * (i + 1)}
+        at_once(model.to(known[0].y.device), known[: i + 1], seed=seed, **options)
+        rows.append(torch.tensor(accuracies(model, asked, scenario, i), dtype=torch.float64, device="cpu"))
+    return torch.stack(rows)
+
+
+def at_once(model: nn.Module, contexts: list[Context], **options: Any) -> None:
+    """Train on the images of all contexts together, each with the outputs that count for it in the end."""
+    last = contexts[-1].outputs
+    counts = [last if (last | ~each.outputs).all() else each.outputs for each in contexts]
+    x = torch.cat([each.inputs[0] for each in contexts])
+    rows = torch.cat([one.expand(len(each.y), -1) for one, each in zip(counts, contexts, strict=True)])
+
+    def loss(batch: tuple[Tensor, ...]) -> Tensor:
+        x, outputs, y = batch
+        return functional.cross_entropy(logits(model, (x,), outputs), y)
+
+    fit(model, loss, (x, rows, torch.cat([each.y for each in contexts])), desc="joint", **options)
+
+
+def told(r: Tensor) -> dict[str, Any]:
+    """R and what it says, as plain values."""
+    return {
+        "r": r.nan_to_num(-1).tolist(),  # -1: of a class that has not come
+        "accuracy": metrics.final_accuracy(r),
+        "learning": metrics.learning_accuracy(r),
+        "forgetting": metrics.forgetting(r),
+        "backward_transfer": metrics.backward_transfer(r),
+    }

@@ -1,0 +1,125 @@
+"""Decoders that learn by adding, through the contexts of split-MNIST: what one step on them reads, after each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gbi_helpers import theory
+from gbi_helpers.experiments.continual.scenarios import CONTEXTS, DIGITS, Scenario, Split
+from gbi_helpers.inference import loss_of, max_entropy, one_step
+from gbi_helpers.metrics import accuracy
+from gbi_helpers.models.natural import Streamed
+from gbi_helpers.models.streaming import StreamedMeans
+from gbi_helpers.readouts import decoder_loss
+
+READINGS = ("one_step", "one_step_delta", "equidistant")
+Scores = dict[str, Tensor]  # of each way to read, (N, K)
+
+
+def stages(split: Split) -> list[StreamedMeans]:
+    """The sums after each context; no image is looked at twice."""
+    sums, kept = StreamedMeans(split.train[0].shape[1], split.train[0].device), []
+    for i in range(CONTEXTS):
+        sums.add(*split.part("train", i))
+        kept.append(_copy(sums))
+    return kept
+
+
+def _copy(sums: StreamedMeans) -> StreamedMeans:
+    made = StreamedMeans(len(sums.outer), sums.outer.device)
+    made.counts, made.total, made.outer = sums.counts.clone(), sums.total.clone(), sums.outer.clone()
+    return made
+
+
+def scores(sums: StreamedMeans, x: Tensor, shrink: float) -> Scores:
+    """Scores (N, K) of vectors x (N, D), larger for likelier digits, by each way to read the decoder."""
+    to, model = sums.decoder(shrink)
+    t = to(x.double())
+    step = one_step(decoder_loss(model, t), max_entropy(len(t), sums.n_tasks, t.dtype, t.device)).log_q
+    delta = theory.one_step_gap(model.decoder.patterns.detach(), sd=1.0)
+    found = {"one_step": step, "one_step_delta": step + delta}
+    if sums.n_tasks > 2:
+        _, even = sums.decoder(shrink, equidistant=True)
+        found["equidistant"] = one_step(
+            decoder_loss(even, t), max_entropy(len(t), sums.n_tasks, t.dtype, t.device)
+        ).log_q
+    return {name: found.get(name, found["one_step"]) for name in READINGS}  # two points are always equidistant
+
+
+def right(score: Tensor, y: Tensor, scenario: Scenario) -> list[float]:
+    """Percent right in each context, from scores (N, K) of the digits seen so far; NaN for contexts to come."""
+    context, found = y // DIGITS, []
+    for i in range(CONTEXTS):
+        mine = context == i
+        if 2 * i >= score.shape[1]:
+            found.append(torch.nan)
+            continue
+        seen = score[mine]
+        if scenario == "task":
+            seen = seen[:, DIGITS * i : DIGITS * (i + 1)]
+            found.append(accuracy(seen.argmax(1), y[mine] % DIGITS))
+        elif scenario == "domain":
+            found.append(accuracy(_by_place(seen).argmax(1), y[mine] % DIGITS))
+        else:
+            found.append(accuracy(seen.argmax(1), y[mine]))
+    return found
+
+
+def _by_place(score: Tensor) -> Tensor:
+    """Log probabilities (N, 2) of being the first or the second digit of a context, whichever it is."""
+    return score.log_softmax(1).unflatten(1, (-1, DIGITS)).logsumexp(1)
+
+
+def shrinkage(split: Split, last: StreamedMeans, grid: Sequence[float]) -> tuple[float, list[float]]:
+    """The share that names most validation digits, and what each of the grid reaches, percent."""
+    x, y = split.validation
+    found = [accuracy(scores(last, x, share)["one_step_delta"].argmax(1), y) for share in grid]
+    return grid[max(range(len(grid)), key=found.__getitem__)], found
+
+
+def through_contexts(
+    split: Split, settings: Mapping[str, Any]
+) -> tuple[dict[str, dict[Scenario, Tensor]], dict[str, Any]]:
+    """R (T, T) by reading and scenario, on test images; and what was chosen, with the bytes that are kept."""
+    kept = stages(split)
+    shrink, swept = shrinkage(split, kept[-1], settings["shrink"])
+    x, y = split.test
+    rows: dict[str, dict[Scenario, list[list[float]]]] = {
+        name: {"task": [], "domain": [], "class": []} for name in READINGS
+    }
+    for sums in kept:
+        for name, score in scores(sums, x, shrink).items():
+            for scenario, found in rows[name].items():
+                found.append(right(score, y, scenario))
+    r = {
+        name: {how: torch.tensor(found, dtype=torch.float64) for how, found in by.items()} for name, by in rows.items()
+    }
+    last = kept[-1]
+    stored = 8 * (last.counts.numel() + last.total.numel() + last.outer.numel())
+    return r, {"shrink": shrink, "validation": swept, "stored": stored}
+
+
+def natural(split: Split, shares: Sequence[float]) -> tuple[Tensor, dict[str, Any]]:
+    """R (T, T) of Gaussians with a covariance of their own, class-incremental; their share chosen on validation."""
+    streamed, kept = Streamed("gaussian"), []
+    for i in range(CONTEXTS):
+        streamed.add(*split.part("train", i))
+        kept.append((streamed.total.clone(), streamed.samples.clone()))
+
+    def read(stage: int, share: float, x: Tensor) -> Tensor:
+        streamed.total, streamed.samples = kept[stage]
+        gates = streamed.gates(share)
+        z0 = max_entropy(len(x), gates.n_tasks, torch.float64, x.device)
+        delta = theory.natural_gap(gates.family.log_partition, gates.decoder.patterns, z0[0])
+        return theory.corrected_one_step(loss_of(gates, x.double(), gates.nll), z0, delta).log_q
+
+    x, y = split.validation
+    found = [accuracy(read(-1, share, x).argmax(1), y) for share in shares]
+    share = shares[max(range(len(shares)), key=found.__getitem__)]
+    rows = [right(read(i, share, split.test[0]), split.test[1], "class") for i in range(CONTEXTS)]
+    facts = {"share": share, "validation": found, "stored": 8 * kept[-1][0].numel()}
+    return torch.tensor(rows, dtype=torch.float64), facts
