@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gbi_helpers import metrics, runtime
 from gbi_helpers.data import load_mnist
-from gbi_helpers.experiments.continual import networks, sums
+from gbi_helpers.experiments.continual import networks, permuted, sums
 from gbi_helpers.experiments.continual.scenarios import (
     SCENARIOS,
     Labelled,
@@ -100,6 +100,11 @@ def natural(world: World, seed: int, settings: Settings) -> dict[str, Any]:
     return facts | networks.told(r)
 
 
+def gated(world: World, seed: int, settings: Settings) -> dict[str, Any]:
+    """Permuted pixels: a network with gates, its context given or inferred from the image."""
+    return permuted.permuted(world.images["train"], world.images["test"], seed, settings)
+
+
 PIXELS = {"sees": "pixels", "n": 15_000, "hidden": (100, 100), "training": {"steps": 200, "batch_size": 64, "lr": 1e-3}}
 PATCHES = {
     "sees": "patches",
@@ -126,6 +131,12 @@ def _networks(sees: Settings, scenario: Scenario, where: str) -> dict[str, Row]:
     return {f"{where}/{scenario}/{name}": row for name, row in rows.items()}
 
 
+ORDERS = {
+    "contexts": 10, "moved": 784, "n": 10_000, "test": 2_000, "hidden": (200, 200), "off": 0.5, "method": "fine_tuning",
+    "training": {"steps": 120, "batch_size": 64, "lr": 1e-3},
+}  # fmt: skip
+HELD = {"method": "ewc", "options": {"strength": 100.0}}
+REPLAYED = {"method": "replay", "options": {"size": 1000, "batch_size": 64}}
 ROWS = {
     **{name: row for scenario in SCENARIOS for name, row in _networks(PIXELS, scenario, "pixels").items()},
     **_networks(PATCHES, "class", "patches"),
@@ -135,6 +146,15 @@ ROWS = {
     "natural_50": Row(
         natural, "natural gates, 50 numbers", {"sees": "pixels", "n": 15_000, "components": 50, **SHRINK}
     ),
+    "permuted/fine_tuning": Row(gated, "fine-tuning", {**ORDERS, "off": 0.0}),
+    "permuted/ewc": Row(gated, "EWC", {**ORDERS, "off": 0.0, **HELD}),
+    "permuted/replay_1000": Row(gated, "replay of 1,000", {**ORDERS, "off": 0.0, **REPLAYED}),
+    "permuted/gates": Row(gated, "gates", ORDERS),
+    "permuted/gates_ewc": Row(gated, "gates and EWC", {**ORDERS, **HELD}),
+    **{
+        f"permuted/moved_{n}": Row(gated, f"gates, {n} pixels moved", {**ORDERS, "moved": n})
+        for n in (10, 30, 100, 300)
+    },
 }
 STUDY = Study(
     "continual",
@@ -145,7 +165,10 @@ STUDY = Study(
     {
         "": {},
         SMALL: {
-            ALL: {"n": 400, "filters": 8, "components": 5, "training": {"steps": 4, "batch_size": 16, "lr": 1e-3}},
+            ALL: {"n": 400, "filters": 8, "training": {"steps": 4, "batch_size": 16, "lr": 1e-3}},
+            "natural_50": {"components": 5},
+            **{name: {"sweep": (1.0, 100.0)} for name, row in ROWS.items() if "sweep" in row.settings},
+            **{name: {"contexts": 3, "test": 50} for name in ROWS if name.startswith("permuted/")},
         },
     },
 )

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gbi_helpers import metrics
+from gbi_helpers.experiments.continual import networks, permuted, scenarios, study, sums
+from gbi_helpers.experiments.continual.study import STUDY
+from gbi_helpers.experiments.runner import run
+from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.files import DataError
+
+
+@pytest.fixture(scope="module", name="world")
+def a_little(tmp_path_factory):
+    return study.opened(Shelf(tmp_path_factory.mktemp("shelf")), "small")
+
+
+@pytest.fixture(scope="module", name="split")
+def pixels_of_seed_3(world):
+    return world.split(3, {"sees": "pixels", "n": 600})
+
+
+@pytest.mark.slow
+def test_the_small_study_measures_every_row(tmp_path):
+    results = run(STUDY, [0], variant="small", shelf=Shelf(tmp_path))
+    assert set(results.rows) == set(STUDY.rows)
+    r = results.values("pixels/class/ewc", "r")[0]
+    assert r.shape == (5, 5)
+    assert (r.triu(1) == torch.full((5, 5), -1.0, dtype=torch.float64).triu(1)).all()
+
+
+@pytest.mark.filterwarnings("ignore:Not all of MNIST")
+def test_without_the_full_set_it_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("GBI_OFFLINE", "1")
+    monkeypatch.delenv("GBI_DATA_DIR", raising=False)
+    with pytest.raises(DataError, match="The full set is not at hand"):
+        study.opened(Shelf(tmp_path), "")
+
+
+def test_the_order_of_the_digits_is_the_seeds_and_no_image_is_lost(world):
+    one, other = (scenarios.in_order(world.images, seed) for seed in (0, 1))
+    assert not torch.equal(one["train"][1], other["train"][1])
+    before, after = (torch.bincount(y, minlength=10).sort().values for y in (world.images["train"][1], one["train"][1]))
+    assert torch.equal(before, after)
+
+
+def test_outputs_count_as_the_scenario_says(split):
+    for scenario, counts in (("task", [2, 2, 2, 2, 2]), ("domain", [2, 2, 2, 2, 2]), ("class", [2, 4, 6, 8, 10])):
+        contexts = split.contexts(scenario)
+        assert [int(context.outputs.sum()) for context in contexts] == counts
+        assert all(context.outputs[context.y].all() for context in contexts)
+        assert sum(len(context.y) for context in contexts) == 600
+
+
+def test_features_know_the_first_context_alone(world):
+    settings = {"sees": "patches", "n": 600, "filters": 4}
+    whole = world.split(0, settings)
+    ordered = scenarios.in_order(world.images, 0)
+    x, y = ordered["train"]
+    ordered["train"] = torch.where((y < 2)[:, None, None, None], x, 1 - x), y  # the contexts to come look otherwise
+    changed = scenarios.patches(ordered, 4)
+    first = whole.train[1] < 2
+    torch.testing.assert_close(changed.train[0][first], whole.train[0][first])
+    assert not torch.allclose(changed.train[0][~first], whole.train[0][~first])
+
+
+def test_sums_after_the_last_context_are_those_of_all_images_at_once(split):
+    at_once = sums.StreamedMeans(784).add(*split.train)
+    last = sums.stages(split)[-1]
+    torch.testing.assert_close(last.within, at_once.within, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(last.means, at_once.means, rtol=1e-9, atol=1e-12)
+
+
+def test_accuracy_is_nan_where_no_learner_has_heard_of_a_class(split):
+    model = networks.mlp(784, (8,), 10, seed=0)
+    found = scenarios.accuracies(model, split.contexts("class", "test"), "class", after=1)
+    assert [math.isnan(value) for value in found] == [False, False, True, True, True]
+    assert not any(map(math.isnan, scenarios.accuracies(model, split.contexts("task", "test"), "task", after=1)))
+
+
+def test_domain_scores_add_up_over_contexts():
+    score = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log()
+    torch.testing.assert_close(sums._by_place(score).exp(), torch.tensor([[0.4, 0.6]]))
+
+
+def test_the_digit_of_a_context_is_read_among_its_own_two():
+    score = torch.tensor([[0.0, 1.0, 5.0, 4.0]])
+    assert sums.right(score, torch.tensor([1]), "class")[0] == 0
+    assert sums.right(score, torch.tensor([1]), "task")[0] == 100
+
+
+def test_orders_move_as_many_pixels_as_they_say():
+    made = permuted.orders(5, moved=30, seed=0)
+    assert ((made != torch.arange(784)).any(0).sum()) <= 30
+    assert all(torch.equal(row.sort().values, torch.arange(784)) for row in made)
+
+
+def test_a_single_image_names_its_order(world):
+    x, y = permuted.seen(world.images["train"], permuted.orders(4, 784, 0), 300)
+    asked, answers = permuted.seen(world.images["test"], permuted.orders(4, 784, 0), 100)
+    decoder = permuted.context_decoder(x)
+    for i, part in enumerate(asked):
+        assert metrics.accuracy(permuted.inferred(decoder, part).argmax(1), torch.full_like(answers, i)) > 98
+    assert len(y) == 300
