@@ -27,17 +27,15 @@ def on_pixels(sets: Sets) -> Named:
 
 
 def on_classifier(net: Classifier, sets: Sets) -> Named:
-    """Scores that have a classifier, the sum of two of them, and max softmax under the two rules for a step size."""
+    """Scores that have a classifier, sums of two of them, and max softmax under the two rules for a step size."""
     head = rivals.Head.of(net, len(sets.kept))
-    x, y = sets.validation
-    size = metrics.fitted_step_size(head.logits(head.features(x)), y)
     score = _with_sum(rivals.on_features(head, *sets.train), sets)
 
-    def more(images: Tensor) -> dict[str, Tensor]:
-        logits = head.logits(head.features(images)).double()
-        return score(images) | _both_rules("softmax", logits, size)
+    def logits(images: Tensor) -> Tensor:
+        return head.logits(head.features(images)).detach().double()
 
-    return more
+    size = metrics.fitted_step_size(logits(sets.validation[0]), sets.validation[1])
+    return lambda images: score(images) | _both_rules("softmax", logits(images), size)
 
 
 def on_vae(model: ConditionalVAE, sets: Sets) -> Named:

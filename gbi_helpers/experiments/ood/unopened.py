@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gbi_helpers.data import layouts, standin
+from gbi_helpers.data.download import offline
 from gbi_helpers.files import DataError, cache_dir
 
 ALPHABETS = ("round capitals", "straight capitals", "slanted capitals", "small bowls", "Greek", "Cyrillic", "Georgian",
@@ -59,10 +60,10 @@ def _cifar10() -> np.ndarray:
     try:
         from torchvision.datasets import CIFAR10  # heavy, and needed here alone
 
-        return np.asarray(CIFAR10(str(folder or cache_dir()), train=False, download=True).data)
+        return np.asarray(CIFAR10(str(folder or cache_dir()), train=False, download=not offline()).data)
     except (ImportError, OSError, RuntimeError) as error:
         advice = "put cifar-10-test.npz into GBI_DATA_DIR, or leave the row out with --rows"
-        raise DataError(f"CIFAR-10 is not at hand ({error}): {advice}.") from error
+        raise DataError(f"CIFAR-10 is not at hand: {advice}.") from error
 
 
 UNOPENED: dict[str, Callable[[], Tensor]] = {"letters": letters, "photographs": photographs}
