@@ -103,7 +103,7 @@ RIVALS = {
     ("pixels", "mahalanobis"): "pixels: Mahalanobis",
     ("pixels", "relative_mahalanobis"): "pixels: relative Mahalanobis",
     ("pixels", "residual"): "pixels: left over by PCA",
-    ("pixels", "together"): "pixels: nearest + relative Mahalanobis",
+    ("pixels", "together"): "pixels: sum of two",
     ("features", "softmax"): "classifier: max softmax",
     ("features", "max_logit"): "classifier: max logit",
     ("features", "energy"): "classifier: energy",
@@ -113,7 +113,7 @@ RIVALS = {
     ("features", "nearest"): "features: nearest digit, cosine",
     ("features", "mahalanobis"): "features: Mahalanobis",
     ("features", "relative_mahalanobis"): "features: relative Mahalanobis",
-    ("features", "together"): "features: nearest + relative Mahalanobis",
+    ("features", "together"): "features: sum of two",
 }
 OURS = {
     ("gates", "max_z small"): "max Z",
@@ -121,8 +121,8 @@ OURS = {
     ("gates", "relative_likelihood small"): "relative likelihood",
     ("gates", "gate nearest"): "gates: nearest digit, cosine",
     ("gates", "gate relative_mahalanobis"): "gates: relative Mahalanobis",
-    ("gates", "gate together"): "gates: nearest + relative Mahalanobis",
-    ("gates", "gate together_and_relative_likelihood"): "the same + relative likelihood",
+    ("gates", "gate together"): "gates: sum of two",
+    ("gates", "gate together_and_relative_likelihood"): "gates: sum of three",
 }
 TEST_IMAGES = {"near": (1600, 400)}  # familiar and foreign; elsewhere 2,000 each
 
