@@ -244,8 +244,11 @@ def training(record: TrainingRecord, *, ylabel: str = "loss (nats)", smooth: int
     return fig
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
-    """Display a table with a caption, its first column as row headers; plain text where HTML is not shown."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, *, folded: bool = False) -> None:
+    """Display a table with a caption, its first column as row headers; plain text where HTML is not shown.
+
+    ``folded``: only its caption is seen until the reader unfolds it.
+    """
     from IPython.display import display
 
     head = "".join(f'<th scope="col" style="text-align:left">{html.escape(cell)}</th>' for cell in header)
@@ -254,6 +257,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) ->
         f'<table><caption style="text-align:left;font-weight:bold">{html.escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
+    if folded:
+        markup = f"<details><summary>Table: {html.escape(caption)}</summary>{markup}</details>"
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in (header, *rows)]
     display({"text/html": markup, "text/plain": "\n".join([caption, *lines])}, raw=True)

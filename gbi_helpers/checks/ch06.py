@@ -149,13 +149,13 @@ expected_calibration_error = Exercise(
 )
 
 
-def _likelihood_regret_inputs(draw: Generator, batch: int, size: int, tasks: int) -> Inputs:
-    w, v, x = normal(draw, size, 6), normal(draw, tasks, 6), normal(draw, batch, 6)
+def _likelihood_regret_inputs(draw: Generator, batch: int, size: int, tasks: int, steps: int, lr: float) -> Inputs:
+    w, v, x = normal(draw, size, 6), 0.3 * normal(draw, tasks, 6), normal(draw, batch, 6)  # alike: z may change
 
     def loss_fn(h: Tensor, z: Tensor) -> Tensor:
         return (torch.tanh(h.to(x) @ w) + z.to(x) @ v - x).square().sum(-1)
 
-    return loss_fn, normal(draw, batch, size), tasks, 5, 0.02
+    return loss_fn, normal(draw, batch, size), tasks, steps, lr
 
 
 def _fitted(loss_fn: CodeLoss, h: Tensor, z: Tensor, steps: int, lr: float, mean: bool = False) -> Tensor:
@@ -170,6 +170,19 @@ def _fitted(loss_fn: CodeLoss, h: Tensor, z: Tensor, steps: int, lr: float, mean
 def _regret(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float, mean: bool = False) -> Tensor:
     z = _best(loss_fn, h, tasks)
     return loss_fn(h, z) - _fitted(loss_fn, h, z, steps, lr, mean)
+
+
+def _regret_rechosen(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float) -> Tensor:
+    before = loss_fn(h, _best(loss_fn, h, tasks))
+    for _ in range(steps):
+        h = h - lr * _slope(loss_fn, h, _best(loss_fn, h, tasks))
+    return before - loss_fn(h, _best(loss_fn, h, tasks))
+
+
+def _slope(loss_fn: CodeLoss, h: Tensor, z: Tensor) -> Tensor:
+    h = h.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss_fn(h, z).sum(), h)
+    return gradient
 
 
 def _regret_from_uniform(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float) -> Tensor:
@@ -188,13 +201,18 @@ likelihood_regret = Exercise(
     "loss_fn(h, z) -> loss (B,). z is the best one-hot task at the start; the code goes down by plain "
     "gradient steps.",
     _regret,
-    drawn(604, _likelihood_regret_inputs, (4, 3, 3), (6, 2, 5), (3, 5, 2)),
+    drawn(604, _likelihood_regret_inputs, (4, 3, 3, 5, 0.02), (6, 4, 8, 20, 0.05), (6, 2, 5, 12, 0.1)),
     mistakes=[
         Mistake(lambda *a: -_regret(*a), "The sign: regret is the loss *before* minus the loss *after*."),
         Mistake(
             _regret_from_uniform,
             "You measured the first loss at the uniform z. That adds what choosing z wins, and familiar images win "
             "most by it: the score turns round. Compare at the same, best, one-hot z.",
+        ),
+        Mistake(
+            _regret_rechosen,
+            "You chose z anew at every step. Then the fall is no longer that of fitting the code alone: choose z once, "
+            "before the first step, and hold it.",
         ),
         Mistake(_regret_at_uniform, "You kept z uniform throughout. Take each sample's best one-hot z first."),
         Mistake(

@@ -135,6 +135,8 @@ class Exercise:
         try:
             return tuple(_numbers(item) for item in several)
         except (TypeError, ValueError, RuntimeError):
+            if isinstance(result, tuple) and hasattr(result, "indices"):  # of max(-1), min(-1), sort(), topk()
+                self._fail("you return values *and* places, as `max(-1)` gives both: return its `.values`.")
             return self._fail(f"return a tensor of numbers, not {type(several[0]).__name__}.")
 
     def _check_shapes(self, inputs: Inputs, right: Answer, given: Answer) -> None:

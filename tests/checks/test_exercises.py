@@ -225,6 +225,10 @@ def test_an_answer_that_is_not_written_or_does_not_run_is_told(exercise):
         assert re.match(f"{exercise.name}: .*{speaks_of}", told(exercise, broken))
 
 
+def test_values_and_places_of_a_maximum_are_told_apart():
+    assert "return its `.values`" in told(EXERCISES["ch06.relative_score"], lambda loss, grad: (-grad).max(-1))
+
+
 @every_exercise
 def test_an_answer_of_another_shape_is_told(exercise):
     for change in (lambda a: a[None], lambda a: a[..., None], *([torch.sum] if dimensions(exercise) else [])):

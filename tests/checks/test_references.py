@@ -268,6 +268,20 @@ def regret_by_sgd(reduce=torch.sum, uphill=False):
     return answer
 
 
+def regret_with_z_rechosen(loss_fn, h, n_tasks, steps, lr):
+    corners = torch.eye(n_tasks, dtype=h.dtype)
+
+    def least(code):
+        return torch.stack([loss_fn(code, c.expand(len(code), n_tasks)) for c in corners], 1).min(1).values
+
+    code = h
+    for _ in range(steps):
+        code = code.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(least(code).sum(), code)
+        code = code - lr * slope
+    return (least(h) - least(code)).detach()
+
+
 # -- chapter 07 --------------------------------------------------------------------------------------------------------
 def step_by_autograd(x, patterns):
     z0 = max_entropy(len(x), len(patterns), x.dtype)
@@ -454,6 +468,7 @@ WRITTEN_OUT = [
     ("ch04.delta_from", lambda w, s, n, z0: delta_from(w, s, n, 0 * z0), "from the origin"),
     ("ch06.likelihood_regret", regret_by_sgd(reduce=torch.mean), "sum it"),
     ("ch06.likelihood_regret", regret_by_sgd(uphill=True), "uphill"),
+    ("ch06.likelihood_regret", regret_with_z_rechosen, "hold it"),
     ("ch08.naive_bayes", lambda c, w: normalised(bayes_by_loop(c, w) / len(w)), "You averaged"),
     ("ch08.online_filter", lambda e, h: after_by_loop(e), "Nothing leaks"),
     (

@@ -17,7 +17,7 @@ from torch import Tensor
 from gbi_helpers.checkpoints import run_facts, save_checkpoint
 from gbi_helpers.data import load_fashion_mnist, load_mnist
 from gbi_helpers.experiments.mnist.recipes import train_classifier, train_gradient_aware, train_vae
-from gbi_helpers.experiments.ood import recipes, scores
+from gbi_helpers.experiments.ood import against, recipes, scores
 from gbi_helpers.experiments.ood.measure import Found, classifier_row, generative_row, logits_of
 from gbi_helpers.experiments.ood.sets import Sets
 from gbi_helpers.experiments.ood.tables import PAIRS
@@ -114,6 +114,65 @@ def dropout(world: World, seed: int, settings: Settings) -> Found:
     return facts | classifier_row(world.sets.clothes_only(), score, logits)
 
 
+def _asked(world: World, seed: int, near: bool) -> Sets:
+    """What the rows below ask about: all, or, ``near``, two digits that are left out before."""
+    return world.sets.without(PAIRS[seed % len(PAIRS)]) if near else world.sets
+
+
+def _network(world: World, recipe: Recipe, seed: int, settings: Settings) -> tuple[Any, Sets]:
+    """The same network as in the rows above, and what it is asked about."""
+    sets = _asked(world, seed, settings["near"])
+    options = {name: value for name, value in settings.items() if name != "near"}
+    return world.trained(recipe, seed, options, sets if settings["near"] else None)[0], sets
+
+
+def pixels(world: World, seed: int, settings: Settings) -> Found:
+    """Scores for which nothing is trained."""
+    sets = _asked(world, seed, settings["near"])
+    return against.detected(against.on_pixels(sets), sets)
+
+
+def features(world: World, seed: int, settings: Settings) -> Found:
+    """Standard scores that have a classifier."""
+    net, sets = _network(world, train_classifier, seed, settings)
+    return against.detected(against.on_classifier(net, sets), sets)
+
+
+def gates(world: World, seed: int, settings: Settings) -> Found:
+    """Scores of the gates' gradient, and all scores of ten numbers under both rules for step sizes."""
+    model, sets = _network(world, train_vae, seed, settings)
+    return against.detected(against.on_vae(model, sets), sets)
+
+
+def one_classifier(world: World, seed: int, settings: Settings) -> Found:
+    """A single classifier against clothes: for another number of epochs."""
+    net, facts = world.trained(train_classifier, seed, settings)
+    sets = world.sets.clothes_only()
+
+    def logits(images: Tensor) -> Tensor:
+        return logits_of(net, images)
+
+    return facts | classifier_row(sets, lambda images: scores.classifier_scores(logits(images)), logits)
+
+
+def confirmed(world: World, seed: int, settings: Settings) -> Found:
+    """All scores against letters and photographs, which were opened when all else was fixed."""
+    (model, sets), (net, _) = _both(world, seed, settings)
+    ways = {"pixels": against.on_pixels(sets), "features": against.on_classifier(net, sets)}
+    return against.unopened(ways | {"gates": against.on_vae(model, sets)}, sets)
+
+
+def price(world: World, seed: int, settings: Settings) -> Found:
+    """What the scores cost."""
+    (model, sets), (net, _) = _both(world, seed, settings)
+    return against.price(model, net, sets)
+
+
+def _both(world: World, seed: int, settings: Settings) -> list[tuple[Any, Sets]]:
+    recipes_ = {"vae_mul": train_vae, "classifier": train_classifier}
+    return [_network(world, recipe, seed, {**settings[name], "near": False}) for name, recipe in recipes_.items()]
+
+
 def ship(world: World, results: Results) -> list[Path]:
     """Two models of seed 0, for the notebook."""
     return [_shipped(world, results, name) for name in SHIPPED]
@@ -133,6 +192,7 @@ def _row(words: str, measure: Callable[[World, int, Settings], Found], settings:
     return Row(measure, words, {**recipes.SETTINGS[settings], **more})
 
 
+BOTH = {name: recipes.SETTINGS[name] for name in ("vae_mul", "classifier")}
 STUDY = Study(
     "ood",
     __name__,
@@ -145,6 +205,16 @@ STUDY = Study(
         "dropout": _row("classifier with dropout", dropout, "dropout"),
         "near_vae_mul": _row("VAE-mul without two digits", near_generative, "vae_mul", n_tasks=8),
         "near_classifier": _row("classifier without two digits", near_classifier, "classifier"),
+        "dropout_4": _row("the same, trained as long as the classifier", dropout, "dropout", epochs=4),
+        "classifier_8": _row("classifier, trained as long as dropout", one_classifier, "classifier", epochs=8),
+        "pixels": Row(pixels, "rivals on pixels", {"near": False}, once=True),
+        "near_pixels": Row(pixels, "rivals on pixels, two digits not stored", {"near": True}),
+        "features": _row("rivals on the classifier's features", features, "classifier", near=False),
+        "near_features": _row("the same without two digits", features, "classifier", near=True),
+        "gates": _row("gates of VAE-mul, and both rules for step sizes", gates, "vae_mul", near=False),
+        "near_gates": _row("the same without two digits", gates, "vae_mul", near=True, n_tasks=8),
+        "price": Row(price, "what a score costs", BOTH, once=True, only=("",)),
+        "unopened": Row(confirmed, "letters and photographs", BOTH, only=("",)),
     },
     opened,
     {"": {}, SMALL: {ALL: {"epochs": 1}}},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -91,3 +93,64 @@ def beyond(results: Results) -> list[Line]:
 def _line(results: Results, job: str, score: str, name: str, paper: float | None = None) -> Line:
     auroc, fpr95 = (results.summary(*at(job, score, measure=measure)) for measure in ("auroc", "fpr95"))
     return Line(name, paper, auroc, fpr95)
+
+
+# ---------------------------------------------------------------- rivals, and the choice of settings
+
+PRETEND = ("spliced", "overlaid", "averaged", "quartered", "blurred")  # strangers made of validation digits
+RIVALS = {
+    ("pixels", "nearest"): "pixels: nearest digit, cosine",
+    ("pixels", "mahalanobis"): "pixels: Mahalanobis",
+    ("pixels", "relative_mahalanobis"): "pixels: relative Mahalanobis",
+    ("pixels", "residual"): "pixels: left over by PCA",
+    ("pixels", "together"): "pixels: sum of two",
+    ("features", "softmax"): "classifier: max softmax",
+    ("features", "max_logit"): "classifier: max logit",
+    ("features", "energy"): "classifier: energy",
+    ("features", "odin"): "classifier: ODIN",
+    ("features", "gradnorm"): "classifier: GradNorm",
+    ("features", "vim"): "classifier: ViM",
+    ("features", "nearest"): "features: nearest digit, cosine",
+    ("features", "mahalanobis"): "features: Mahalanobis",
+    ("features", "relative_mahalanobis"): "features: relative Mahalanobis",
+    ("features", "together"): "features: sum of two",
+}
+OURS = {
+    ("gates", "max_z small"): "max Z",
+    ("gates", "relative small"): "relative gradient",
+    ("gates", "relative_likelihood small"): "relative likelihood",
+    ("gates", "gate nearest"): "gates: nearest digit, cosine",
+    ("gates", "gate relative_mahalanobis"): "gates: relative Mahalanobis",
+    ("gates", "gate together"): "gates: sum of two",
+    ("gates", "gate together_and_relative_likelihood"): "gates: sum of three",
+}
+TEST_IMAGES = {"near": (1600, 400)}  # familiar and foreign; elsewhere 2,000 each
+
+
+def settings_of(results: Results, job: str, method: str) -> list[str]:
+    """The scores of a method in the record, one for each setting it leaves open; the first is the first guess."""
+    names = results.first(job, "detection", PRETEND[0])
+    return [name for name in names if name == method or name.rpartition(" ")[0] == method]
+
+
+def chosen(results: Results, job: str, method: str) -> str:
+    """The setting of a method that is best on its worst kind of strangers made of validation digits, mean of seeds."""
+    return max(settings_of(results, job, method), key=lambda name: worst(results, job, name, PRETEND))
+
+
+def worst(results: Results, job: str, score: str, foreign: Iterable[str] = FOREIGN) -> float:
+    """The least mean AUROC of a score over foreign sets."""
+    return min(results.mean(*at(job, score, name)) for name in foreign)
+
+
+def with_images(auroc: Summary, foreign: str = "fashion") -> Summary:
+    """The same with its interval widened by the chance of the test images, beside that of the seeds.
+
+    Hanley and McNeil (1982): the variance of an AUROC from finitely many pairs. The two are added as squares.
+    """
+    familiar, strange = TEST_IMAGES.get(foreign, (2000, 2000))
+    a = min(auroc.mean, 1.0)
+    one, other = a / (2 - a) - a**2, 2 * a**2 / (1 + a) - a**2
+    variance = (a * (1 - a) + (familiar - 1) * one + (strange - 1) * other) / (familiar * strange)
+    seeds = 0.0 if math.isnan(auroc.half_width) else auroc.half_width
+    return Summary(a, auroc.sd, math.hypot(seeds, 1.96 * math.sqrt(max(variance, 0.0))), max(auroc.n, 2))
