@@ -209,8 +209,6 @@ def _row(words: str, measure: Measure, settings: str = "faithful", **options: An
     return Row(measure, words, {**SETTINGS[settings], **options}, only=only)
 
 
-# What the paper's model may have been: sizes of the code, rates and lengths of training, around our guess.
-GUESSES: dict[str, Sequence[Any]] = {"latent": (2, 3, 4, 5, 6), "lr": (1e-3, 2e-3, 8e-3), "epochs": (2, 8, 16)}
 FAITHFUL, VAE = variant(recipes.train_autoencoder), variant(recipes.train_vae)
 STUDY = Study(
     "mnist",
@@ -230,10 +228,12 @@ STUDY = Study(
         "vae_no_kl": _row("VAE-mul without KL", VAE, "vae_mul", beta=0.0),
         "soft_z": _row("faithful, soft Z in training", FAITHFUL, soften=True),
         "batch_norm": _row("faithful, BatchNorm", batch_norm),
+        "guess_none": _row("faithful, as guessed", guess),
         **{
-            f"guess_{what}_{value}": _row(f"faithful, {what} {value}", guess, **{what: value})
-            for what, values in GUESSES.items()
+            recipes.guess_row(what, value): _row(f"faithful, {what} {value:g}", guess, **{what: value})
+            for what, values in recipes.GUESSES.items()
             for value in values
+            if recipes.guess_row(what, value) != "guess_none"
         },
         **{
             name: Row(untrained.rung(fit), words, once=True, only=("slice", SMALL))

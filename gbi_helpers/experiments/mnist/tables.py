@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gbi_helpers.experiments.paper import Reported
+from gbi_helpers.experiments.mnist import recipes
+from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results
 from gbi_helpers.experiments.tables import against_paper, passes
 from gbi_helpers.metrics import Summary
@@ -22,15 +24,38 @@ BEYOND = {
 LEAK = {0: "pure_generative", 2: "latent_2", 3: "faithful", 4: "latent_4", 8: "latent_8", 16: "latent_16"}
 CONDITIONING = {"concat": "faithful", "add": "add", "mul": "mul"}
 ABLATION = {"vae_mul": "vae_mul", "vae_concat": "vae_concat", "vae_no_kl": "vae_no_kl"}
+IMAGES = {"mnist_slice": 2_000, "mnist_full": 10_000}  # on which a record's accuracies were found
+WITHOUT_TRAINING = ("one_step_means", "nearest_mean", "coins", "discriminant", "nearest_image")
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of a table: accuracy in percent over seeds, passes for each image, time relative to one forward."""
+class Accuracy:
+    """An accuracy in percent over seeds, all on the same ``images`` of the test set."""
 
     name: str
-    reported: Reported | None
     measured: Summary
+    images: int
+
+    @property
+    def half_width(self) -> float:
+        """Of the 95 % interval over seeds, if there are several, and over images."""
+        over_seeds = self.measured.half_width if self.measured.n > 1 else 0.0
+        return math.hypot(over_seeds, sampling_error(self.measured.mean, self.images))
+
+    def __str__(self) -> str:
+        return f"{self.measured.mean:.1f} ± {self.half_width:.1f}"
+
+
+def sampling_error(percent: float, n: int) -> float:
+    """Half-width of the 95 % interval, in percent, of an accuracy found on n images."""
+    return 196 * math.sqrt(percent / 100 * (1 - percent / 100) / n)
+
+
+@dataclass(frozen=True)
+class Line(Accuracy):
+    """One line of a table: an accuracy, passes for each image, and time relative to one forward."""
+
+    reported: Reported | None
     forwards: int
     backwards: int
     relative_time: float
@@ -40,7 +65,20 @@ class Line:
         """The paper's number for a table, starred where it is recalled from memory of the paper, and unverified."""
         if self.reported is None or self.reported.value is None:
             return "–"
-        return f"{self.reported.value:.1f}" + ("*" if self.reported.known == "recalled" else "")
+        spread = f" ± {self.reported.spread:.1f}" if self.reported.spread else ""
+        return f"{self.reported.value:.1f}{spread}" + ("*" if self.reported.known == "recalled" else "")
+
+    @property
+    def allowed(self) -> float:
+        """By how much the paper's number may lie off ours before the two differ: both ± together."""
+        return math.hypot(self.half_width, (self.reported and self.reported.spread) or 0.0)
+
+    @property
+    def verdict(self) -> str:
+        """The one criterion for every row: "agrees" or "differs"; "–" where the paper has no number."""
+        if self.reported is None or self.reported.value is None:
+            return "–"
+        return "agrees" if abs(self.measured.mean - self.reported.value) <= self.allowed else "differs"
 
     @property
     def runs(self) -> str:
@@ -62,7 +100,33 @@ def beyond(results: Results) -> list[Line]:
 def _line(results: Results, row: str, readout: str, name: str, told: Reported | None = None) -> Line:
     forwards, backwards = passes(results, row, readout)
     price = results.mean(row, f"{readout}_time")
-    return Line(name, told, results.summary(row, readout), max(forwards, 1), backwards, price)
+    images = IMAGES[results.name]
+    return Line(name, results.summary(row, readout), images, told, max(forwards, 1), backwards, price)
+
+
+def smaller_code(results: Results) -> Line:
+    """One step of the network with a code of four, held against the paper's number for one step."""
+    told = next(one for one in reported("mnist") if (one.row, one.path) == ("faithful", ("one_step",)))
+    return _line(results, "latent_4", "one_step", "GBI, one step, a code of 4", told)
+
+
+def untrained(results: Results) -> list[Accuracy]:
+    """The rungs with nothing trained, the lowest first."""
+    return [
+        Accuracy(results.words[row], results.summary(row, "accuracy"), IMAGES[results.name]) for row in WITHOUT_TRAINING
+    ]
+
+
+def guesses(results: Results, what: str) -> dict[float, dict[str, Accuracy]]:
+    """One step, by the value of one of our guesses ("latent", "lr" or "epochs"): "chosen by" validation, and "test"."""
+    found = {}
+    for value in recipes.GUESSES[what]:
+        row = recipes.guess_row(what, value)
+        found[value] = {
+            split: Accuracy(row, results.summary(row, name), IMAGES[results.name])
+            for split, name in {"chosen by": "validation_one_step", "test": "one_step"}.items()
+        }
+    return found
 
 
 def by_model(
