@@ -43,10 +43,6 @@ FULL: dict[str, dict[str, Any]] = {
     "gradient_aware": {"epochs": 10, "channels": 32},
     "classifier_long": {"epochs": 10, "channels": 32},
 }
-# What the paper's model may have been: size of the code, rate and length of training, ours ("faithful") among them.
-GUESSES: dict[str, tuple[Any, ...]] = {
-    "latent": (2, 3, 4, 5, 6), "lr": (1e-3, 2e-3, 4e-3, 8e-3), "epochs": (2, 4, 8, 16),
-}  # fmt: skip
 Loss = Callable[..., Tensor]
 
 
@@ -128,11 +124,6 @@ train_gradient_aware = Recipe("gradient-aware", _vae, _gradient_aware, SETTINGS[
 # The canonical classifier, the same convolutions as the generative models'. With SETTINGS["classifier_long"] it is
 # trained as long as the gradient-aware model, on images shifted in the same way: what that one must be compared with.
 train_classifier = Recipe("classifier", _classifier, classified, SETTINGS["classifier"])
-
-
-def guess_row(what: str, value: Any) -> str:
-    """The name of the row in which one guess has another value; of the one row that has all of ours."""
-    return f"guess_{what}_{value:g}" if value != {"latent": 3, **SETTINGS["faithful"]}[what] else "guess_none"
 
 
 def probe_accuracy(h: Tensor, y: Tensor, h_test: Tensor, y_test: Tensor, seed: int = 0) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 from gbi_helpers import metrics, runtime
 from gbi_helpers.checkpoints import run_facts, save_checkpoint
 from gbi_helpers.data import load_fashion_mnist, load_mnist
-from gbi_helpers.experiments.mnist import failures, recipes, untrained
+from gbi_helpers.experiments.mnist import failures, guesses, recipes, untrained
 from gbi_helpers.experiments.mnist.recipes import FULL, SETTINGS
 from gbi_helpers.experiments.recipe import Recipe, trained
 from gbi_helpers.experiments.results import Results
@@ -93,19 +93,6 @@ def variant(recipe: Recipe) -> Measure:
         return facts | _scores(model, world.sets, ("one_step", "likelihood")) | leak
 
     return measure
-
-
-def guess(world: World, seed: int, settings: Settings) -> Metrics:
-    """The faithful model with one of our guesses changed: what it does on the validation images, and on the test ones.
-
-    Whoever had to choose would choose by the former.
-    """
-    model, facts = world.trained(recipes.train_autoencoder, seed, settings)
-    found: Metrics = dict(facts)
-    for split, (x, y) in {"validation_": world.sets.validation, "": world.sets.test}.items():
-        for name, measured in readouts(model, x, ("one_step", "likelihood")).items():
-            found[f"{split}{name}"] = metrics.accuracy(measured.posterior.task, y)
-    return found
 
 
 def improved(recipe: Recipe) -> Measure:
@@ -228,12 +215,9 @@ STUDY = Study(
         "vae_no_kl": _row("VAE-mul without KL", VAE, "vae_mul", beta=0.0),
         "soft_z": _row("faithful, soft Z in training", FAITHFUL, soften=True),
         "batch_norm": _row("faithful, BatchNorm", batch_norm),
-        "guess_none": _row("faithful, as guessed", guess),
         **{
-            recipes.guess_row(what, value): _row(f"faithful, {what} {value:g}", guess, **{what: value})
-            for what, values in recipes.GUESSES.items()
-            for value in values
-            if recipes.guess_row(what, value) != "guess_none"
+            guesses.row(what, value): _row(f"faithful, {guesses.words(what, value)}", guesses.measure, **changes)
+            for what, value, changes in guesses.CHANGES
         },
         **{
             name: Row(untrained.rung(fit), words, once=True, only=("slice", SMALL))

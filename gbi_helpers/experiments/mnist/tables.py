@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from gbi_helpers.experiments.mnist import recipes
+from gbi_helpers.experiments.mnist import guesses
 from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results
 from gbi_helpers.experiments.tables import against_paper, passes
@@ -37,13 +38,18 @@ class Accuracy:
     images: int
 
     @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return self.measured.mean
+
+    @property
     def half_width(self) -> float:
-        """Of the 95 % interval over seeds, if there are several, and over images."""
+        """Of the 95 % interval over seeds, if there are several, and over images: what ± means."""
         over_seeds = self.measured.half_width if self.measured.n > 1 else 0.0
-        return math.hypot(over_seeds, sampling_error(self.measured.mean, self.images))
+        return math.hypot(over_seeds, sampling_error(self.mean, self.images))
 
     def __str__(self) -> str:
-        return f"{self.measured.mean:.1f} ± {self.half_width:.1f}"
+        return f"{self.mean:.1f} ± {self.half_width:.1f}"
 
 
 def sampling_error(percent: float, n: int) -> float:
@@ -78,7 +84,7 @@ class Line(Accuracy):
         """The one criterion for every row: "agrees" or "differs"; "–" where the paper has no number."""
         if self.reported is None or self.reported.value is None:
             return "–"
-        return "agrees" if abs(self.measured.mean - self.reported.value) <= self.allowed else "differs"
+        return "agrees" if abs(self.mean - self.reported.value) <= self.allowed else "differs"
 
     @property
     def runs(self) -> str:
@@ -104,6 +110,11 @@ def _line(results: Results, row: str, readout: str, name: str, told: Reported | 
     return Line(name, results.summary(row, readout), images, told, max(forwards, 1), backwards, price)
 
 
+def accuracy(results: Results, row: str, readout: str = "accuracy") -> Accuracy:
+    """One accuracy, under the row's name for readers."""
+    return Accuracy(results.words[row], results.summary(row, readout), IMAGES[results.name])
+
+
 def smaller_code(results: Results) -> Line:
     """One step of the network with a code of four, held against the paper's number for one step."""
     told = next(one for one in reported("mnist") if (one.row, one.path) == ("faithful", ("one_step",)))
@@ -112,33 +123,28 @@ def smaller_code(results: Results) -> Line:
 
 def untrained(results: Results) -> list[Accuracy]:
     """The rungs with nothing trained, the lowest first."""
-    return [
-        Accuracy(results.words[row], results.summary(row, "accuracy"), IMAGES[results.name]) for row in WITHOUT_TRAINING
-    ]
+    return [accuracy(results, row) for row in WITHOUT_TRAINING]
 
 
-def guesses(results: Results, what: str) -> dict[float, dict[str, Accuracy]]:
-    """One step, by the value of one of our guesses ("latent", "lr" or "epochs"): "chosen by" validation, and "test"."""
-    found = {}
-    for value in recipes.GUESSES[what]:
-        row = recipes.guess_row(what, value)
-        found[value] = {
-            split: Accuracy(row, results.summary(row, name), IMAGES[results.name])
-            for split, name in {"chosen by": "validation_one_step", "test": "one_step"}.items()
-        }
-    return found
+def guessed(results: Results, what: str) -> dict[Any, dict[str, Accuracy]]:
+    """One step, by the value of one of our guesses ("latent", "lr" or "epochs"): on validation and test images."""
+    names = {"validation": "validation_one_step", "test": "one_step"}
+    rows = {value: guesses.row(what, value) for value in guesses.TRIED[what]}
+    return {
+        value: {split: accuracy(results, row, name) for split, name in names.items()} for value, row in rows.items()
+    }
 
 
 def by_model(
     results: Results, rows: Mapping[int | str, str], readouts: Sequence[str] = ("one_step", "likelihood", "probe")
-) -> dict[int | str, dict[str, Summary]]:
+) -> dict[int | str, dict[str, Accuracy]]:
     """Accuracies of the rows, by the keys given to them: no probe where there is no code to read.
 
     For :data:`LEAK`, by size of the code; :data:`CONDITIONING`, by the way z enters; :data:`ABLATION`, what makes
     VAE-mul good: the whole, without multiplication, without the KL term.
     """
     return {
-        key: {name: results.summary(row, name) for name in readouts if results.has(row, name)}
+        key: {name: accuracy(results, row, name) for name in readouts if results.has(row, name)}
         for key, row in rows.items()
     }
 
