@@ -21,7 +21,7 @@ from gbi_helpers.training import fit
 Metrics = dict[str, Any]
 WATCHED = 500  # validation images of the curves
 EVERY = 52  # training steps between two of their points: three in an epoch of 10,000 images
-FAINT = 0.03  # what is left of Z where its input is too weak
+FAINT = 0.1  # what is left of Z where its input is too weak
 
 
 def nothing(y: Tensor) -> Tensor:
