@@ -126,12 +126,18 @@ def untrained(results: Results) -> list[Accuracy]:
     return [accuracy(results, row) for row in WITHOUT_TRAINING]
 
 
+GUESSED = {
+    "one step, validation": "validation_one_step",
+    "one step, test": "one_step",
+    "every digit tried, test": "likelihood",
+}
+
+
 def guessed(results: Results, what: str) -> dict[Any, dict[str, Accuracy]]:
-    """One step, by the value of one of our guesses ("latent", "lr" or "epochs"): on validation and test images."""
-    names = {"validation": "validation_one_step", "test": "one_step"}
-    rows = {value: guesses.row(what, value) for value in guesses.TRIED[what]}
+    """By the value of one of our guesses ("latent", "lr" or "epochs"): the accuracies of :data:`GUESSED`."""
     return {
-        value: {split: accuracy(results, row, name) for split, name in names.items()} for value, row in rows.items()
+        value: {split: accuracy(results, guesses.row(what, value), name) for split, name in GUESSED.items()}
+        for value in guesses.TRIED[what]
     }
 
 
