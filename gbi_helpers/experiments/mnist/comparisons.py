@@ -54,13 +54,14 @@ def by_labels(results: Results, names: Sequence[str]) -> dict[str, list[Summary]
 
 
 def unseen_digits(results: Results, name: str) -> Tensor:
-    """Nats (10,) of each digit under one way to draw it, the digit itself never trained (but for "told")."""
-    digits = torch.cat([results.values(row, "digit") for row in UNSEEN]).long()
-    return torch.cat([results.values(row, name) for row in UNSEEN])[digits.argsort()]
+    """Nats of each digit left out, in their order, under one way to draw it; only "told" was trained on it."""
+    rows = [row for row in UNSEEN if results.has(row)]
+    digits = torch.cat([results.values(row, "digit") for row in rows])
+    return torch.cat([results.values(row, name) for row in rows])[digits.argsort()]
 
 
 def gap_closed(results: Results, name: str) -> Summary:
-    """Percent of the way from the uniform Z down to the network that knows the digit: over the ten digits."""
+    """Percent of the way from the uniform Z down to the network that knows the digit: over the digits."""
     uniform, told = unseen_digits(results, "uniform"), unseen_digits(results, "told")
     return summarise(100 * (uniform - unseen_digits(results, name)) / (uniform - told))
 

@@ -22,6 +22,7 @@ from gbi_helpers.readouts import decoder_loss
 LATENT = 3
 STEPS, RATE = 50, 0.2  # of a search; twice the steps bring no more than half a nat on validation images
 FEW = 10  # images that share one Z
+STYLED = 200  # test images of each style
 SPACES = {"mixture": "logits", "free": "free"}
 
 
@@ -147,7 +148,7 @@ def unseen_style(world: Any, seed: int, settings: Mapping[str, Any]) -> dict[str
 
     "..._told": with the true digit as Z.
     """
-    images, labels = (part[:500] for part in world.sets.test)
+    images, labels = (part[:STYLED] for part in world.sets.test)
     model, found = world.trained(recipes.train_autoencoder, seed, settings)
     x, y = world.sets.train
     alone, _ = learn(x, nothing(y), LATENT + 10, seed, **settings)

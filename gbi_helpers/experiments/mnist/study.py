@@ -234,7 +234,7 @@ def _fixed_or_learned(way: str, latent: int) -> Row:
 
 
 FEW = (100, 300, 1_000, 3_000, 10_000)
-RIVALS = {3: ("ten_more",), 16: ("ten_more",)}
+RIVALS = {3: ("ten_more",)}
 FAITHFUL, VAE = variant(recipes.train_autoencoder), variant(recipes.train_vae)
 STUDY = Study(
     "mnist",
@@ -263,7 +263,7 @@ STUDY = Study(
             for name, (words, fit) in untrained.RUNGS.items()
         },
         **{f"z_or_none_{n}": _compared(n, "with", "without", *RIVALS.get(n, ())) for n in (2, 3, 4, 8, 16)},
-        "slow": _compared(3, "low_rate", "faint", "shuffled"),
+        "slow": _compared(3, "faint", "shuffled"),
         **{f"few_{n}": _few(n) for n in FEW},
         "unseen_digit": _row("digits 0 to 4, each left out", recompose.unseen_digit, first=0),
         "unseen_digit_more": _row("digits 5 to 9, each left out", recompose.unseen_digit, first=5),
