@@ -25,6 +25,7 @@ def worth_of_z(results: Results) -> dict[int, dict[str, Summary]]:
             "worth": results.paired((f"z_or_none_{size}", "without"), (f"z_or_none_{size}", "with")),
         }
         for size in CODES
+        if results.has(f"z_or_none_{size}")
     }
 
 
