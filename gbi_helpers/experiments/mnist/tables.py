@@ -26,7 +26,7 @@ LEAK = {0: "pure_generative", 2: "latent_2", 3: "faithful", 4: "latent_4", 8: "l
 CONDITIONING = {"concat": "faithful", "add": "add", "mul": "mul"}
 ABLATION = {"vae_mul": "vae_mul", "vae_concat": "vae_concat", "vae_no_kl": "vae_no_kl"}
 IMAGES = {"mnist_slice": 2_000, "mnist_full": 10_000}  # on which a record's accuracies were found
-WITHOUT_TRAINING = ("one_step_means", "nearest_mean", "coins", "discriminant", "nearest_image")
+WITHOUT_TRAINING = ("one_step_means", "nearest_mean", "coins", "discriminant", "nearest_image", "support_vectors")
 
 
 @dataclass(frozen=True)
