@@ -77,6 +77,13 @@ def _best_step_size_inputs(draw: Generator, samples: int, tasks: int, sharpness:
     return (normal(draw, samples, tasks) - 1.5 * F.one_hot(y, tasks)) * sharpness, y, _CANDIDATES
 
 
+def _close_call_inputs(draw: Generator, samples: int, right: float) -> Inputs:
+    """Two tasks, one nat apart, of which a share ``right`` is the true one: here every score chooses its own size."""
+    y = whole(draw, 0, 2, samples)
+    chosen = torch.where(uniform(draw, samples) < right, y, 1 - y)
+    return -F.one_hot(chosen, 2).double(), y, _CANDIDATES
+
+
 def _choose(score: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
     return lambda g, y, c: c[torch.stack([score(-a * g, y) for a in c]).argmin()]
 
@@ -85,7 +92,10 @@ best_step_size = Exercise(
     "best_step_size",
     "student(grad (N, K), y (N,), candidates (A,)) -> the candidate whose q gives y the least NLL, ().",
     _choose(F.cross_entropy),
-    drawn(502, _best_step_size_inputs, (200, 10, 0.5), (200, 10, 2.0), (200, 10, 8.0), (200, 10, 30.0)),
+    [
+        *drawn(502, _best_step_size_inputs, (200, 10, 0.5), (200, 10, 2.0), (200, 10, 8.0), (200, 10, 30.0)),
+        *drawn(505, _close_call_inputs, (400, 0.6)),
+    ],
     mistakes=[
         Mistake(
             _choose(lambda a, y: F.cross_entropy(-a, y)),
@@ -98,6 +108,14 @@ best_step_size = Exercise(
         Mistake(
             _choose(lambda a, y: -(a.argmax(-1) == y).double().mean()),
             "You chose by accuracy, but no step size changes which task wins. Score the probability given to y.",
+        ),
+        Mistake(
+            lambda g, y, c: torch.stack([F.cross_entropy(-a * g, y) for a in c]).argmin(),
+            "You return the place of the best candidate in the list. Return the step size that stands there.",
+        ),
+        Mistake(
+            _choose(lambda a, y: F.cross_entropy(torch.softmax(a, -1), y)),
+            "You took the softmax twice: F.cross_entropy takes it itself, so give it -(step size) * grad as it is.",
         ),
         Mistake(
             _choose(lambda a, y: -torch.softmax(a, -1).gather(1, y[:, None]).mean()),

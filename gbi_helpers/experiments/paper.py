@@ -2,7 +2,8 @@
 
 Hummos et al. (2024), arXiv 2407.17356. ``assets/paper.csv`` names the row of a study, and the path inside it, that a
 number is to be held against. "stated": it stands in a source at hand; "recalled": from memory of the paper, unverified;
-an empty value: the paper has such a row, but its number is not known to us, or there is none.
+an empty value: the paper has such a row, but its number is not known to us, or there is none. "spread": the paper's own
+±, where it gives one; of what (runs, how many, sd or interval) is not known to us.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from gbi_helpers.files import load_asset
 
 @dataclass(frozen=True)
 class Reported:
-    """One number of the paper: its ``name`` in words, its ``value`` or None, ``known`` from where."""
+    """One number of the paper: its ``name`` in words, its ``value`` or None, ``known`` from where, its ± or None."""
 
     study: str
     row: str
@@ -23,6 +24,7 @@ class Reported:
     name: str
     value: float | None
     known: str
+    spread: float | None = None
 
 
 def reported(study: str) -> list[Reported]:
@@ -43,5 +45,6 @@ def paper_number(study: str, row: str, *path: str) -> float:
 
 
 def _read(line: dict[str, str]) -> Reported:
-    value = float(line["value"]) if line["value"] else None
-    return Reported(line["study"], line["row"], tuple(line["path"].split("/")), line["name"], value, line["known"])
+    value, spread = (float(line[name]) if line[name] else None for name in ("value", "spread"))
+    path = tuple(line["path"].split("/"))
+    return Reported(line["study"], line["row"], path, line["name"], value, line["known"], spread)

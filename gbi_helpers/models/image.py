@@ -21,8 +21,8 @@ Conditioning = Literal["concat", "add", "mul"]
 class Join(nn.Module):
     """First decoder layer, where z (B, K) meets the code h (B, latent); returns (B, width).
 
-    "concat": relu(W [h, z] + b), the paper's. "add": relu(W h + b) + V z + c. "mul": relu(W h + b) * (V z + c), so z
-    chooses which units take part.
+    "concat": relu(W [h, z] + b), as we understand the paper. "add": relu(W h + b) + V z + c.
+    "mul": relu(W h + b) * (V z + c), so z chooses which units take part.
     """
 
     def __init__(self, latent: int, n_tasks: int, width: int, conditioning: Conditioning):
@@ -59,8 +59,8 @@ class Decoder(nn.Module):
 class ConvAutoencoder(Described):
     """The paper's kind of autoencoder: a small code, and a one-hot task beside it; returns pixel logits.
 
-    ``latent=0`` is the pure generative model, a decoder of z alone (3 is the faithful size; more lets the code carry
-    the digit). Layer sizes are ours; the paper's are not known to us.
+    ``latent=0`` is the pure generative model, a decoder of z alone; a large code carries the digit itself. The size of
+    the code and the layers are our guesses: the paper's are not known to us.
     """
 
     nll = staticmethod(bernoulli_nll)

@@ -216,6 +216,15 @@ def step_size_by_loop(grad, y, candidates):
     return torch.tensor(min((float(F.nll_loss(torch.log_softmax(-a * grad, 1), y)), float(a)) for a in candidates)[1])
 
 
+def step_size_by_place(grad, y, candidates):
+    return torch.stack([F.cross_entropy(-a * grad, y) for a in candidates]).argmin()
+
+
+def step_size_of(score):
+    """A student's choice by a score of q and y that is to be small."""
+    return lambda g, y, c: c[torch.stack([score(torch.softmax(-a * g, 1), y) for a in c]).argmin()]
+
+
 def norms_by_loop(loss_fn, batch, n_tasks):
     columns = []
     for k in range(n_tasks):
@@ -466,6 +475,9 @@ WRITTEN_OUT = [
     ("ch04.curvature_towards", curvature_on_a_moving_way, "d depends on z"),
     ("ch04.delta_from", lambda w, s, n, z0: delta_from(w, s, n, torch.full_like(z0, 1 / len(z0))), "uniform start"),
     ("ch04.delta_from", lambda w, s, n, z0: delta_from(w, s, n, 0 * z0), "from the origin"),
+    ("ch05.best_step_size", step_size_by_place, "the place of the best"),
+    ("ch05.best_step_size", step_size_of(F.cross_entropy), "softmax twice"),
+    ("ch05.best_step_size", step_size_of(lambda q, y: -q[range(len(y)), y].mean()), "You averaged probabilities"),
     ("ch06.likelihood_regret", regret_by_sgd(reduce=torch.mean), "sum it"),
     ("ch06.likelihood_regret", regret_by_sgd(uphill=True), "uphill"),
     ("ch06.likelihood_regret", regret_with_z_rechosen, "hold it"),

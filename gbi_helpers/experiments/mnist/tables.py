@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from gbi_helpers.experiments.paper import Reported
+from gbi_helpers.experiments.mnist import guesses
+from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results
 from gbi_helpers.experiments.tables import against_paper, passes
 from gbi_helpers.metrics import Summary
@@ -22,15 +25,43 @@ BEYOND = {
 LEAK = {0: "pure_generative", 2: "latent_2", 3: "faithful", 4: "latent_4", 8: "latent_8", 16: "latent_16"}
 CONDITIONING = {"concat": "faithful", "add": "add", "mul": "mul"}
 ABLATION = {"vae_mul": "vae_mul", "vae_concat": "vae_concat", "vae_no_kl": "vae_no_kl"}
+IMAGES = {"mnist_slice": 2_000, "mnist_full": 10_000}  # on which a record's accuracies were found
+WITHOUT_TRAINING = ("one_step_means", "nearest_mean", "coins", "discriminant", "nearest_image", "support_vectors")
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of a table: accuracy in percent over seeds, passes for each image, time relative to one forward."""
+class Accuracy:
+    """An accuracy in percent over seeds, all on the same ``images`` of the test set."""
 
     name: str
-    reported: Reported | None
     measured: Summary
+    images: int
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return self.measured.mean
+
+    @property
+    def half_width(self) -> float:
+        """Of the 95 % interval over seeds, if there are several, and over images: what ± means."""
+        over_seeds = self.measured.half_width if self.measured.n > 1 else 0.0
+        return math.hypot(over_seeds, sampling_error(self.mean, self.images))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.half_width:.1f}"
+
+
+def sampling_error(percent: float, n: int) -> float:
+    """Half-width of the 95 % interval, in percent, of an accuracy found on n images."""
+    return 196 * math.sqrt(percent / 100 * (1 - percent / 100) / n)
+
+
+@dataclass(frozen=True)
+class Line(Accuracy):
+    """One line of a table: an accuracy, passes for each image, and time relative to one forward."""
+
+    reported: Reported | None
     forwards: int
     backwards: int
     relative_time: float
@@ -40,7 +71,20 @@ class Line:
         """The paper's number for a table, starred where it is recalled from memory of the paper, and unverified."""
         if self.reported is None or self.reported.value is None:
             return "–"
-        return f"{self.reported.value:.1f}" + ("*" if self.reported.known == "recalled" else "")
+        spread = f" ± {self.reported.spread:.1f}" if self.reported.spread else ""
+        return f"{self.reported.value:.1f}{spread}" + ("*" if self.reported.known == "recalled" else "")
+
+    @property
+    def allowed(self) -> float:
+        """By how much the paper's number may lie off ours before the two differ: both ± together."""
+        return math.hypot(self.half_width, (self.reported and self.reported.spread) or 0.0)
+
+    @property
+    def verdict(self) -> str:
+        """The one criterion for every row: "agrees" or "differs"; "–" where the paper has no number."""
+        if self.reported is None or self.reported.value is None:
+            return "–"
+        return "agrees" if abs(self.mean - self.reported.value) <= self.allowed else "differs"
 
     @property
     def runs(self) -> str:
@@ -62,19 +106,51 @@ def beyond(results: Results) -> list[Line]:
 def _line(results: Results, row: str, readout: str, name: str, told: Reported | None = None) -> Line:
     forwards, backwards = passes(results, row, readout)
     price = results.mean(row, f"{readout}_time")
-    return Line(name, told, results.summary(row, readout), max(forwards, 1), backwards, price)
+    images = IMAGES[results.name]
+    return Line(name, results.summary(row, readout), images, told, max(forwards, 1), backwards, price)
+
+
+def accuracy(results: Results, row: str, readout: str = "accuracy") -> Accuracy:
+    """One accuracy, under the row's name for readers."""
+    return Accuracy(results.words[row], results.summary(row, readout), IMAGES[results.name])
+
+
+def smaller_code(results: Results) -> Line:
+    """One step of the network with a code of four, held against the paper's number for one step."""
+    told = next(one for one in reported("mnist") if (one.row, one.path) == ("faithful", ("one_step",)))
+    return _line(results, "latent_4", "one_step", "GBI, one step, a code of 4", told)
+
+
+def untrained(results: Results) -> list[Accuracy]:
+    """The rungs with nothing trained, the lowest first."""
+    return [accuracy(results, row) for row in WITHOUT_TRAINING]
+
+
+GUESSED = {
+    "one step, validation": "validation_one_step",
+    "one step, test": "one_step",
+    "every digit tried, test": "likelihood",
+}
+
+
+def guessed(results: Results, what: str) -> dict[Any, dict[str, Accuracy]]:
+    """By the value of one of our guesses ("latent", "lr" or "epochs"): the accuracies of :data:`GUESSED`."""
+    return {
+        value: {split: accuracy(results, guesses.row(what, value), name) for split, name in GUESSED.items()}
+        for value in guesses.TRIED[what]
+    }
 
 
 def by_model(
     results: Results, rows: Mapping[int | str, str], readouts: Sequence[str] = ("one_step", "likelihood", "probe")
-) -> dict[int | str, dict[str, Summary]]:
+) -> dict[int | str, dict[str, Accuracy]]:
     """Accuracies of the rows, by the keys given to them: no probe where there is no code to read.
 
     For :data:`LEAK`, by size of the code; :data:`CONDITIONING`, by the way z enters; :data:`ABLATION`, what makes
     VAE-mul good: the whole, without multiplication, without the KL term.
     """
     return {
-        key: {name: results.summary(row, name) for name in readouts if results.has(row, name)}
+        key: {name: accuracy(results, row, name) for name in readouts if results.has(row, name)}
         for key, row in rows.items()
     }
 

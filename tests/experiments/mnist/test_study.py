@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -9,12 +10,14 @@ from torch.nn import functional
 from gbi_helpers import files, max_entropy, metrics, one_step
 from gbi_helpers.checkpoints import load_model
 from gbi_helpers.data import load_mnist
-from gbi_helpers.experiments.mnist import failures, recipes, study, tables
+from gbi_helpers.experiments.mnist import failures, guesses, recipes, study, tables, untrained
 from gbi_helpers.experiments.mnist.study import STUDY
+from gbi_helpers.experiments.paper import Reported
 from gbi_helpers.experiments.results import load_results
 from gbi_helpers.experiments.runner import run
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.files import DataError
+from gbi_helpers.metrics import Summary
 from gbi_helpers.models.image import ConditionalVAE
 from gbi_helpers.readouts import decoder_loss
 
@@ -40,7 +43,7 @@ def test_the_small_study_measures_every_row(tmp_path):
     for by_seed in results.rows.values():
         (found,) = by_seed.values()
         assert found["train_seconds"] > 0
-        assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
+        assert all(torch.isfinite(torch.tensor(value)).all() for value in found.values())
     assert results.settings["latent_4"] == recipes.SETTINGS["faithful"] | {"latent": 4, "epochs": 1}
 
 
@@ -68,13 +71,40 @@ def test_shipped_record_holds_both_tables_and_its_facts():
     assert len(lines(results)) == 15
     assert min(line.measured.n for line in lines(results)) >= SEEDS
     assert [line.paper for line in tables.paper_table(results)] == [
-        "91.4", "81.9*", "–", "78.8", "27.4", "85.5", "88.5*", "91.9*",
+        "91.4 ± 0.5", "81.9*", "–", "78.8", "27.4", "85.5 ± 3.6", "88.5*", "91.9*",
     ]  # fmt: skip
     assert {line.runs for line in lines(results)} >= {
         "1 forward + 1 backward",
         "10 forward",
         "51 forward + 50 backward",
     }
+
+
+def held_against(mean, value, spread=None, half_width=1.0, images=2_000):
+    told = Reported("mnist", "faithful", ("one_step",), "one step", value, "stated", spread)
+    return tables.Line("one step", Summary(mean, half_width, half_width, 5), images, told, 1, 1, 1.5)
+
+
+def test_every_row_is_held_against_the_paper_by_one_criterion():
+    off = math.hypot(1.0, tables.sampling_error(80, 2_000))  # seeds and images: 2.02 points
+    assert held_against(80, 80 + 0.99 * off).verdict == held_against(80, 80 - 0.99 * off).verdict == "agrees"
+    assert held_against(80, 80 + 1.01 * off).verdict == held_against(80, 80 - 1.01 * off).verdict == "differs"
+    assert held_against(80, 80 + 1.01 * off, spread=1.0).verdict == "agrees"  # the paper's own ± counts, too
+    assert held_against(80, None).verdict == "–"
+    verdicts = {line.name: line.verdict for line in tables.paper_table(load_results("mnist_slice"))}
+    assert verdicts["norm-based inference (NBI)"] == verdicts["GBI, one step"] == "agrees"
+    assert verdicts["canonical classifier"] == verdicts["entropy-based inference (EBI)"] == "differs"
+
+
+def test_an_accuracy_of_one_seed_has_the_interval_of_its_images():
+    one_seed = tables.Accuracy("a rung", Summary(80.0, math.nan, math.nan, 1), 2_000)
+    assert str(one_seed) == "80.0 ± 1.8"
+    assert tables.sampling_error(50, 10_000) == pytest.approx(0.98, abs=0.01)
+
+
+def test_a_code_of_four_holds_the_papers_number_by_our_interval_alone():
+    four = tables.smaller_code(load_results("mnist_slice"))
+    assert abs(four.mean - four.reported.value) < four.half_width
 
 
 @pytest.mark.parametrize("size", ["slice", "full"])
@@ -109,6 +139,27 @@ def test_shipped_sweeps_and_failures_tell_the_story():
     assert set(tables.by_model(results, tables.CONDITIONING)) == {"concat", "add", "mul"}
     assert wrong["soft_z"] < leak[3]["one_step"].mean
     assert wrong["mean_confidence"] < wrong["summed_confidence"]
+
+
+def test_the_rungs_with_nothing_trained_are_found_again(data):
+    (x, y), (x_test, y_test) = ((part.pixels().flatten(1), part.y) for part in (data.train, data.test))
+    shipped = dict(zip(untrained.RUNGS, tables.untrained(load_results("mnist_slice")), strict=True))
+    distance = (x_test[:, None] - untrained.class_means(x, y)).square().sum(2)
+    assert metrics.accuracy(distance.argmin(1), y_test) == pytest.approx(shipped["nearest_mean"].mean, abs=0.1)
+    for name in ("one_step_means", "coins"):
+        found = metrics.accuracy(untrained.RUNGS[name][1](x, y)(x_test), y_test)
+        assert found == pytest.approx(shipped[name].mean, abs=0.1)
+    assert [rung.mean for rung in shipped.values()] == sorted(rung.mean for rung in shipped.values())
+
+
+@pytest.mark.parametrize("what", guesses.TRIED)
+def test_each_guess_is_measured_around_ours(what):
+    found = tables.guessed(load_results("mnist_slice"), what)
+    ours = guesses.OURS[what]
+    assert len(found) >= 4
+    assert min(one.measured.n for by in found.values() for one in by.values()) >= SEEDS
+    faithful = load_results("mnist_slice").mean("faithful", "one_step")
+    assert found[ours]["one step, test"].mean == pytest.approx(faithful, abs=0.3)  # the same networks, on any machine
 
 
 @pytest.mark.parametrize("name", study.SHIPPED)
