@@ -22,6 +22,7 @@ Told = Literal["true", "nothing", "shuffled"]
 SETTINGS: dict[str, Any] = {"steps": 600, "per_source": 2, "window": 64, "lr": 8e-3, "schedule": "constant"}
 SHORT = SETTINGS | {"steps": 300}  # of the networks that are compared, at equal tokens, with the others on their way
 LOOKS = (25, 50, 100, 150, 200, 250, 300, 350, 400, 450, 500, 550, 600)  # steps at which validation text is read
+LONG = SETTINGS | {"steps": 2400, "looks": (*LOOKS, 750, 900, 1050, 1200, 1400, 1600, 1800, 2000, 2200, 2400)}
 HELD_OUT = {
     "packages": ("api", "chat", "recipe", "speech"),
     "babylm": ("childes", "gutenberg", "scripture", "wikipedia"),
@@ -30,6 +31,8 @@ HELD_OUT = {
 NETWORKS: dict[str, dict[str, Any]] = {
     "gbi": SETTINGS,
     "lstm": SETTINGS | {"told": "nothing"},
+    "gbi_long": LONG,
+    "lstm_long": LONG | {"told": "nothing"},
     "plane": SETTINGS | {"plane": 2},
     "shuffled": SHORT | {"told": "shuffled"},
     "gate": SHORT | {"conditioning": "gate"},
