@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.experiments.language import counts, inference, maps, namer, novel, stream
+from gbi_helpers.experiments.language import counts, inference, maps, namer, novel, stream, tuning
 from gbi_helpers.experiments.language.reading import continue_text
 from gbi_helpers.experiments.language.recipes import told_z
 from gbi_helpers.experiments.language.windows import by_source, even_windows, losses
@@ -165,6 +165,14 @@ def beyond(world: World, seed: int, settings: Settings) -> Scores:
     source = settings["source"]
     own, gbi = (trained(world, f"{name}_without_{source}", seed, settings)[0] for name in ("namer", "gbi"))
     return namer.beyond(own, gbi, world.corpus, source, settings["per_source"])
+
+
+def tuned(world: World, seed: int, settings: Settings) -> Scores:
+    """What further training on a few words of a new source gains, from the Z found for it, and with few weights."""
+    source = settings["source"]
+    gbi, lstm = (trained(world, f"{name}_without_{source}", seed, settings)[0] for name in ("gbi", "lstm"))
+    how = {key: settings[key] for key in ("sizes", "rates", "per_source")}
+    return tuning.compare(gbi, lstm, world.corpus, source, **how)
 
 
 def held_out(world: World, seed: int, settings: Settings) -> Scores:
