@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.experiments.language import inference, maps, novel, stream
+from gbi_helpers.experiments.language import counts, inference, maps, namer, novel, stream, tuning
 from gbi_helpers.experiments.language.reading import continue_text
 from gbi_helpers.experiments.language.recipes import told_z
 from gbi_helpers.experiments.language.windows import by_source, even_windows, losses
@@ -107,6 +107,72 @@ def structure(world: World, seed: int, settings: Settings) -> Scores:
     two = maps.farthest_pair(cross)
     found: Scores = {"cross": cross.tolist(), "pair": list(two), **maps.interpolation(gbi, windows, *two)}
     return found | {"gbi": maps.modules(gbi, windows), "lstm": maps.modules(lstm, windows, told=False)}
+
+
+# ---------------------------------------------------------------- longer, and beside rivals
+
+
+def long(world: World, seed: int, settings: Settings) -> Scores:
+    """Both networks trained on: curves on validation text, and test losses at the end, as in :func:`learning`.
+
+    ``settings["schedules"]``: names of pairs ("long": "gbi_long" and "lstm_long").
+    """
+    corpus, found = world.corpus, dict[str, Any]()
+    windows = even_windows(corpus.test, corpus.start, settings["per_source"], 64)
+    for name in settings["schedules"]:
+        nets = {net: trained(world, f"{net}_{name}", seed, settings) for net in ("gbi", "lstm")}
+        (gbi, record), (lstm, plain) = nets.values()
+        test = {"gbi": losses(gbi, windows, windows.z(corpus.n_tasks)), "lstm": losses(lstm, windows)}
+        curves = {net: record.curves["validation"].mean(1) for net, (_, record) in nets.items()}
+        steps = record.curves["step"]
+        found[name] = {
+            "tokens": (steps * (record.facts["tokens"] / record.facts["steps"])).tolist(),
+            **{f"{net}_validation": curve.tolist() for net, curve in curves.items()},
+            "gap_validation": (curves["lstm"] - curves["gbi"]).tolist(),
+            **{f"{net}_test": float(loss.mean()) for net, loss in test.items()},
+            "gap": float((test["lstm"] - test["gbi"]).mean()),
+            "tokens_to_lstm": share_of_tokens(steps, curves["gbi"], float(curves["lstm"][-1])),
+            "cpu_seconds": [one.facts["cpu_seconds"] for one in (record, plain)],
+        }
+    return found
+
+
+def rest_counted(world: World, seed: int, settings: Settings) -> Scores:
+    """Loss of later words with the belief of counts as Z, beside that of gradients and passes."""
+    gbi, corpus = trained(world, "gbi", seed, settings)[0], world.corpus
+    return counts.rest(gbi, corpus, inference.fit_gaps(gbi, corpus, settings["lengths"]), settings["per_source"])
+
+
+def online_counted(world: World, seed: int, settings: Settings) -> Scores:
+    """Reading test streams with a filter of counts, beside those of gradients and passes, settings chosen for each."""
+    gbi, corpus = trained(world, "gbi", seed, settings)[0], world.corpus
+    size = (settings["streams"], settings["length"], settings["piece"])
+    test, validation = counts.streams_of(corpus, seed, *size)
+    return counts.compare(gbi, corpus, test, validation, settings["grid"], settings["reread"])
+
+
+def amortised(world: World, seed: int, settings: Settings) -> Scores:
+    """An LSTM that names the source itself: how well, and what it costs its language."""
+    nets = {name: trained(world, name, seed, settings) for name in ("namer", "gbi", "lstm")}
+    (own, record), (gbi, _), (lstm, _) = nets.values()
+    found = namer.naming(own, world.corpus, settings["per_source"])
+    found |= namer.language(own, gbi, lstm, world.corpus, settings["per_source"])
+    return found | {"train_cpu_seconds": record.facts["cpu_seconds"]}
+
+
+def beyond(world: World, seed: int, settings: Settings) -> Scores:
+    """What each way believes of a source that nobody was trained on: ``settings["source"]``."""
+    source = settings["source"]
+    own, gbi = (trained(world, f"{name}_without_{source}", seed, settings)[0] for name in ("namer", "gbi"))
+    return namer.beyond(own, gbi, world.corpus, source, settings["per_source"])
+
+
+def tuned(world: World, seed: int, settings: Settings) -> Scores:
+    """What further training on a few words of a new source gains, from the Z found for it, and with few weights."""
+    source = settings["source"]
+    gbi, lstm = (trained(world, f"{name}_without_{source}", seed, settings)[0] for name in ("gbi", "lstm"))
+    how = {key: settings[key] for key in ("sizes", "rates", "per_source")}
+    return tuning.compare(gbi, lstm, world.corpus, source, **how)
 
 
 def held_out(world: World, seed: int, settings: Settings) -> Scores:

@@ -122,11 +122,15 @@ def test_what_is_shipped_can_be_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(ship, "ASSETS", tmp_path)
     monkeypatch.setattr(files, "ASSETS", tmp_path)
     opened = world.opened(Shelf(tmp_path / "shelf"), SMALL)
-    settings = {row: STUDY.settings(row, SMALL) for row in ("stream", "map")}
+    settings = {row: STUDY.settings(row, SMALL) for row in ("stream", "map", "held_out/speech", "held_out/recipe")}
     results = Results("language_packages", {}, settings, opened.facts | {"command": "made"}, {})
     assert [path.name for path in ship.ship(opened, results)] == [
         "language_packages_stream.npz", "language_packages.safetensors", "language_plane.safetensors",
+        "language_without_speech.safetensors", "language_without_recipe.safetensors",
     ]  # fmt: skip
+    lacking, _, known, facts = load_language("without_recipe")
+    assert (facts["held_out"], lacking.n_tasks, len(known)) == ("recipe", 7, 7)
+    assert "recipe" not in known
     model, vocabulary, tasks, facts = load_language("plane")
     assert (model.plane, vocabulary, tasks) == (2, opened.corpus.vocabulary, opened.corpus.tasks)
     assert delta_of(facts, 60).shape == (60, len(tasks))
