@@ -32,6 +32,7 @@ PRICES = {
     "namer": "1 forward, of its own network",
 }
 FILTERS = {"gradient": "one step + gap", "unigram": "counts of words", "bigram": "counts of words and pairs"}
+EXACT = {"filter_exact": "K passes", "side_by_side": "K readers side by side"}
 TUNED = {
     "lstm_untuned": "LSTM as it is",
     "lstm_z": "LSTM, its constant inputs alone",
@@ -118,19 +119,22 @@ def ahead(found: Results, one: str, other: str, n: int, fitted: bool = True) -> 
 
 
 def filters(sets: Sets) -> Table:
-    """Filters of streams by their evidence, reading again the last words or not: loss and sources named right."""
+    """Readers of the same streams by their evidence: loss, and sources named right.
+
+    Those of K passes and side by side are the row "stream"'s, with the settings chosen there.
+    """
     rows = []
     for evidence, label in FILTERS.items():
         for again, said in (("", ""), ("_forward", ", nothing read again")):
-            cells = [_filtered(found, evidence + again) for found in sets.values()]
-            rows.append([label + said, *(text for pair in cells for text in pair)])
+            rows.append([label + said, *_filtered(sets, "stream_counted", evidence + again)])
+    rows += [[label, *_filtered(sets, "stream", reader)] for reader, label in EXACT.items()]
     return ["evidence", *(f"{name}: {what}" for name in sets for what in ("nats per word", "right, %"))], rows
 
 
-def _filtered(found: Results, reader: str) -> tuple[str, str]:
-    scores = (found.summary("stream_counted", reader, key) for key in ("loss", "accuracy"))
-    loss, right = (interval(score, digits) for score, digits in zip(scores, (3, 1), strict=True))
-    return loss, right
+def _filtered(sets: Sets, row: str, reader: str) -> list[str]:
+    """Loss and sources named right, set by set."""
+    keys = {"loss": 3, "accuracy": 1}
+    return [interval(found.summary(row, reader, key), n) for found in sets.values() for key, n in keys.items()]
 
 
 def amortised(found: Results, score: str = "accuracy") -> Table:

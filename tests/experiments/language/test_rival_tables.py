@@ -44,6 +44,7 @@ def small_record():
         "long": long,
         "rest_counted": rest,
         "stream_counted": filtered,
+        "stream": lambda seed: {reader: {"loss": 8.0, "accuracy": 77.0} for reader in rival_tables.EXACT},
         "naming": lambda seed: {"lengths": [1, *LENGTHS]} | {
             f"{way}_accuracy": [0, 10 * base, 20 * base + seed] for base, way in enumerate(rival_tables.BELIEFS)
         },
@@ -88,6 +89,7 @@ def test_filters_of_each_set_have_two_columns(found):
     assert rows[4][0] == "counts of words and pairs"
     assert rows[4][1].startswith("6.050 ± ")
     assert rows[4][2].startswith("72.0 ± ")
+    assert rows[-1][:2] == ["K readers side by side", "8.000 ± 0.000"]
 
 
 def test_the_lstm_that_names_comes_last(found):
