@@ -113,28 +113,15 @@ def structure(world: World, seed: int, settings: Settings) -> Scores:
 
 
 def long(world: World, seed: int, settings: Settings) -> Scores:
-    """Both networks trained on: curves on validation text, and test losses at the end, as in :func:`learning`.
-
-    ``settings["schedules"]``: names of pairs ("long": "gbi_long" and "lstm_long").
-    """
-    corpus, found = world.corpus, dict[str, Any]()
-    windows = even_windows(corpus.test, corpus.start, settings["per_source"], 64)
-    for name in settings["schedules"]:
-        nets = {net: trained(world, f"{net}_{name}", seed, settings) for net in ("gbi", "lstm")}
-        (gbi, record), (lstm, plain) = nets.values()
-        test = {"gbi": losses(gbi, windows, windows.z(corpus.n_tasks)), "lstm": losses(lstm, windows)}
-        curves = {net: record.curves["validation"].mean(1) for net, (_, record) in nets.items()}
-        steps = record.curves["step"]
-        found[name] = {
-            "tokens": (steps * (record.facts["tokens"] / record.facts["steps"])).tolist(),
-            **{f"{net}_validation": curve.tolist() for net, curve in curves.items()},
-            "gap_validation": (curves["lstm"] - curves["gbi"]).tolist(),
-            **{f"{net}_test": float(loss.mean()) for net, loss in test.items()},
-            "gap": float((test["lstm"] - test["gbi"]).mean()),
-            "tokens_to_lstm": share_of_tokens(steps, curves["gbi"], float(curves["lstm"][-1])),
-            "cpu_seconds": [one.facts["cpu_seconds"] for one in (record, plain)],
-        }
-    return found
+    """Both networks trained on: curves on validation text, and test losses at the end, as in :func:`learning`."""
+    nets = {name: trained(world, f"{name}_long", seed, settings) for name in ("gbi", "lstm")}
+    (gbi, record), (lstm, plain) = nets.values()
+    windows = even_windows(world.corpus.test, world.corpus.start, settings["per_source"], 64)
+    test = {"gbi": losses(gbi, windows, windows.z(gbi.n_tasks)), "lstm": losses(lstm, windows)}
+    found: Scores = {"windows": len(windows.words), **_on_the_way(record, plain)}
+    found |= {f"{name}_test": by_source(loss, windows.task).tolist() for name, loss in test.items()}
+    found |= {f"{name}_cpu_seconds": one.facts["cpu_seconds"] for name, (_, one) in nets.items()}
+    return found | {"gap": float((test["lstm"] - test["gbi"]).mean())}
 
 
 def rest_counted(world: World, seed: int, settings: Settings) -> Scores:

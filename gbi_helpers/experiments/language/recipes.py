@@ -34,8 +34,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "lstm": SETTINGS | {"told": "nothing"},
     "gbi_long": LONG,
     "lstm_long": LONG | {"told": "nothing"},
-    "gbi_cosine": LONG | {"schedule": "cosine"},
-    "lstm_cosine": LONG | {"schedule": "cosine", "told": "nothing"},
     "namer": SETTINGS | {"weight": 1.0},
     "plane": SETTINGS | {"plane": 2},
     "shuffled": SHORT | {"told": "shuffled"},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from gbi_helpers.experiments.language.measures import share_of_tokens
 from gbi_helpers.experiments.results import Results
 from gbi_helpers.experiments.tables import Table, interval
 from gbi_helpers.metrics import Summary, summarise
@@ -31,6 +32,7 @@ PRICES = {
     "namer": "1 forward, of its own network",
 }
 FILTERS = {"gradient": "one step + gap", "unigram": "counts of words", "bigram": "counts of words and pairs"}
+EXACT = {"filter_exact": "K passes", "side_by_side": "K readers side by side"}
 TUNED = {
     "lstm_untuned": "LSTM as it is",
     "lstm_z": "LSTM, its constant inputs alone",
@@ -48,47 +50,38 @@ TUNED = {
 # ---------------------------------------------------------------- training on
 
 
-def gap_curve(found: Results, row: str = "long") -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens (looks,), and on validation text LSTM - GBI (seeds, looks), and the LSTM's loss (seeds, looks)."""
-    tokens = found.values(row, row, "tokens")[0]
-    return tokens, found.values(row, row, "gap_validation"), found.values(row, row, "lstm_validation")
+def gap_curve(found: Results) -> tuple[Tensor, Tensor, Tensor]:
+    """Steps (looks,), and on validation text LSTM - GBI (seeds, looks) and the LSTM's loss (seeds, looks)."""
+    lstm, gbi = (found.values("long", f"{name}_validation").mean(2) for name in ("lstm", "gbi"))
+    tokens = found.values("long", "tokens")[0]
+    total = next(iter(found.settings["long"]["networks"].values()))["steps"]
+    return tokens / tokens[-1] * total, lstm - gbi, lstm
 
 
-def gap_after(found: Results, steps: int, row: str = "long") -> Tensor:
-    """LSTM - GBI (seeds,) on validation text after so many steps. Raises ``KeyError`` where nobody looked."""
-    tokens, gap, _ = gap_curve(found, row)
-    looks = tokens / tokens[-1] * total_steps(found, row)
-    at = (looks - steps).abs() < 0.5
-    if not at.any():
-        raise KeyError(f"Nothing was read after {steps} steps: choose one of {[round(x) for x in looks.tolist()]}.")
-    return gap[:, at][:, 0]
+def look(found: Results, steps: int) -> int:
+    """The number of the look after so many steps. Raises ``KeyError`` where nobody looked."""
+    looks = [round(step) for step in gap_curve(found)[0].tolist()]
+    if steps not in looks:
+        raise KeyError(f"Nothing was read after {steps} steps: choose one of {looks}.")
+    return looks.index(steps)
 
 
-def total_steps(found: Results, row: str = "long") -> int:
-    """How many steps the networks of a row took."""
-    return int(next(iter(found.settings[row]["networks"].values()))["steps"])
+def gap_after(found: Results, steps: int) -> Tensor:
+    """LSTM - GBI (seeds,) on validation text after so many steps."""
+    return gap_curve(found)[1][:, look(found, steps)]
 
 
-def tokens_to_match(found: Results, steps: int, row: str = "long") -> Tensor:
-    """How many times the tokens of GBI after ``steps`` the LSTM needs to read as well, (seeds,); infinite if never."""
-    tokens, gap, lstm = gap_curve(found, row)
-    at = int((tokens / tokens[-1] * total_steps(found, row) - steps).abs().argmin())
-    goal = (lstm - gap)[:, at]
-    return torch.stack(
-        [_reached(tokens, curve, float(aim)) / tokens[at] for curve, aim in zip(lstm, goal, strict=True)]
-    )
+def remains(found: Results, early: int, late: int) -> Summary:
+    """Share of LSTM - GBI after ``early`` steps that is left after ``late`` ones, over seeds."""
+    return summarise(gap_after(found, late) / gap_after(found, early))
 
 
-def _reached(tokens: Tensor, curve: Tensor, goal: float) -> Tensor:
-    """Tokens at which a curve first falls to ``goal``, lines drawn between looks."""
-    below = (curve <= goal).nonzero()
-    if not len(below):
-        return torch.tensor(torch.inf, dtype=tokens.dtype)
-    b = int(below[0])
-    if b == 0:
-        return tokens[0]
-    part = (curve[b - 1] - goal) / (curve[b - 1] - curve[b])
-    return tokens[b - 1] + part * (tokens[b] - tokens[b - 1])
+def tokens_to_match(found: Results, steps: int) -> Tensor:
+    """How many times the tokens that GBI has read after ``steps`` the LSTM needs to read as well; infinite if never."""
+    looks, gap, lstm = gap_curve(found)
+    goals = (lstm - gap)[:, look(found, steps)].tolist()
+    shares = [share_of_tokens(looks, curve, goal) for curve, goal in zip(lstm, goals, strict=True)]
+    return torch.tensor(shares, dtype=torch.float64) * looks[-1] / steps
 
 
 def longer(sets: Sets, steps: tuple[int, ...] = (150, 300, 600, 1200, 2400)) -> Table:
@@ -97,15 +90,10 @@ def longer(sets: Sets, steps: tuple[int, ...] = (150, 300, 600, 1200, 2400)) -> 
     for name, found in sets.items():
         for n in steps:
             times = tokens_to_match(found, n)
-            late = interval(summarise(times), 2) if bool(times.isfinite().all()) else "more than trained"
-            lstm = found.values("long", "long", "lstm_validation").mean(0)[_look(found, n)]
-            rows.append([name, f"{n:,}", f"{float(lstm):.3f}", interval(summarise(gap_after(found, n)), 3), late])
+            late = interval(summarise(times), 2) if bool(times.isfinite().all()) else "more than it had"
+            lstm = float(gap_curve(found)[2].mean(0)[look(found, n)])
+            rows.append([name, f"{n:,}", f"{lstm:.3f}", interval(summarise(gap_after(found, n)), 3), late])
     return ["data", "steps", "LSTM", "LSTM − GBI, paired", "tokens the LSTM needs, times"], rows
-
-
-def _look(found: Results, steps: int, row: str = "long") -> int:
-    tokens = gap_curve(found, row)[0]
-    return int((tokens / tokens[-1] * total_steps(found, row) - steps).abs().argmin())
 
 
 # ---------------------------------------------------------------- beliefs
@@ -131,19 +119,22 @@ def ahead(found: Results, one: str, other: str, n: int, fitted: bool = True) -> 
 
 
 def filters(sets: Sets) -> Table:
-    """Filters of streams by their evidence, reading again the last words or not: loss and sources named right."""
+    """Readers of the same streams by their evidence: loss, and sources named right.
+
+    Those of K passes and side by side are the row "stream"'s, with the settings chosen there.
+    """
     rows = []
     for evidence, label in FILTERS.items():
         for again, said in (("", ""), ("_forward", ", nothing read again")):
-            cells = [_filtered(found, evidence + again) for found in sets.values()]
-            rows.append([label + said, *(text for pair in cells for text in pair)])
+            rows.append([label + said, *_filtered(sets, "stream_counted", evidence + again)])
+    rows += [[label, *_filtered(sets, "stream", reader)] for reader, label in EXACT.items()]
     return ["evidence", *(f"{name}: {what}" for name in sets for what in ("nats per word", "right, %"))], rows
 
 
-def _filtered(found: Results, reader: str) -> tuple[str, str]:
-    scores = (found.summary("stream_counted", reader, key) for key in ("loss", "accuracy"))
-    loss, right = (interval(score, digits) for score, digits in zip(scores, (3, 1), strict=True))
-    return loss, right
+def _filtered(sets: Sets, row: str, reader: str) -> list[str]:
+    """Loss and sources named right, set by set."""
+    keys = {"loss": 3, "accuracy": 1}
+    return [interval(found.summary(row, reader, key), n) for found in sets.values() for key, n in keys.items()]
 
 
 def amortised(found: Results, score: str = "accuracy") -> Table:

@@ -9,8 +9,6 @@ from gbi_helpers.data.vocabulary import Vocabulary
 from gbi_helpers.experiments.language import counts, inference, namer, stream, tuning
 from gbi_helpers.experiments.language.recipes import train
 from gbi_helpers.experiments.language.windows import Corpus, even_windows
-from gbi_helpers.models.language import WordLSTM
-from gbi_helpers.models.naming import WordNamer
 
 V, K = 40, 3
 
@@ -108,15 +106,6 @@ def test_a_namer_learns_the_source_and_asks_no_later_word(corpus):
     assert found["accuracy"][0] < found["accuracy"][1]
     again, _ = namer.train(corpus, 0, weight=1.0, **sizes)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
-
-
-def test_a_namer_reads_as_the_lstm_that_it_is(corpus):
-    torch.manual_seed(0)
-    model = WordNamer(V, K, hidden=8)
-    words = corpus.test[0][:12][None]
-    uniform = torch.full((1, K), 1 / K)
-    torch.testing.assert_close(model.both(words)[0], model(words, uniform))
-    assert isinstance(model, WordLSTM)
 
 
 def test_tuning_of_the_biases_leaves_all_else(corpus, gbi):
