@@ -49,7 +49,7 @@ LABELS = {
     "gatein": "gate inside the recurrence",
     "udrop": "both, Z hidden one time in five",
     "transformer": "a small Transformer",
-    "gap": "told the source: LSTM − GBI, nats a word",
+    "gap": "told the source: LSTM − GBI, nats per word",
     "random_gap": "told a random source: LSTM − GBI, 300 steps",
     "tokens": "share of the tokens to reach the LSTM",
     "named": "named right from 20 words, K passes, %",
@@ -146,7 +146,7 @@ def streams(found: Results) -> Table:
         known = {key: form for key, form in keys.items() if key in found.first("stream", reader)}
         scores = {key: f"{found.mean('stream', reader, key):{form}}" for key, form in known.items()}
         rows.append([label, *(scores.get(key, "–") for key in keys)])
-    return ["reader", "nats a word", "way to being told, %", "right source, %"], rows
+    return ["reader", "nats per word", "way to being told, %", "right source, %"], rows
 
 
 def words_late(found: Results) -> float:
@@ -160,7 +160,7 @@ def words_late(found: Results) -> float:
 
 
 def held_out_losses(sets: Sets, words: int) -> dict[str, Tensor]:
-    """Losses (sources, seeds) of all held-out sources, nats a word, by what was done with so many words of each.
+    """Losses (sources, seeds) of all held-out sources, nats per word, by what was done with so many words of each.
 
     Keys: see :data:`LABELS`. The sources of all sets one after the other, in the order of :func:`held_out`.
     """

@@ -152,7 +152,7 @@ def test_the_main_numbers_have_intervals_over_seeds(found):
     head, rows = tables.headline({"packages": found})
     told = dict(rows)
     assert head == ["mean ± 95 %", "packages"]
-    assert told["told the source: LSTM − GBI, nats a word"] == "0.155 ± 0.064"  # t with one degree of freedom: 12.7
+    assert told["told the source: LSTM − GBI, nats per word"] == "0.155 ± 0.064"  # t with one degree of freedom: 12.7
     assert told["K passes − one step, 20 words, points"] == "3.0 ± 0.0"
     assert told["correlation with exact Bayes, one step + gap"] == "0.910 ± 0.127"
     assert told["filter, way from LSTM to being told, %"] == "50.5 ± 6.4"
