@@ -170,7 +170,7 @@ def held_out_losses(sets: Sets, words: int) -> dict[str, Tensor]:
 
 def _novel(found: Results) -> dict[str, str]:
     """The source of each row that holds one out."""
-    return {row: settings["source"] for row, settings in found.settings.items() if "source" in settings}
+    return {row: row.removeprefix("held_out/") for row in found.rows if row.startswith("held_out/")}
 
 
 def held_out(sets: Sets, words: int) -> Table:

@@ -59,6 +59,7 @@ def found():
         "shuffled": {str(s): {"gap": 0.0} for s in (0, 1)},
         "held_out/sea": {"0": held_out(0.0), "1": held_out(0.2)},
         "held_out/bank": {"0": held_out(0.1), "1": held_out(0.3)},
+        "tuned/sea": {"0": {}, "1": {}},  # of a source held out, but another row
     }
     variant = dict.fromkeys(("gap", "one_step", "corrected", "exact"), 0.125) | {"lstm": 4.5, "gbi": 4.25}
     rows |= {job: {"0": variant} for job in tables.VARIANTS}
