@@ -113,15 +113,19 @@ def structure(world: World, seed: int, settings: Settings) -> Scores:
 
 
 def long(world: World, seed: int, settings: Settings) -> Scores:
-    """Both networks trained on: curves on validation text, and test losses at the end, as in :func:`learning`."""
-    nets = {name: trained(world, f"{name}_long", seed, settings) for name in ("gbi", "lstm")}
-    (gbi, record), (lstm, plain) = nets.values()
+    """Both networks trained on: curves on validation text, and test losses as in :func:`learning`.
+
+    "gap" is LSTM minus GBI at the end, "gap_before" that of the chapter's networks on the same windows.
+    """
+    nets = {name: trained(world, name, seed, settings) for name in settings["networks"]}
     windows = even_windows(world.corpus.test, world.corpus.start, settings["per_source"], 64)
-    test = {"gbi": losses(gbi, windows, windows.z(gbi.n_tasks)), "lstm": losses(lstm, windows)}
-    found: Scores = {"windows": len(windows.words), **_on_the_way(record, plain)}
-    found |= {f"{name}_test": by_source(loss, windows.task).tolist() for name, loss in test.items()}
-    found |= {f"{name}_cpu_seconds": one.facts["cpu_seconds"] for name, (_, one) in nets.items()}
-    return found | {"gap": float((test["lstm"] - test["gbi"]).mean())}
+    true = windows.z(world.corpus.n_tasks)
+    test = {name: losses(net, windows, true if "gbi" in name else None) for name, (net, _) in nets.items()}
+    found: Scores = {"windows": len(windows.words), **_on_the_way(nets["gbi_long"][1], nets["lstm_long"][1])}
+    found |= {f"{name}_test": float(loss.mean()) for name, loss in test.items()}
+    found |= {f"{name}_cpu_seconds": record.facts["cpu_seconds"] for name, (_, record) in nets.items()}
+    before, after = (found[f"lstm{end}_test"] - found[f"gbi{end}_test"] for end in ("", "_long"))
+    return found | {"gap_before": before, "gap": after, "left": after / before}
 
 
 def rest_counted(world: World, seed: int, settings: Settings) -> Scores:

@@ -54,7 +54,7 @@ def gap_curve(found: Results) -> tuple[Tensor, Tensor, Tensor]:
     """Steps (looks,), and on validation text LSTM - GBI (seeds, looks) and the LSTM's loss (seeds, looks)."""
     lstm, gbi = (found.values("long", f"{name}_validation").mean(2) for name in ("lstm", "gbi"))
     tokens = found.values("long", "tokens")[0]
-    total = next(iter(found.settings["long"]["networks"].values()))["steps"]
+    total = found.settings["long"]["networks"]["gbi_long"]["steps"]
     return tokens / tokens[-1] * total, lstm - gbi, lstm
 
 
@@ -69,11 +69,6 @@ def look(found: Results, steps: int) -> int:
 def gap_after(found: Results, steps: int) -> Tensor:
     """LSTM - GBI (seeds,) on validation text after so many steps."""
     return gap_curve(found)[1][:, look(found, steps)]
-
-
-def remains(found: Results, early: int, late: int) -> Summary:
-    """Share of LSTM - GBI after ``early`` steps that is left after ``late`` ones, over seeds."""
-    return summarise(gap_after(found, late) / gap_after(found, early))
 
 
 def tokens_to_match(found: Results, steps: int) -> Tensor:
@@ -121,7 +116,8 @@ def ahead(found: Results, one: str, other: str, n: int, fitted: bool = True) -> 
 def filters(sets: Sets) -> Table:
     """Readers of the same streams by their evidence: loss, and sources named right.
 
-    Those of K passes and side by side are the row "stream"'s, with the settings chosen there.
+    Those of K passes and side by side are the row "stream"'s, with the settings chosen there; "–" where that row was
+    measured on another cut of the text.
     """
     rows = []
     for evidence, label in FILTERS.items():
@@ -134,7 +130,16 @@ def filters(sets: Sets) -> Table:
 def _filtered(sets: Sets, row: str, reader: str) -> list[str]:
     """Loss and sources named right, set by set."""
     keys = {"loss": 3, "accuracy": 1}
-    return [interval(found.summary(row, reader, key), n) for found in sets.values() for key, n in keys.items()]
+    return [
+        interval(found.summary(row, reader, key), n) if row == "stream_counted" or same_text(found) else "–"
+        for found in sets.values()
+        for key, n in keys.items()
+    ]
+
+
+def same_text(found: Results) -> bool:
+    """Whether the rows that came later were measured on the same words, so that seeds are paired with the others'."""
+    return bool(found.facts.get("rows_added", {}).get("text") == found.facts["text"])
 
 
 def amortised(found: Results, score: str = "accuracy") -> Table:
