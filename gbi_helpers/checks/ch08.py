@@ -175,6 +175,11 @@ online_filter = Exercise(
             "Each row knows one word only. Carry the belief: it is the prior of the next word.",
         ),
         Mistake(
+            _filter(lambda q, h: torch.log_softmax((1 - h) * q, 0)),
+            "You mixed (or only shrank) *log* beliefs. That tempers the odds, and a source once ruled out stays ruled "
+            "out. The leak mixes probabilities: (1 - h) q + h / K, in logs with torch.logaddexp.",
+        ),
+        Mistake(
             _filter(lambda q, h: ((1 - h) * q.exp() + h).log()),
             "The leak must be shared: hazard / K to each source, so that the belief still sums to 1.",
         ),
@@ -190,55 +195,73 @@ online_filter = Exercise(
 )
 
 
-def _next_merge_inputs(draw: Generator, length: int, size: int) -> Inputs:
-    ids = (uniform(draw, length) ** 2 * size).long()
-    at = torch.randperm(length // 2 - 1, generator=draw, device=draw.device)[: length // 5] * 2 + 1
-    ids[at], ids[at + 1] = size - 1, size - 2  # one pair that is frequent only in this order
-    return (ids,)
+def _windows_inputs(draw: Generator, windows: int, tasks: int, steps: int, lr: float) -> Inputs:
+    likelihood, weight = 0.02 + uniform(draw, windows, tasks) ** 3, 1 + 4 * uniform(draw, windows)
+    start = torch.softmax(normal(draw, tasks) / 2, 0).expand(windows, -1).clone()
+    return lambda z: -weight * (z * likelihood).sum(-1).log(), start, steps, lr
 
 
-def _pair_of(
-    pairs: Callable[[Tensor], Tensor], best: Callable[[Tensor], Tensor] = torch.argmax
+def _to_simplex(u: Tensor) -> Tensor:
+    return torch.softmax(u, -1)
+
+
+def _adapt(
+    start: Callable[[Tensor], Tensor] = lambda z0: z0[0].log(),
+    feed: Callable[[Tensor], Tensor] = _to_simplex,
+    reduce: Callable[[Tensor], Tensor] = torch.sum,
+    keeps: float = 0.0,
+    most: float = math.inf,
+    logits: bool = False,
 ) -> Callable[..., Tensor]:
-    def chosen(ids: Tensor) -> Tensor:
-        kinds, counts = torch.unique(pairs(ids), dim=0, return_counts=True)
-        return kinds[best(counts)]
+    """Gradient descent on u, from ``start``; ``keeps``: share of the gradient left lying there for the next step."""
 
-    return chosen
+    def found(loss: Callable[[Tensor], Tensor], z0: Tensor, steps: int, lr: float) -> Tensor:
+        u = start(z0).detach().clone().requires_grad_()
+        total = torch.zeros_like(u)
+        for _ in range(int(min(steps, most))):
+            total = keeps * total + torch.autograd.grad(reduce(loss(feed(u).expand(len(z0), -1))), u)[0]
+            u = (u - lr * total).detach().requires_grad_()
+        return (u if logits else feed(u)).detach()
+
+    return found
 
 
-def _neighbours(ids: Tensor) -> Tensor:
-    return torch.stack([ids[:-1], ids[1:]], 1)
-
-
-next_merge = Exercise(
-    "next_merge",
-    "student(ids (N,)) -> the pair (2,) of neighbours seen most often, ties to the smallest pair.",
-    _pair_of(_neighbours),
-    drawn(805, _next_merge_inputs, (60, 4), (200, 9), (40, 3)),
+adapt_z = Exercise(
+    "adapt_z",
+    "student(loss_fn, z0 (N, K), steps, lr) -> the one z (K,) for N windows, by gradient descent on its logits.",
+    _adapt(),
+    drawn(806, _windows_inputs, (5, 4, 6, 0.05), (8, 3, 10, 0.03), (3, 6, 4, 0.1)),
     mistakes=[
         Mistake(
-            _pair_of(_neighbours, torch.argmin), "That is the rarest pair. Merging the most frequent one saves most."
-        ),
-        Mistake(lambda i: _pair_of(_neighbours)(i).flip(0), "The pair is the wrong way round: the left one first."),
-        Mistake(
-            lambda i: _pair_of(lambda x: _neighbours(x[: len(x) // 2 * 2])[::2])(i),
-            "You cut the stream into twos. Neighbours overlap: positions (0, 1), (1, 2), (2, 3), ...",
+            _adapt(reduce=torch.mean),
+            "You descend the mean over windows, so each step is N times too small. Evidence adds up: sum the losses.",
         ),
         Mistake(
-            lambda i: _pair_of(lambda x: _neighbours(x).sort(1).values)(i),
-            "Order matters: 'th' is not 'ht'. Do not sort within a pair.",
+            lambda f, z0, n, lr: _adapt(start=torch.log)(f, z0, n, lr).mean(0),
+            "Each window has a z of its own, and you average at the end. One u (K,) for all: z.expand(len(z0), -1).",
         ),
         Mistake(
-            lambda i: torch.bincount(i).topk(2).indices,
-            "Those are the two most frequent ids, but do they stand next to each other? Count neighbours.",
+            _adapt(keeps=1.0),
+            "Old gradients are added to the new ones. Clear u.grad at each step, or take torch.autograd.grad.",
         ),
+        Mistake(
+            lambda f, z0, n, lr: _adapt()(f, z0, n, -lr),
+            "You climb: the loss should fall, so *subtract* lr times the gradient.",
+        ),
+        Mistake(
+            _adapt(start=lambda z0: z0[0], feed=lambda z: z),
+            "You stepped on z itself, which leaves the simplex. Step on the logits u, and feed z = softmax(u).",
+        ),
+        Mistake(
+            _adapt(start=lambda z0: torch.zeros_like(z0[0])),
+            "You started at the uniform z. Start where z0 says: u = log z0[0].",
+        ),
+        Mistake(
+            _adapt(start=lambda z0: z0[0]),
+            "z0 is on the simplex already, so its logits are log z0: softmax(z0) is another place.",
+        ),
+        Mistake(_adapt(logits=True), "You return the logits u. Asked for is z = softmax(u)."),
+        Mistake(_adapt(most=1), "That is one step. Take `steps` of them, each with a new gradient."),
     ],
-    hard=[
-        (
-            (torch.tensor([1, 0, 2, 1, 0, 2, 1], dtype=torch.int64, device="cpu"),),
-            "Right, but for ties: in 1 0 2 1 0 2 1 the pairs (1, 0), (0, 2) and (2, 1) are equally frequent. Take "
-            "the smallest, (0, 2): compare the left ids, then the right ones; not the pair seen first or last.",
-        )
-    ],
+    between=(0, 1),
 )

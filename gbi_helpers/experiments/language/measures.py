@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.experiments.language import inference, maps, novel, stream
+from gbi_helpers.experiments.language import counts, inference, maps, namer, novel, stream, tuning
 from gbi_helpers.experiments.language.reading import continue_text
 from gbi_helpers.experiments.language.recipes import told_z
 from gbi_helpers.experiments.language.windows import by_source, even_windows, losses
@@ -107,6 +107,63 @@ def structure(world: World, seed: int, settings: Settings) -> Scores:
     two = maps.farthest_pair(cross)
     found: Scores = {"cross": cross.tolist(), "pair": list(two), **maps.interpolation(gbi, windows, *two)}
     return found | {"gbi": maps.modules(gbi, windows), "lstm": maps.modules(lstm, windows, told=False)}
+
+
+# ---------------------------------------------------------------- longer, and beside rivals
+
+
+def long(world: World, seed: int, settings: Settings) -> Scores:
+    """Both networks trained on: curves on validation text, and test losses as in :func:`learning`.
+
+    "gap" is LSTM minus GBI at the end, "gap_before" that of the chapter's networks on the same windows.
+    """
+    nets = {name: trained(world, name, seed, settings) for name in settings["networks"]}
+    windows = even_windows(world.corpus.test, world.corpus.start, settings["per_source"], 64)
+    true = windows.z(world.corpus.n_tasks)
+    test = {name: losses(net, windows, true if "gbi" in name else None) for name, (net, _) in nets.items()}
+    found: Scores = {"windows": len(windows.words), **_on_the_way(nets["gbi_long"][1], nets["lstm_long"][1])}
+    found |= {f"{name}_test": float(loss.mean()) for name, loss in test.items()}
+    found |= {f"{name}_cpu_seconds": record.facts["cpu_seconds"] for name, (_, record) in nets.items()}
+    before, after = (found[f"lstm{end}_test"] - found[f"gbi{end}_test"] for end in ("", "_long"))
+    return found | {"gap_before": before, "gap": after, "left": after / before}
+
+
+def rest_counted(world: World, seed: int, settings: Settings) -> Scores:
+    """Loss of later words with the belief of counts as Z, beside that of gradients and passes."""
+    gbi, corpus = trained(world, "gbi", seed, settings)[0], world.corpus
+    return counts.rest(gbi, corpus, inference.fit_gaps(gbi, corpus, settings["lengths"]), settings["per_source"])
+
+
+def online_counted(world: World, seed: int, settings: Settings) -> Scores:
+    """Reading test streams with a filter of counts, beside those of gradients and passes, settings chosen for each."""
+    gbi, corpus = trained(world, "gbi", seed, settings)[0], world.corpus
+    size = (settings["streams"], settings["length"], settings["piece"])
+    test, validation = counts.streams_of(corpus, seed, *size)
+    return counts.compare(gbi, corpus, test, validation, settings["grid"], settings["reread"])
+
+
+def amortised(world: World, seed: int, settings: Settings) -> Scores:
+    """An LSTM that names the source itself: how well, and what it costs its language."""
+    nets = {name: trained(world, name, seed, settings) for name in ("namer", "gbi", "lstm")}
+    (own, record), (gbi, _), (lstm, _) = nets.values()
+    found = namer.naming(own, world.corpus, settings["per_source"])
+    found |= namer.language(own, gbi, lstm, world.corpus, settings["per_source"])
+    return found | {"train_cpu_seconds": record.facts["cpu_seconds"]}
+
+
+def beyond(world: World, seed: int, settings: Settings) -> Scores:
+    """What each way believes of a source that nobody was trained on: ``settings["source"]``."""
+    source = settings["source"]
+    own, gbi = (trained(world, f"{name}_without_{source}", seed, settings)[0] for name in ("namer", "gbi"))
+    return namer.beyond(own, gbi, world.corpus, source, settings["per_source"])
+
+
+def tuned(world: World, seed: int, settings: Settings) -> Scores:
+    """What further training on a few words of a new source gains, from the Z found for it, and with few weights."""
+    source = settings["source"]
+    gbi, lstm = (trained(world, f"{name}_without_{source}", seed, settings)[0] for name in ("gbi", "lstm"))
+    how = {key: settings[key] for key in ("sizes", "rates", "per_source")}
+    return tuning.compare(gbi, lstm, world.corpus, source, **how)
 
 
 def held_out(world: World, seed: int, settings: Settings) -> Scores:

@@ -24,8 +24,9 @@ Loaded = tuple[WordLSTM, Vocabulary, tuple[str, ...], dict[str, Any]]
 def load_language(name: str = "packages") -> Loaded:
     """A shipped model in eval mode, its vocabulary, the names of its sources, and facts about its training.
 
-    ``name``: "packages", trained on the eight sources that the course brings, or "plane", the same with its sources on
-    a plane. ``facts["deltas"]`` holds the gap of one step for some numbers of words: see :func:`delta_of`.
+    ``name``: "packages", trained on the eight sources that the course brings; "plane", the same with its sources on a
+    plane; "without_speech" or "without_recipe", trained (300 steps) on all but that one, ``facts["held_out"]``.
+    ``facts["deltas"]`` holds the gap of one step for some numbers of words: see :func:`delta_of`.
     Raises ``DataError`` for another name, or a damaged file.
     """
     model, facts = load_model(f"checkpoints/language_{name}.safetensors", WordLSTM)

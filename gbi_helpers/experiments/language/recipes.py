@@ -22,14 +22,19 @@ Told = Literal["true", "nothing", "shuffled"]
 SETTINGS: dict[str, Any] = {"steps": 600, "per_source": 2, "window": 64, "lr": 8e-3, "schedule": "constant"}
 SHORT = SETTINGS | {"steps": 300}  # of the networks that are compared, at equal tokens, with the others on their way
 LOOKS = (25, 50, 100, 150, 200, 250, 300, 350, 400, 450, 500, 550, 600)  # steps at which validation text is read
+LONG = SETTINGS | {"steps": 2400, "looks": (*LOOKS, 750, 900, 1050, 1200, 1400, 1600, 1800, 2000, 2200, 2400)}
 HELD_OUT = {
     "packages": ("api", "chat", "recipe", "speech"),
     "babylm": ("childes", "gutenberg", "scripture", "wikipedia"),
 }
-# How each network is trained: "without": on all sources but one; "pieces": on a text cut into so many pieces of words.
+# How each network is trained: "without": on all sources but one; "pieces": on a text cut into so many pieces of words;
+# "weight": of a second target, the source.
 NETWORKS: dict[str, dict[str, Any]] = {
     "gbi": SETTINGS,
     "lstm": SETTINGS | {"told": "nothing"},
+    "gbi_long": LONG,
+    "lstm_long": LONG | {"told": "nothing"},
+    "namer": SETTINGS | {"weight": 1.0},
     "plane": SETTINGS | {"plane": 2},
     "shuffled": SHORT | {"told": "shuffled"},
     "gate": SHORT | {"conditioning": "gate"},
@@ -41,10 +46,11 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "gbi_pieces": SHORT | {"pieces": 1200},
     "lstm_pieces": SHORT | {"pieces": 1200, "told": "nothing"},
 }
+ROLES: dict[str, dict[str, Any]] = {"gbi": {}, "lstm": {"told": "nothing"}, "namer": {"weight": 1.0}}
 NETWORKS |= {
     f"{name}_without_{source}": SHORT | told | {"without": source}
     for source in (*HELD_OUT["packages"], *HELD_OUT["babylm"])
-    for name, told in {"gbi": {}, "lstm": {"told": "nothing"}}.items()
+    for name, told in ROLES.items()
 }
 # The same in seconds: all small, on windows of few words.
 SMALL_NETWORKS = {

@@ -42,7 +42,7 @@ class Streams:
 
 @dataclass(frozen=True)
 class Filter:
-    """Settings of the filter, chosen on validation streams.
+    """Settings of the filter, chosen on validation streams; a leak and a weight may be one for each stream, (S, 1).
 
     ``chunk``: words between updates. ``hazard``: share of belief that leaks to all sources at each word.
     ``step_size``: weight of the evidence. ``reread``: how many of the last words are read again with each new belief.
@@ -50,8 +50,8 @@ class Filter:
     """
 
     chunk: int = 2
-    hazard: float = 0.02
-    step_size: float = 1.0
+    hazard: float | Tensor = 0.02
+    step_size: float | Tensor = 1.0
     reread: int = 0
     exact: bool = False
 
@@ -132,7 +132,7 @@ def read_told(model: WordLSTM, streams: Streams, z: Tensor | None = None) -> Rea
 
 
 @torch.no_grad()
-def read_side_by_side(model: WordLSTM, streams: Streams, hazard: float) -> Reading:
+def read_side_by_side(model: WordLSTM, streams: Streams, hazard: float | Tensor) -> Reading:
     """Bayes without approximation: K readers, each told its own source throughout, and their predictions averaged.
 
     Each weighs as much as it is believed: its own losses so far are the evidence. No filter that knows the same hazard

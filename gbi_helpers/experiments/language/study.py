@@ -34,6 +34,13 @@ STREAMS: dict[str, Any] = {
     "pieces": [PIECE, LONG_PIECE],
     "filters": {name: asdict(how) for name, how in FILTERS.items()},
 }
+COUNTED: dict[str, Any] = {
+    "streams": 24,
+    "length": 600,
+    "piece": PIECE,
+    "grid": {"hazard": [0.01, 0.02, 0.04, 0.08], "step_size": [0.4, 0.6, 0.8, 1.0, 1.2]},
+    "reread": FILTER.reread,
+}
 
 
 def _row(measure: Measure, words: str, *needs: str, once: bool = False, only: Only = (), **settings: Any) -> Row:
@@ -51,6 +58,18 @@ def _held_out(source: str, only: Only) -> Row:
     return _row(measures.held_out, f"never seen: {source}", *needs, only=only, source=source, per_source=256)
 
 
+def _beyond(source: str) -> Row:
+    needs = (f"namer_without_{source}", f"gbi_without_{source}")
+    words = f"how sure of one never seen: {source}"
+    return _row(measures.beyond, words, *needs, only=PACKAGES, source=source, per_source=64)
+
+
+def _tuned(source: str) -> Row:
+    needs = (f"gbi_without_{source}", f"lstm_without_{source}")
+    how: dict[str, Any] = {"source": source, "per_source": 256, "sizes": [256], "rates": [1e-3, 3e-3, 1e-2]}
+    return _row(measures.tuned, f"tuned from the Z found: {source}", *needs, only=PACKAGES, **how)
+
+
 ROWS = {
     "learning": _row(measures.learning, "told the source, or nothing", *PAIR, per_source=128),
     "naming": _row(measures.naming, "naming the source", *PAIR, per_source=128, lengths=LENGTHS),
@@ -63,11 +82,25 @@ ROWS = {
     **{network: _other(network) for network in ("gate", "concat", "gatein", "udrop")},
     "transformer": _other("transformer", plain="transformer_lstm"),
     "bpe": _row(measures.pieces, "pieces of words", "gbi_pieces", "lstm_pieces", only=PACKAGES),
+    "long": _row(measures.long, "four times as long", *PAIR, "gbi_long", "lstm_long", per_source=128),
+    "rest_counted": _row(
+        measures.rest_counted, "reading on with the belief of counts", "gbi", per_source=64, lengths=(1, 5, 20, 50)
+    ),
+    "stream_counted": _row(measures.online_counted, "streams filtered by counts", "gbi", **COUNTED),
+    "amortised": _row(
+        measures.amortised, "an LSTM that names the source", "namer", *PAIR, only=PACKAGES, per_source=128
+    ),
+    "beyond/speech": _beyond("speech"),
+    **{f"tuned/{source}": _tuned(source) for source in ("speech", "recipe")},
     "map": _row(
         measures.plane, "a map of sources", "plane", *PAIR, once=True, only=PACKAGES, side=15, per_source=6
     ),
 }  # fmt: skip
-FEW = {"per_source": 8, "streams": 2, "length": 60, "side": 3}  # what tests ask for
+FEWER = {"long": 3} | {row: 3 for row in ROWS if row.startswith("tuned/")}  # seeds shipped at least
+FEW = {  # what tests ask for
+    "per_source": 8, "streams": 2, "length": 60, "side": 3, "sizes": [64], "rates": [1e-3],
+    "grid": {"hazard": [0.02], "step_size": [1.0]},
+}  # fmt: skip
 STUDY = Study(
     "language",
     __name__,

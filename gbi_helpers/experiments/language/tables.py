@@ -25,20 +25,17 @@ LABELS = {
     "bigram": "naive Bayes, pairs",
     "hard": "bet on the best source",
     "iterative": "20 gradient steps",
-    # what the networks are given
     "lstm": "LSTM",
     "uniform": "GBI, uniform Z",
     "wrong": "GBI, a wrong source",
     "true": "GBI, told the source",
     "switches": "GBI, told each switch",
-    # readers of streams
     "filter_plain": "filter, one step",
     "filter": "filter, one step + gap",
     "filter_forward": "filter, + gap, nothing read again",
     "filter_five": "filter, + gap, every five words",
     "filter_exact": "filter, K passes",
     "side_by_side": "K readers side by side",
-    # what is done with a source never seen
     "lstm_simplex": "LSTM, input on the simplex",
     "lstm_free": "LSTM, input free",
     "gbi_single": "GBI, best single source",
@@ -47,14 +44,12 @@ LABELS = {
     "lstm_tuned": "LSTM, fine-tuned, stopped",
     "gbi_tuned": "GBI, fine-tuned, stopped",
     "gbi_tuned_50": "GBI, fine-tuned, 50 steps",
-    # other networks
     "gate": "gate only",
     "concat": "beside the words only",
     "gatein": "gate inside the recurrence",
     "udrop": "both, Z hidden one time in five",
     "transformer": "a small Transformer",
-    # the main numbers
-    "gap": "told the source: LSTM − GBI, nats a word",
+    "gap": "told the source: LSTM − GBI, nats per word",
     "random_gap": "told a random source: LSTM − GBI, 300 steps",
     "tokens": "share of the tokens to reach the LSTM",
     "named": "named right from 20 words, K passes, %",
@@ -101,8 +96,7 @@ def at_length(found: Results, row: str, key: str, n: int) -> Summary:
 
 def seeds(found: Results, row: str) -> str:
     """How many seeds a measurement has, for a caption: "3 seeds", "one seed"."""
-    n = found.seeds(row)
-    return "one seed" if n == 1 else f"mean of {n} seeds"
+    return "one seed" if (n := found.seeds(row)) == 1 else f"mean of {n} seeds"
 
 
 def learning(sets: Sets) -> Table:
@@ -152,7 +146,7 @@ def streams(found: Results) -> Table:
         known = {key: form for key, form in keys.items() if key in found.first("stream", reader)}
         scores = {key: f"{found.mean('stream', reader, key):{form}}" for key, form in known.items()}
         rows.append([label, *(scores.get(key, "–") for key in keys)])
-    return ["reader", "nats a word", "way to being told, %", "right source, %"], rows
+    return ["reader", "nats per word", "way to being told, %", "right source, %"], rows
 
 
 def words_late(found: Results) -> float:
@@ -166,7 +160,7 @@ def words_late(found: Results) -> float:
 
 
 def held_out_losses(sets: Sets, words: int) -> dict[str, Tensor]:
-    """Losses (sources, seeds) of all held-out sources, nats a word, by what was done with so many words of each.
+    """Losses (sources, seeds) of all held-out sources, nats per word, by what was done with so many words of each.
 
     Keys: see :data:`LABELS`. The sources of all sets one after the other, in the order of :func:`held_out`.
     """
@@ -176,7 +170,7 @@ def held_out_losses(sets: Sets, words: int) -> dict[str, Tensor]:
 
 def _novel(found: Results) -> dict[str, str]:
     """The source of each row that holds one out."""
-    return {row: settings["source"] for row, settings in found.settings.items() if "source" in settings}
+    return {row: row.removeprefix("held_out/") for row in found.rows if row.startswith("held_out/")}
 
 
 def held_out(sets: Sets, words: int) -> Table:
@@ -221,8 +215,10 @@ def variants(found: Results) -> Table:
         [label, interval(found.summary(row, "gap"), 3), *(f"{found.mean(row, key):.1f}" for key in keys)]
         for row, label in VARIANTS.items()
     ]
-    head = ["network", "gap, nats", *keys.values()]
-    return head, [["both, as in this chapter", interval(own, 3), *("–" for _ in keys)], *rows]
+    return ["network", "gap, nats", *keys.values()], [
+        ["both, as in this chapter", interval(own, 3), *("–" for _ in keys)],
+        *rows,
+    ]
 
 
 def headline(sets: Sets) -> Table:
@@ -287,7 +283,17 @@ def _failures(found: Results) -> dict[str, str]:
         "20 gradient steps on 1 word": f"{later('iterative', 1) - later('corrected', 1):+.2f} against one step + gap",
         "the old belief, right after a switch": f"{after['filter'] - after['uniform']:+.2f} against uniform Z",
         "50 steps of fine-tuning on 256 words": f"{rise:+.2f} against each source's best step",
+        "no adaptation: Z on 256 words of a new source": _least_adapted(found),
     }
+
+
+def _least_adapted(found: Results) -> str:
+    """The held-out source that 30 steps of Z help least, and what ten steps on all weights do for it."""
+    paths = {"z": ("256", "logits"), "weights": ("tuned_256", "test")}
+    curves = {what: held_out_curves({"": found}, "gbi", *path) for what, path in paths.items()}
+    z, weights = (curves[what][:, at] - curves[what][:, 0] for what, at in (("z", -1), ("weights", 2)))
+    least = int(z.argmax())
+    return f"{list(_novel(found).values())[least]}: {float(z[least]):+.2f} (all weights: {float(weights[least]):+.2f})"
 
 
 def _means(found: Results, row: str, key: str, form: str) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gbi_helpers.data.text import TextData, load_text
-from gbi_helpers.experiments.language import recipes
+from gbi_helpers.experiments.language import namer, recipes
 from gbi_helpers.experiments.language.windows import Corpus, corpus_of
 from gbi_helpers.experiments.shelf import Shelf, Trained
 from gbi_helpers.experiments.source import code_of
@@ -58,7 +58,7 @@ def trained(world: World, network: str, seed: int, settings: Settings) -> Traine
     return world.shelf.network(
         f"{network}-{seed}",
         _depends(corpus, options),
-        lambda resume: recipes.train(corpus, seed, resume=resume, **own),
+        lambda resume: _trainer(options)(corpus, seed, resume=resume, **own),
     )
 
 
@@ -75,7 +75,12 @@ def files(world: World, network: str, seed: int) -> list[Path]:
 
 
 def _depends(corpus: Corpus, options: Settings) -> list[Any]:
-    return [corpus.digest, dict(options), code_of(recipes.train)]
+    return [corpus.digest, dict(options), code_of(_trainer(options))]
+
+
+def _trainer(options: Settings) -> Callable[..., Trained]:
+    """What trains a network of these settings: those that name the source are told it as a second target."""
+    return namer.train if "weight" in options else recipes.train
 
 
 def opened(shelf: Shelf, variant: str) -> World:

@@ -41,7 +41,7 @@ def stream(seed):
 def held_out(shift):
     one = {
         "uniform": 4.0 + shift,
-        "tuned_256": {"test": [4.0, 3.9, 4.3], "early": 3.95},
+        "tuned_256": {"test": [4.0, 3.9, 3.9, 4.0, 4.3], "early": 3.95},
         "tuned_2048": {"test": [4.0, 3.6, 3.5], "early": 3.5},
     }
     one |= {words: {"free": [4.0, 3.8], "logits": [4.0, 3.85], "single": 3.9} for words in ("256", "2048")}
@@ -59,6 +59,7 @@ def found():
         "shuffled": {str(s): {"gap": 0.0} for s in (0, 1)},
         "held_out/sea": {"0": held_out(0.0), "1": held_out(0.2)},
         "held_out/bank": {"0": held_out(0.1), "1": held_out(0.3)},
+        "tuned/sea": {"0": {}, "1": {}},  # of a source held out, but another row
     }
     variant = dict.fromkeys(("gap", "one_step", "corrected", "exact"), 0.125) | {"lstm": 4.5, "gbi": 4.25}
     rows |= {job: {"0": variant} for job in tables.VARIANTS}
@@ -128,7 +129,7 @@ def test_held_out_sources_stand_side_by_side(found):
     losses = tables.held_out_losses(results, 2048)
     assert torch.equal(losses["gbi_free"], torch.full((4, 2), 3.8, dtype=torch.float64))
     torch.testing.assert_close(losses["uniform"][1], torch.tensor([4.1, 4.3], dtype=torch.float64))
-    assert tables.held_out_curves(results, "gbi", "tuned_256", "test").shape == (4, 3)
+    assert tables.held_out_curves(results, "gbi", "tuned_256", "test").shape == (4, 5)
 
 
 def test_failures_are_told_as_differences(found):
@@ -138,6 +139,7 @@ def test_failures_are_told_as_differences(found):
     assert told["uniform Z taken for 'no Z'"] == "+0.20 against the LSTM"
     assert told["a wrong source"] == "+0.95 against the true one"
     assert told["50 steps of fine-tuning on 256 words"] == "+0.40 against each source's best step"
+    assert told["no adaptation: Z on 256 words of a new source"] == "sea: -0.15 (all weights: -0.10)"
 
 
 def test_variants_stand_below_the_network_of_the_chapter(found):
@@ -151,7 +153,7 @@ def test_the_main_numbers_have_intervals_over_seeds(found):
     head, rows = tables.headline({"packages": found})
     told = dict(rows)
     assert head == ["mean ± 95 %", "packages"]
-    assert told["told the source: LSTM − GBI, nats a word"] == "0.155 ± 0.064"  # t with one degree of freedom: 12.7
+    assert told["told the source: LSTM − GBI, nats per word"] == "0.155 ± 0.064"  # t with one degree of freedom: 12.7
     assert told["K passes − one step, 20 words, points"] == "3.0 ± 0.0"
     assert told["correlation with exact Bayes, one step + gap"] == "0.910 ± 0.127"
     assert told["filter, way from LSTM to being told, %"] == "50.5 ± 6.4"

@@ -1,0 +1,96 @@
+"""After the Z of a source never seen is found: all weights go on from there; and rivals that tune a few numbers only.
+
+Every way is given the same words, and chooses its learning rate and its step on the source's validation text.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gbi_helpers.experiments.language.novel import WINDOW, shared_z
+from gbi_helpers.experiments.language.recipes import ClippedAdamW
+from gbi_helpers.experiments.language.windows import Corpus, Windows, even_windows, losses
+from gbi_helpers.inference import max_entropy
+from gbi_helpers.models.language import WordModel
+
+LOOKS = (0, 2, 5, 10, 20, 35, 50)  # steps at which validation text is read
+SEARCH = 30  # gradient steps on z before
+Scores = dict[str, Any]
+
+
+def compare(
+    gbi: WordModel, lstm: WordModel, corpus: Corpus, source: str, sizes: Sequence[int], rates: Sequence[float],
+    per_source: int,
+) -> Scores:  # fmt: skip
+    """Loss on the source's test text, nats per word, of each way by number of words learned from: {words: {way: ...}}.
+
+    "gbi" and "lstm": all weights, from the uniform z. "..._found": from the z that was found on the simplex first,
+    which then stays; "..._free": from one found off it. "..._z": that free z alone; "..._bias": the output biases
+    alone; "..._untuned": nothing.
+    """
+    new = corpus.only([source])
+    stop, test = (
+        even_windows(part, new.start, n, WINDOW) for part, n in ((new.validation, 32), (new.test, per_source))
+    )
+    found: Scores = {"windows": len(test.words)}
+    for n in sizes:
+        learn = even_windows(new.train, new.start, n // WINDOW, WINDOW)
+        found[str(n)] = {}
+        for name, model in {"gbi": gbi, "lstm": lstm}.items():
+            uniform = max_entropy(1, model.n_tasks, torch.float32, learn.words.device)[0]
+            simplex, free = (shared_z(model, learn, space, SEARCH)[-1] for space in ("logits", "free"))
+            starts = {
+                "": (uniform, False),
+                "_found": (simplex, False),
+                "_free": (free, False),
+                "_bias": (uniform, True),
+            }
+            for way, (z, bias) in starts.items():
+                found[str(n)][name + way] = tuned(model, learn, stop, test, z, rates, bias_only=bias)
+            found[str(n)] |= {f"{name}_untuned": _loss(model, test, uniform), f"{name}_z": _loss(model, test, free)}
+    return found
+
+
+def tuned(
+    model: WordModel,
+    learn: Windows,
+    stop: Windows,
+    test: Windows,
+    z: Tensor,
+    rates: Sequence[float],
+    bias_only: bool = False,
+) -> float:
+    """Loss on ``test`` after steps on ``learn``, told z throughout, at the rate and step that read ``stop`` best."""
+    best = (float("inf"), float("inf"))
+    for rate in rates:
+        for network in _on_the_way(model, learn, z, rate, bias_only):
+            watched = _loss(network, stop, z)
+            if watched < best[0]:
+                best = (watched, _loss(network, test, z))
+    return best[1]
+
+
+def _on_the_way(model: WordModel, learn: Windows, z: Tensor, rate: float, bias_only: bool) -> Iterable[WordModel]:
+    """A copy of the model at each of :data:`LOOKS` while it is tuned."""
+    network = copy.deepcopy(model)
+    chosen = [network.bias] if bias_only else list(network.parameters())
+    descent = ClippedAdamW(chosen, lr=rate)
+    draw = torch.Generator().manual_seed(0)
+    for step in range(LOOKS[-1] + 1):
+        if step in LOOKS:
+            yield network
+        part = learn.rows(torch.randperm(len(learn.words), generator=draw, device=draw.device)[:16])
+        told = z.expand(len(part.words), -1)
+        loss = network.nll(network(part.inputs, told), part.words).mean() / WINDOW
+        network.zero_grad()
+        loss.backward()
+        descent.step()
+
+
+def _loss(model: WordModel, windows: Windows, z: Tensor) -> float:
+    return float(losses(model, windows, z).mean())
