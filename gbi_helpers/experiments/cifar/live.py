@@ -45,17 +45,26 @@ def picture_one_step(picture: PictureModel, x: Tensor, step_size: float = 1.0) -
     return one_step(decoder_loss(picture.model, t), _start(picture, t), step_size)
 
 
-def picture_trajectory(picture: PictureModel, x: Tensor, steps: int = 30, lr: float = 0.5) -> Trajectory:
-    """Iterative inference on images x (B, 3, 32, 32), with what the decoder draws at each step as frames.
+def picture_trajectory(
+    picture: PictureModel, x: Tensor, steps: int = 30, lr: float = 0.5, patterns: Tensor | None = None
+) -> Trajectory:
+    """Iterative inference on images x (B, 3, 32, 32), with what z stands for at each step as frames.
 
-    ``frames`` (steps + 1, B, 3, 32, 32) and ``target`` (B, 3, 32, 32), the image itself, have values in [0, 1].
+    ``frames`` (steps + 1, B, 3, 32, 32) and ``target`` (B, 3, 32, 32), the image itself, have values in [0, 1]. A frame
+    mixes a picture of each class, ``patterns`` (K, 3, 32, 32), or else the model's own sketches, by how much z leans to
+    it; at the uniform z it is grey. See :func:`stretched`: frames tell what z leans to, the bars how much.
     """
     t = picture.see(x)
     path = iterate(decoder_loss(picture.model, t), _start(picture, t), steps=steps, lr=lr)
     with torch.no_grad():
-        h = picture.model.encode(t)
-        frames = torch.stack([picture.draw(picture.model.decoder(h, z)) for z in path.z])
-    return path.with_frames(frames, target=x)
+        classes = picture.draw(picture.model.decoder.patterns) if patterns is None else patterns
+        leans = torch.einsum("sbk,kchw->sbchw", path.z - path.z[0], classes)
+    return path.with_frames(stretched(leans), target=x)
+
+
+def stretched(change: Tensor) -> Tensor:
+    """Changes (..., C, H, W) as pictures in [0, 1]: none is grey, and the largest of each is nearly black or white."""
+    return 0.5 + 0.45 * change / change.abs().amax((-3, -2, -1), keepdim=True).clamp_min(1e-9)
 
 
 def _start(picture: PictureModel, t: Tensor) -> Tensor:

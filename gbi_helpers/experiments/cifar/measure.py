@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,8 +21,8 @@ from gbi_helpers.models.base import Generative
 from gbi_helpers.readouts import Measured, decoder_loss, readouts
 from gbi_helpers.theory import fit_delta
 
-Metrics = dict[str, float]
-SUBSETS = {"likelihood": 2_000, "iterative": 1_000}  # test images for what is dear: a hundred passes, fifty steps
+Metrics = dict[str, Any]
+DEAR = ("likelihood", "iterative")  # a hundred passes, fifty steps
 GAP_IMAGES = 500  # training images that the gap of one step is averaged over
 
 
@@ -43,57 +46,82 @@ class Labels:
         return metrics.accuracy(self.group_of[predicted], self.group_of[self.test])
 
 
-def measure(model: Generative, view: View, labels: Labels, whole: bool = False, bias: bool = False) -> Metrics:
-    """Test accuracy of every readout, in percent, with its passes for each image; and validation accuracy.
+def measure(model: Generative, view: View, labels: Labels, bias: bool = False) -> Metrics:
+    """Accuracy of every readout on all test images, in percent, with its passes for each image; and more.
 
     "one_step"; "one_step_delta", with the gap put back that was measured on training images, no label needed;
-    "one_step_bias", with a bias for each class fitted to labels (only with ``bias``); "likelihood", every class tried,
-    (on all test images if ``whole``) and "iterative", on the first "..._n" test images; "superclass", of one step.
+    "one_step_bias", with a bias for each class fitted to labels (only with ``bias``); "likelihood", every class tried;
+    "iterative". "..._gains", "..._losses": percent of images that a readout has right and one step wrong, and the other
+    way round. Of one step: "superclass", "validation", "right" (:func:`packed`), and its :func:`calibration`.
     """
-    step = _read(model, view.test, "one_step")
+    step, known = _read(model, view.test, "one_step"), scores(model, view.validation)
     score = _score(step)
-    found = _passes("one_step", step) | {
-        "one_step": metrics.accuracy(score.argmax(1), labels.test),
-        "superclass": labels.groups_right(score.argmax(1)),
-        "validation": metrics.accuracy(_score(_read(model, view.validation, "one_step")).argmax(1), labels.validation),
-        "test_n": len(labels.test),
-    }
-    delta = gap(model, view.train[:GAP_IMAGES])
-    found["one_step_delta"] = metrics.accuracy((score + delta).argmax(1), labels.test)
+    answers = {"one_step": score, "one_step_delta": score + gap(model, view.train[:GAP_IMAGES])}
     if bias:
-        found["one_step_bias"] = metrics.accuracy((score + _fitted_bias(model, view, labels)).argmax(1), labels.test)
-    for name in SUBSETS:
-        found |= _dear(model, view, labels, name, score, whole)
-    return found
+        answers["one_step_bias"] = score + _fitted_bias(model, view, labels)
+    found = _passes("one_step", step)
+    for name in DEAR:
+        seen = _read(model, view.test, name)
+        answers[name] = seen.posterior.log_q
+        found |= _passes(name, seen)
+    found |= _compared({name: answer.argmax(1) for name, answer in answers.items()}, labels.test)
+    return found | _common(known, score, labels)
 
 
 def measure_classifier(model: nn.Module, view: View, labels: Labels) -> Metrics:
-    """Test and validation accuracy of a classifier, in percent."""
-    right = predicted(model, view.test)
+    """Test accuracy of a classifier in percent, "accuracy", and what :func:`measure` says of one step."""
+    known, logits = (_logits(model, x) for x in (view.validation, view.test))
+    found = {"accuracy": metrics.accuracy(logits.argmax(1), labels.test), "accuracy_forwards": 1}
+    return found | _common(known, logits, labels)
+
+
+def _common(known: Tensor, score: Tensor, labels: Labels) -> Metrics:
+    """What is said of any answer: scores (N, K) of validation images (``known``) and of test images."""
+    named = score.argmax(1)
     return {
-        "accuracy": metrics.accuracy(right, labels.test),
-        "accuracy_forwards": 1,
-        "superclass": labels.groups_right(right),
-        "validation": metrics.accuracy(predicted(model, view.validation), labels.validation),
+        "superclass": labels.groups_right(named),
+        "validation": metrics.accuracy(known.argmax(1), labels.validation),
         "test_n": len(labels.test),
-    }
+        "right": packed(named == labels.test),
+    } | calibration(known, labels.validation, score, labels.test)
+
+
+def calibration(known: Tensor, known_labels: Tensor, score: Tensor, labels: Tensor) -> Metrics:
+    """How far a belief can be trusted, with the step size (a classifier's inverse temperature) fitted to validation.
+
+    "step_size"; on test images "log_score", mean -log q of the true class in nats, and "ece", in percent.
+    """
+    size = metrics.fitted_step_size(known, known_labels)
+    log_q = torch.log_softmax(size * score.double(), 1)
+    ece = metrics.calibration_error(log_q.exp(), labels)
+    return {"step_size": size, "log_score": metrics.negative_log_score(log_q, labels), "ece": ece}
+
+
+def packed(right: Tensor) -> str:
+    """Yes or no of each image (N,), as text: eight in a byte. :func:`unpacked` undoes it."""
+    return base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()
+
+
+def unpacked(text: str, n: int) -> Tensor:
+    """The (N,) yes or no that :func:`packed` made text of."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=n)
+    return torch.from_numpy(bits.astype(bool))
 
 
 @torch.no_grad()
-def predicted(classifier: nn.Module, x: Tensor) -> Tensor:
-    """Classes (N,) that a classifier names for x."""
-    return torch.cat([classifier(as_pixels(part)).argmax(1) for part in x.split(1000)])
+def _logits(classifier: nn.Module, x: Tensor) -> Tensor:
+    return torch.cat([classifier(as_pixels(part)) for part in x.split(1000)])
 
 
-def _dear(model: Generative, view: View, labels: Labels, name: str, score: Tensor, whole: bool) -> Metrics:
-    n = len(view.test) if whole and name == "likelihood" else min(SUBSETS[name], len(view.test))
-    seen = _read(model, view.test[:n], name)
-    choice = seen.posterior.task
-    return _passes(name, seen) | {
-        name: metrics.accuracy(choice, labels.test[:n]),
-        f"{name}_n": n,
-        f"agreement_{name}": metrics.accuracy(score[:n].argmax(1), choice),
-    }
+def _compared(named: dict[str, Tensor], labels: Tensor) -> Metrics:
+    """Accuracy of each readout, and what it mends and spoils of one step's answers."""
+    found = {name: metrics.accuracy(answer, labels) for name, answer in named.items()}
+    step = named.pop("one_step")
+    for name, answer in named.items():
+        found[f"agreement_{name}"] = metrics.accuracy(answer, step)
+        found[f"{name}_gains"] = 100 * float(((answer == labels) & (step != labels)).double().mean())
+        found[f"{name}_losses"] = 100 * float(((answer != labels) & (step == labels)).double().mean())
+    return found
 
 
 def _read(model: Generative, x: Tensor, name: str) -> Measured:

@@ -6,104 +6,32 @@ numbers written alone.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from gbi_helpers.checkpoints import run_facts
-from gbi_helpers.data import ImageData, Images, layouts, load_cifar100, standin
+from gbi_helpers.data import load_cifar100, standin
 from gbi_helpers.data.cifar import GROUP_OF
-from gbi_helpers.experiments.cifar import live, recipes
+from gbi_helpers.experiments.cifar import live, probes, recipes
 from gbi_helpers.experiments.cifar.measure import Labels, confusions, measure, measure_classifier, scores
 from gbi_helpers.experiments.cifar.prices import CLASSES, prices
 from gbi_helpers.experiments.cifar.tables import CONFUSIONS
-from gbi_helpers.experiments.cifar.views import VIEWS, View, Views, chain
-from gbi_helpers.experiments.recipe import Recipe, trained
+from gbi_helpers.experiments.cifar.views import VIEWS, View, chain
+from gbi_helpers.experiments.cifar.world import Metrics, Seen, Settings, World, network, opened
+from gbi_helpers.experiments.recipe import Recipe
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.shelf import Shelf, mark
-from gbi_helpers.experiments.source import code_of
 from gbi_helpers.experiments.study import ALL, SMALL, Row, Study
-from gbi_helpers.files import ASSETS, DataError, add_asset, part_file
+from gbi_helpers.files import ASSETS, add_asset, part_file
 from gbi_helpers.meter import size_of, timed
 
-Metrics = dict[str, Any]
-Settings = Mapping[str, Any]
 Options = dict[str, Any]
-Measure = Callable[["World", int, Settings], Metrics]
-SEES = ("view", "views", "n", "everything")  # the settings of a row that say what it sees; the others are its recipe's
-
-
-@dataclass(frozen=True)
-class World:
-    """The images of one process, and the shelf that views of them and trained models lie on."""
-
-    data: ImageData
-    shelf: Shelf
-
-    @property
-    def digest(self) -> str:
-        """Tells the images from any other."""
-        return self.data.digest
-
-    @property
-    def facts(self) -> Settings:
-        """Where the images are from, which they are, and how many."""
-        sizes = {name: len(getattr(self.data, name)) for name in ("train", "validation", "test")}
-        return {"data": self.data.source, "sha256_of_images": self.digest, "splits": sizes}
-
-    @functools.cached_property
-    def joined(self) -> ImageData:
-        """The same images, those for validation among those to train on too."""
-        both = (self.data.train, self.data.validation)
-        train = Images(torch.cat([part.x for part in both]), torch.cat([part.y for part in both]))
-        return dataclasses.replace(self.data, train=train)
-
-
-def opened(shelf: Shelf, variant: str) -> World:
-    """All of the real CIFAR-100; a little of its stand-in in the small variant. ``DataError`` without the real set."""
-    if variant == SMALL:
-        return World(load_cifar100("standin").cut(400, 100, 100), shelf)
-    data = load_cifar100("full")
-    if data.name != "CIFAR-100":
-        raise DataError(
-            "The numbers of chapter 07 are those of the real CIFAR-100, which is not here: get it with 'gbi data get "
-            f"cifar-100', or {layouts.bring()}."
-        )
-    return World(data, shelf)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a row sees: its view of the images and their classes, of which it learns from the first ``n`` (None: all).
-
-    ``digest``: tells it from any other.
-    """
-
-    view: View
-    labels: Labels
-    n: int | None
-    digest: str
-
-    @staticmethod
-    def of(world: World, settings: Settings) -> Seen:
-        """What the settings of a row say. ``everything``: nothing is chosen, so the validation images serve too."""
-        data = world.joined if settings.get("everything") else world.data
-        view = Views(data, world.shelf, settings["views"]).view(settings["view"], settings["n"])
-        told = {name: settings.get(name) for name in SEES}
-        return Seen(view, Labels.of(data), settings["n"], mark(data.digest, told, code_of(Views)))
-
-    @property
-    def train(self) -> tuple[Tensor, Tensor]:
-        """Vectors or images (n, ...) to learn from, and their classes (n,)."""
-        return self.view.train[: self.n], self.labels.train[: self.n]
+Measure = Callable[[World, int, Settings], Metrics]
+VALIDATED = ("validation", "step_size", "log_score", "ece")
 
 
 def closed(world: World, seed: int, settings: Settings) -> Metrics:
@@ -111,28 +39,19 @@ def closed(world: World, seed: int, settings: Settings) -> Metrics:
     seen, cpu = Seen.of(world, settings), time.process_time()
     seconds, model = timed(recipes.means_of, *seen.train, settings.get("equidistant", False))
     found = {"train_seconds": seconds, "train_cpu_seconds": time.process_time() - cpu, "parameters": size_of(model)}
-    found |= {"train_n": len(seen.train[1])} | measure(model, seen.view, seen.labels, whole=True, bias=True)
-    if settings.get("everything"):
-        del found["validation"]  # it would be that of images trained on
-    return found
+    found |= {"train_n": len(seen.train[1])} | measure(model, seen.view, seen.labels, bias=True)
+    chosen = VALIDATED if settings.get("everything") else ()  # they would be those of images trained on
+    return {name: value for name, value in found.items() if name not in chosen}
 
 
 def learned(recipe: Recipe, measured: Callable[[Any, View, Labels], Metrics]) -> Measure:
     """A row for a model that is trained, and what is measured of it."""
 
     def row(world: World, seed: int, settings: Settings) -> Metrics:
-        seen, model, facts = _network(world, recipe, seed, settings)
+        seen, model, facts = network(world, recipe, seed, settings)
         return facts | measured(model, seen.view, seen.labels)
 
     return row
-
-
-def _network(world: World, recipe: Recipe, seed: int, settings: Settings) -> tuple[Seen, Any, Metrics]:
-    """What a row sees, its model in eval mode, and what the training took."""
-    seen = Seen.of(world, settings)
-    options = {name: value for name, value in settings.items() if name not in SEES}
-    model, facts = trained(world.shelf, seen.digest, recipe, recipe.name, seed, seen.train, options)
-    return seen, model, facts | {"train_n": len(seen.train[1])}
 
 
 def priced(world: World, seed: int, settings: Settings) -> Metrics:
@@ -150,7 +69,7 @@ def ship(world: World, results: Results) -> list[Path]:
 def _ship_confusions(world: World, results: Results) -> Path:
     """Counts (100, 100) of test images by true and predicted class, classes in the order of their groups."""
     data = world.data
-    seen, model, _ = _network(world, recipes.train_code, 0, results.settings["best"])
+    seen, model, _ = network(world, recipes.train_code, 0, results.settings["best"])
     order = sorted(range(len(data.classes)), key=lambda k: (data.group_of[k], data.classes[k]))
     counts = confusions(scores(model, seen.view.test).argmax(1), data.test.y, order).numpy().astype(np.uint16)
     classes = np.array([data.classes[k] for k in order])
@@ -163,22 +82,24 @@ def _ship_confusions(world: World, results: Results) -> Path:
 
 
 def _row(words: str, measure: Measure, view: str, n: int | None = None, once: bool = True, **options: Any) -> Row:
-    """``once``: with the first seed alone, though most have some randomness: the best and its rivals are repeated."""
+    """``once``: what is in closed form has no seed; all that is trained is repeated with every one."""
     sees = {"view": view, "n": n, "views": {name: VIEWS[name] for name in chain(view)}}
     return Row(measure, words, {**sees, **options}, once=once)
 
 
 def _generative(words: str, view: str, recipe: Recipe = recipes.train_code, bias: bool = False, **options: Any) -> Row:
     measured = learned(recipe, functools.partial(measure, bias=bias))
-    return _row(words, measured, view, **{**recipe.settings, **options})
+    return _row(words, measured, view, once=False, **{**recipe.settings, **options})
 
 
 def _classifier(words: str, view: str, recipe: Recipe = recipes.train_classifier, **options: Any) -> Row:
-    return _row(words, learned(recipe, measure_classifier), view, **{**recipe.settings, **options})
+    return _row(words, learned(recipe, measure_classifier), view, once=False, **{**recipe.settings, **options})
 
 
 FAITHFUL: Options = {"latent": 4, "conditioning": "concat", "width": 256}
+SIDES, REMOVED = (4, 6, 8, 10, 12, 16), (0, 1, 2, 4, 8, 16, 32, 64, 128)
 PIXELS_GA: Options = {"latent": 64, "conditioning": "concat", "width": 256, "weight": 150.0}
+CODES: Options = {**recipes.train_code.settings, **FAITHFUL, "latents": (4, 16, 64)}
 PLAIN: Options = {"latent": 16, "width": 512}
 AWARE: Options = {"latent": 64, "width": 512, "weight": 30.0, "drop": 0.3}
 BEST: Options = {"latent": 64, "width": 512, "weight": 30.0, "drop": 0.4, "epochs": 8}
@@ -186,11 +107,16 @@ CONCAT: Options = {"conditioning": "concat"}
 PCA, WIDE = "feature_pca", "feature_pca_wide"
 ROWS = {
     # where the paper's numbers sit
-    "class_mean": _row("class means of pixels", closed, "pixels32", everything=True),
-    "lda_pixels": _row("discriminant analysis of 8x8 pixels", closed, "pixel_discriminants", everything=True),
+    "class_mean": _row("class means of pixels", closed, "pixels32"),
+    "lda_pixels": _row("discriminant analysis of 8x8 pixels", closed, "pixel_discriminants"),
+    "class_mean_50k": _row("class means of pixels, 50,000 labels", closed, "pixels32", everything=True),
+    "lda_pixels_50k": _row("discriminants of 8x8, 50,000 labels", closed, "pixel_discriminants", everything=True),
+    "lda_sides": _row("discriminant analysis by size of image", probes.sides, "images", sides=SIDES, shrink=0.1),
     "softmax_pixels": _classifier("softmax regression on pixels", "pixels", width=0, lr=1e-3),
     "faithful": _generative("faithful autoencoder, code of 4", "pixels", bias=True, **FAITHFUL),
-    "unet": _generative("U-Net whose skips pass by z", "images", recipes.train_unet, epochs=2, n=10_000),
+    "unet": _generative("U-Net whose skips pass by z", "images", recipes.train_unet, epochs=6),
+    "removed": _row("nearest mean without the strongest directions", probes.removed, "pixels", removed=REMOVED),
+    "codes": _row("autoencoders by size of code", probes.codes, "pixels", once=False, **CODES),
     # what lifts one step
     "whitened": _row("whitened pixels, z alone", closed, "pixel_pca"),
     "whitened_20k": _row("whitened pixels, z alone, 20,000 labels", closed, "pixel_pca", 20_000),
@@ -213,11 +139,12 @@ ROWS = {
     "equidistant_learned": _generative(
         "description learned, classes held equidistant", PCA, recipes.train_equidistant, drop=0.3
     ),
-    # as far as it goes: these with every seed
-    "best": _generative("more features, z multiplied, GA", WIDE, once=False, **BEST),
-    "best_classifier": _classifier("more features, the network as a classifier", WIDE, once=False, drop=0.4, epochs=8),
-    "best_softmax": _classifier("more features, softmax regression", WIDE, once=False, width=0, lr=5e-4),
+    # as far as it goes
+    "best": _generative("more features, z multiplied, GA", WIDE, **BEST),
+    "best_classifier": _classifier("more features, the network as a classifier", WIDE, drop=0.4, epochs=8),
+    "best_softmax": _classifier("more features, softmax regression", WIDE, width=0, lr=5e-4),
     "best_label_loss": _generative("more features, label loss alone", WIDE, describe=0.0, **BEST),
+    "settles": _row("what settles first, equidistant", probes.settles, "discriminants", steps=30, lr=0.2),
     # what it costs
     "prices": Row(priced, "prices, by number of classes", {"classes": CLASSES, "batch": 16, "repetitions": 30}, True),
 }

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, from_numpy
+from torch import Tensor, from_numpy, stack
 
+from gbi_helpers.experiments.cifar.measure import unpacked
 from gbi_helpers.experiments.results import Results
 from gbi_helpers.experiments.tables import passes
 from gbi_helpers.files import load_asset
-from gbi_helpers.metrics import Summary
+from gbi_helpers.metrics import Summary, summarise
 
 CONFUSIONS = "records/cifar_confusions.npz"
 READOUTS = ("one_step", "one_step_delta", "one_step_bias", "likelihood", "iterative")
 LADDER = ("class_mean", "lda_pixels", "softmax_pixels", "faithful", "unet")  # where the paper's numbers sit
+BLOCKS = {  # what lifts one step
+    "nothing trained": ("whitened", "features_linear", "lda_features", "equidistant"),
+    "trained": (
+        "pixels_ga", "features_concat", "features_mul", "features_concat_ga", "features_linear_ga", "features_mul_ga",
+    ),
+    "other kinds of Z": ("grouped_ga", "embedded_ga", "equidistant_learned"),
+    "20,000 labels": (
+        "whitened_20k", "features_linear_20k", "lda_features_20k", "features_mul_ga_20k", "conv_ga", "conv_classifier",
+    ),
+}  # fmt: skip
 BEST = ("best", "best_label_loss", "best_classifier", "best_softmax")
 
 
@@ -42,8 +53,16 @@ class Line:
     @property
     def half_width(self) -> float:
         """Half-width of a 95 % interval for ``accuracy``: test images and, from three seeds on, seeds, in percent."""
-        seeds = self.accuracy.half_width if self.accuracy.n >= 3 else 0.0
-        return math.hypot(sampling_error(self.accuracy.mean, self.test_n), seeds)
+        return spread(self.accuracy, self.test_n)
+
+
+def spread(found: Summary, n: int) -> float:
+    """Half-width of a 95 % interval of an accuracy in percent: n test images and, from three seeds on, seeds."""
+    return math.hypot(sampling_error(found.mean, n), _over_seeds(found))
+
+
+def _over_seeds(found: Summary) -> float:
+    return found.half_width if found.n >= 3 else 0.0
 
 
 def sampling_error(percent: float, n: int) -> float:
@@ -69,13 +88,45 @@ def ladder(results: Results) -> list[Line]:
 
 
 def lifts(results: Results) -> list[Line]:
-    """What lifts one step: all other rows but the best, in the study's order."""
-    return [line(results, row) for row in results.rows if row not in (*LADDER, *BEST, "prices")]
+    """What lifts one step, block by block."""
+    return [one for block in blocks(results).values() for one in block]
+
+
+def blocks(results: Results) -> dict[str, list[Line]]:
+    """What lifts one step, by :data:`BLOCKS`."""
+    return {name: [line(results, row) for row in rows] for name, rows in BLOCKS.items()}
 
 
 def best(results: Results) -> list[Line]:
     """The best model, and what it must be compared with: the same features, discriminative models."""
     return [line(results, row) for row in BEST]
+
+
+def right(results: Results, row: str) -> Tensor:
+    """Whether one step, or the classifier, was right: (S, N), by seed and test image."""
+    found = results.rows[row].values()
+    return stack([unpacked(seed["right"], int(seed["test_n"])) for seed in found])
+
+
+def difference(results: Results, row: str, other: str) -> Summary:
+    """Points by which ``row`` is more often right than ``other``, paired: seed by seed, image by image.
+
+    The half-width is that of a 95 % interval over seeds (from three on) and test images together.
+    """
+    away = 100 * (right(results, row).double() - right(results, other).double())
+    seeds, images = summarise(away.mean(1)), away.mean(0)
+    half_width = math.hypot(1.96 * float(images.std()) / math.sqrt(len(images)), _over_seeds(seeds))
+    return replace(seeds, half_width=half_width)
+
+
+def beyond_one_step(results: Results, row: str, readout: str) -> Summary:
+    """Points by which another readout of the same model is more often right than one step, paired as above."""
+    gains, losses = (results.values(row, f"{readout}_{what}") for what in ("gains", "losses"))
+    seeds = summarise(gains - losses)
+    changed = float((gains + losses).mean()) / 100
+    variance = changed - (seeds.mean / 100) ** 2
+    images = 196 * math.sqrt(variance / results.first(row, "test_n"))
+    return replace(seeds, half_width=math.hypot(images, _over_seeds(seeds)))
 
 
 def prices(results: Results) -> list[dict[str, float]]:
