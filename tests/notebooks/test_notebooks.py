@@ -176,8 +176,6 @@ def test_an_exercise_arrives_unsolved_with_a_check_and_a_folded_solution(path):
 
 
 CLAIM = re.compile(r"^✓ (.+): (\S+) \(((?:≥|≤|=) [^()]+)\)$", re.MULTILINE)
-# So many claims have bounds wider than what they state, until their chapter's turn comes: no more than these.
-WIDE = {}
 
 
 def is_wide(value, bound):
@@ -198,7 +196,7 @@ def is_wide(value, bound):
 @every_book
 def test_no_bound_is_wider_than_its_effect(path):
     wide = [line[0] for cell in code(path) for line in CLAIM.finditer(said(cell)) if is_wide(float(line[2]), line[3])]
-    assert len(wide) <= WIDE.get(path.name[:2], 0), "\n".join(wide)
+    assert not wide, "\n".join(wide)
 
 
 @pytest.mark.parametrize(
@@ -245,11 +243,6 @@ def test_opens_with_why_objectives_minutes_and_what_to_know(path):
         assert re.search(pattern, opening), f"no {what} at the beginning"
 
 
-# Chapters whose minutes of reading and whose sections' clocks are held to tests/pacing.py; add yours in its turn.
-RULED = {"00", "01", "02", "03", "04", "05", "06", "07", "08"}
-ruled = pytest.mark.parametrize("path", [p for p in BOOKS if p.name[:2] in RULED], ids=lambda path: path.stem)
-
-
 def minutes(path, pattern):
     """What the opening's line on minutes says of reading or exercises; None where it does not."""
     line = re.search(r"^.*\*\*Minutes\*\*.*$", book(path).cells[0].source, re.MULTILINE)[0]
@@ -263,14 +256,14 @@ def test_the_minutes_of_the_exercises_add_up(path):
     assert told in (None, pacing.exercises(prose(path)))
 
 
-@ruled
+@every_book
 def test_the_minutes_of_reading_are_those_of_a_steady_reader(path):
     told, needed = minutes(path, r"reading (\d+)|(\d+) to read"), pacing.reading(book(path).cells)
     assert told % 5 == 0
     assert abs(told - needed) <= 5, f"{path.name} says {told} minutes of reading, but takes {needed:.0f}"
 
 
-@ruled
+@every_book
 def test_each_section_has_a_clock_that_is_right(path):
     clocks = pacing.clocks(book(path).cells)
     wrong = {name: f"by minute {at:.0f}" for name, told, at in clocks if told is None or abs(told - at) > 3}
