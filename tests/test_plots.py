@@ -249,6 +249,14 @@ def test_a_table_is_html_with_headers_and_aligned_text(shown):
     assert '<th scope="row" style="text-align:left;font-weight:normal">&lt;GBI&gt;</th>' in shown[0]["text/html"]
 
 
+def test_a_folded_table_shows_its_caption_alone(shown):
+    plots.table(["network", "%"], [["LSTM", "9.5"]], "Accuracy & more", folded=True)
+    markup = shown[0]["text/html"]
+    assert markup.startswith("<details><summary>Table: Accuracy &amp; more</summary><table>")
+    assert markup.endswith("</table></details>")
+    assert "LSTM     9.5" in shown[0]["text/plain"]
+
+
 @pytest.mark.parametrize("name", ["bands", "reliability", "strip", "heatmap"])
 def test_seaborn_is_what_draws(name, axes, monkeypatch):
     calls = []
