@@ -123,8 +123,9 @@ def settles(world: World, seed: int, settings: Settings) -> Metrics:
     """What settles first, the class or its superclass, as the equidistant decoder of z alone is iterated."""
     seen = Seen.of(world, settings)
     model = recipes.means_of(*seen.train, equidistant=True)
-    start = max_entropy(len(seen.view.test), model.n_tasks)
-    path = iterate(decoder_loss(model, seen.view.test), start, steps=settings["steps"], lr=settings["lr"])
+    x = seen.view.test
+    start = max_entropy(len(x), model.n_tasks, x.dtype, x.device)
+    path = iterate(decoder_loss(model, x), start, steps=settings["steps"], lr=settings["lr"])
     assert path.q is not None
     one, group = settled(path.q, seen.labels.group_of)
     shares = {"class_first": one < group, "together": one == group, "group_first": group < one}

@@ -66,7 +66,7 @@ def permuted(train: Labelled, test: Labelled, seed: int, settings: Settings) -> 
     asked, answers = seen(test, order, settings["test"])
     decoder, k = context_decoder(x), len(order)
     beliefs = torch.stack([inferred(decoder, part) for part in asked]).float()  # (contexts, n, K)
-    given = torch.eye(k, device=x.device)[:, None].expand_as(beliefs)
+    given = torch.eye(k, dtype=x.dtype, device=x.device)[:, None].expand_as(beliefs)
     told = {"given": given, "inferred": beliefs, "uniform": torch.full_like(beliefs, 1 / k), "other": given.roll(1, 2)}
     with torch.random.fork_rng(), usual_defaults():
         torch.manual_seed(seed)
@@ -84,5 +84,5 @@ def permuted(train: Labelled, test: Labelled, seed: int, settings: Settings) -> 
 
     learn(model, contexts, method, test_all, seed=seed, **settings["training"])
     named = [metrics.accuracy(belief.argmax(1), torch.full_like(answers, i)) for i, belief in enumerate(beliefs)]
-    r = {name: networks.told(torch.tensor(found, dtype=torch.float64)) for name, found in rows.items()}
+    r = {name: networks.told(torch.tensor(found, dtype=torch.float64, device="cpu")) for name, found in rows.items()}
     return r | {"named": sum(named) / k, "stored": method.stored}

@@ -96,7 +96,8 @@ def through_contexts(
             for scenario, found in rows[name].items():
                 found.append(right(score, y, scenario))
     r = {
-        name: {how: torch.tensor(found, dtype=torch.float64) for how, found in by.items()} for name, by in rows.items()
+        name: {how: torch.tensor(found, dtype=torch.float64, device="cpu") for how, found in by.items()}
+        for name, by in rows.items()
     }
     last = kept[-1]
     stored = 8 * (last.counts.numel() + last.total.numel() + last.outer.numel())
@@ -122,4 +123,4 @@ def natural(split: Split, shares: Sequence[float]) -> tuple[Tensor, dict[str, An
     share = shares[max(range(len(shares)), key=found.__getitem__)]
     rows = [right(read(i, share, split.test[0]), split.test[1], "class") for i in range(CONTEXTS)]
     facts = {"share": share, "validation": found, "stored": 8 * kept[-1][0].numel()}
-    return torch.tensor(rows, dtype=torch.float64), facts
+    return torch.tensor(rows, dtype=torch.float64, device="cpu"), facts

@@ -103,8 +103,8 @@ def chosen(read: Reader, streams: Streams, grid: Mapping[str, Sequence[float]]) 
     All settings are tried side by side, each on its own copy of the streams, without reading again.
     """
     settings = list(product(grid["hazard"], grid["step_size"]))
-    n = len(streams.words)
-    hazard, size = torch.tensor(settings, dtype=torch.float32).repeat_interleave(n, 0).T[..., None]
+    each = torch.tensor(settings, dtype=torch.float32, device=streams.words.device)
+    hazard, size = each.repeat_interleave(len(streams.words), 0).T[..., None]
     words, task, age = (part.repeat(len(settings), 1) for part in (streams.words, streams.task, streams.age))
     loss = read(Streams(words, task, age, streams.start), Filter(1, hazard, size)).loss.view(len(settings), -1).mean(1)
     return Filter(1, *settings[int(loss.argmin())]), float(loss.min())
