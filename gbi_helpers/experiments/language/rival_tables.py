@@ -76,7 +76,7 @@ def tokens_to_match(found: Results, steps: int) -> Tensor:
     looks, gap, lstm = gap_curve(found)
     goals = (lstm - gap)[:, look(found, steps)].tolist()
     shares = [share_of_tokens(looks, curve, goal) for curve, goal in zip(lstm, goals, strict=True)]
-    return torch.tensor(shares, dtype=torch.float64) * looks[-1] / steps
+    return torch.tensor(shares, dtype=torch.float64, device="cpu") * looks[-1] / steps
 
 
 def longer(sets: Sets, steps: tuple[int, ...] = (150, 300, 600, 1200, 2400)) -> Table:

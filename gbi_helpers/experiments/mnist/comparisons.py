@@ -32,7 +32,7 @@ def worth_of_z(results: Results) -> dict[int, dict[str, Summary]]:
 def curve(results: Results, row: str, arm: str) -> tuple[Tensor, Tensor]:
     """Training steps (P,) and nats on validation images (S, P) of one arm of a comparison."""
     nats = results.values(row, f"{arm}_curve")
-    return EVERY * torch.arange(nats.shape[1]), nats
+    return EVERY * torch.arange(nats.shape[1], device=nats.device), nats
 
 
 def steps_to_match(results: Results, size: int) -> Summary:

@@ -36,7 +36,9 @@ def one_step_on_means(x: Tensor, y: Tensor) -> Guess:
     means = class_means(x, y)
 
     def guess(new: Tensor) -> Tensor:
-        return one_step(lambda z: (new - z @ means).square().sum(1), max_entropy(len(new), 10, new.dtype)).task
+        return one_step(
+            lambda z: (new - z @ means).square().sum(1), max_entropy(len(new), 10, new.dtype, new.device)
+        ).task
 
     return guess
 

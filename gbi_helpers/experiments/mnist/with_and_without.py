@@ -26,7 +26,7 @@ FAINT = 0.1  # what is left of Z where its input is too weak
 
 def nothing(y: Tensor) -> Tensor:
     """No Z at all: (N, 0)."""
-    return torch.zeros(len(y), 0, device=y.device)
+    return torch.zeros(len(y), 0, dtype=torch.float32, device=y.device)
 
 
 def shuffled(y: Tensor) -> Tensor:

@@ -32,5 +32,5 @@ def strangers(x: Tensor, y: Tensor, seed: int = 0) -> dict[str, Tensor]:
 def _partners(y: Tensor, seed: int) -> Tensor:
     """For each image the index of one of another class, at random."""
     draw = torch.Generator().manual_seed(seed)
-    order = torch.rand(len(y), len(y), generator=draw).to(y.device)
+    order = torch.rand(len(y), len(y), generator=draw, dtype=torch.float32, device=draw.device).to(y.device)
     return torch.where(y[:, None] == y, -1.0, order).argmax(1)

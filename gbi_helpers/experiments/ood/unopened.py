@@ -12,12 +12,14 @@ from torch.nn import functional
 from gbi_helpers.data import layouts, standin
 from gbi_helpers.data.download import offline
 from gbi_helpers.files import DataError, cache_dir
+from gbi_helpers.runtime import usual_defaults
 
 ALPHABETS = ("round capitals", "straight capitals", "slanted capitals", "small bowls", "Greek", "Cyrillic", "Georgian",
              "Armenian")  # fmt: skip
 INK = 20  # pixels of a letter's longest side, as of a digit's in MNIST
 
 
+@usual_defaults()
 def letters(n: int = 2000, seed: int = 0) -> Tensor:
     """Printed letters (n, 1, 28, 28) in [0, 1], white on black, in several fonts: sized, turned and moved a little.
 
@@ -42,6 +44,7 @@ def _members(group: str) -> list[str]:
     return [word.split("=")[0] for word in standin.FAMILIES[group].split()]
 
 
+@usual_defaults()
 def photographs(n: int = 2000) -> Tensor:
     """The first ``n`` test images of CIFAR-10 at hand (n, 1, 28, 28), grey, in [0, 1], the outer two pixels cut off.
 
