@@ -64,6 +64,12 @@ def _beyond(source: str) -> Row:
     return _row(measures.beyond, words, *needs, only=PACKAGES, source=source, per_source=64)
 
 
+def _tuned(source: str) -> Row:
+    needs = (f"gbi_without_{source}", f"lstm_without_{source}")
+    how: dict[str, Any] = {"source": source, "per_source": 256, "sizes": [256], "rates": [1e-3, 3e-3, 1e-2]}
+    return _row(measures.tuned, f"tuned from the Z found: {source}", *needs, only=PACKAGES, **how)
+
+
 ROWS = {
     "learning": _row(measures.learning, "told the source, or nothing", *PAIR, per_source=128),
     "naming": _row(measures.naming, "naming the source", *PAIR, per_source=128, lengths=LENGTHS),
@@ -85,13 +91,14 @@ ROWS = {
         measures.amortised, "an LSTM that names the source", "namer", *PAIR, only=PACKAGES, per_source=128
     ),
     "beyond/speech": _beyond("speech"),
+    **{f"tuned/{source}": _tuned(source) for source in ("speech", "recipe")},
     "map": _row(
         measures.plane, "a map of sources", "plane", *PAIR, once=True, only=PACKAGES, side=15, per_source=6
     ),
 }  # fmt: skip
 FEWER = {"long": 3}  # seeds shipped at least
 FEW = {  # what tests ask for
-    "per_source": 8, "streams": 2, "length": 60, "side": 3,
+    "per_source": 8, "streams": 2, "length": 60, "side": 3, "sizes": [64], "rates": [1e-3],
     "grid": {"hazard": [0.02], "step_size": [1.0]},
 }  # fmt: skip
 STUDY = Study(
