@@ -23,7 +23,6 @@ BEYOND = {
     ("gradient_aware", "likelihood"): "gradient-aware, every digit tried",
 }
 LEAK = {0: "pure_generative", 2: "latent_2", 3: "faithful", 4: "latent_4", 8: "latent_8", 16: "latent_16"}
-CONDITIONING = {"concat": "faithful", "add": "add", "mul": "mul"}
 ABLATION = {"vae_mul": "vae_mul", "vae_concat": "vae_concat", "vae_no_kl": "vae_no_kl"}
 IMAGES = {"mnist_slice": 2_000, "mnist_full": 10_000}  # on which a record's accuracies were found
 WITHOUT_TRAINING = ("one_step_means", "nearest_mean", "coins", "discriminant", "nearest_image", "support_vectors")
@@ -146,8 +145,8 @@ def by_model(
 ) -> dict[int | str, dict[str, Accuracy]]:
     """Accuracies of the rows, by the keys given to them: no probe where there is no code to read.
 
-    For :data:`LEAK`, by size of the code; :data:`CONDITIONING`, by the way z enters; :data:`ABLATION`, what makes
-    VAE-mul good: the whole, without multiplication, without the KL term.
+    For :data:`LEAK`, by size of the code; :data:`ABLATION`, what makes VAE-mul good: the whole, without
+    multiplication, without the KL term.
     """
     return {
         key: {name: accuracy(results, row, name) for name in readouts if results.has(row, name)}

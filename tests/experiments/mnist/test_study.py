@@ -136,7 +136,6 @@ def test_shipped_sweeps_and_failures_tell_the_story():
     assert "probe" not in leak[0]
     assert leak[16]["one_step"].mean < leak[3]["one_step"].mean - 10
     assert leak[2]["probe"].mean < leak[4]["probe"].mean < leak[16]["probe"].mean
-    assert set(tables.by_model(results, tables.CONDITIONING)) == {"concat", "add", "mul"}
     assert wrong["soft_z"] < leak[3]["one_step"].mean
     assert wrong["mean_confidence"] < wrong["summed_confidence"]
 
