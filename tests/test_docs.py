@@ -103,6 +103,14 @@ def test_the_map_has_every_notebook_and_calls_the_others_planned():
     assert {path.stem for path in BOOKS} <= set(rows)
 
 
+def test_the_map_has_the_minutes_that_the_notebooks_say():
+    told = dict(re.findall(r"^\| \[(\d\d_\w+)\].*?\| (\d+) min \|", README, re.MULTILINE))
+    for path in BOOKS:
+        opening = nbformat.read(path, as_version=4).cells[0].source
+        minutes = re.search(r"\*\*Minutes\*\*.*?(?:reading (\d+)|(\d+) to read)", opening)
+        assert told[path.stem] in minutes.groups(), path.stem
+
+
 def test_no_dead_badge_before_the_address_is_known():
     from gbi_helpers.course.notebooks import address_of
 
