@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
+from gbi_helpers.meter import bytes_of
 from gbi_helpers.training import fit
 
 Inputs = Sequence[Tensor]
@@ -90,7 +91,7 @@ class Springs(FineTuning):
     @property
     def stored(self) -> int:
         """Stiffness and rest position of each spring."""
-        return sum(_bytes(part.values()) for spring in self.springs for part in spring)
+        return sum(bytes_of(*part.values()) for spring in self.springs for part in spring)
 
 
 class EWC(Springs):
@@ -177,7 +178,7 @@ class LwF(FineTuning):
     @property
     def stored(self) -> int:
         """The old network."""
-        return _bytes(self.old.parameters()) if self.old else 0
+        return bytes_of(*self.old.parameters()) if self.old else 0
 
 
 class Replay(FineTuning):
@@ -230,7 +231,7 @@ class Replay(FineTuning):
     @property
     def stored(self) -> int:
         """Images and classes, a byte for each pixel and class, and the logits where they are used."""
-        return sum(part.numel() for part in (*self.inputs, self.y)) + bool(self.weight) * _bytes([self.answers])
+        return sum(part.numel() for part in (*self.inputs, self.y)) + bool(self.weight) * bytes_of(self.answers)
 
 
 def fisher(model: nn.Module, inputs: Inputs, outputs: Tensor, draw: torch.Generator) -> Weights:
@@ -294,7 +295,3 @@ def _weights(model: nn.Module) -> Weights:
 def _shuffled(y: Tensor, draw: torch.Generator) -> Tensor:
     """The rows of y, in random order."""
     return torch.randperm(len(y), generator=draw, device=draw.device).to(y.device)
-
-
-def _bytes(parts: Iterable[Tensor]) -> int:
-    return sum(part.numel() * part.element_size() for part in parts)

@@ -19,6 +19,11 @@ def timed(call: Callable[..., Any], *args: Any) -> tuple[float, Any]:
     return time.perf_counter() - started, answer
 
 
+def bytes_of(*tensors: Tensor) -> int:
+    """Bytes that tensors take in memory."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 class Passes:
     """Counts the forward passes of a module and the backward passes through it, inside a ``with`` block."""
 

@@ -152,6 +152,15 @@ def fitted_step_size(score: Tensor, labels: Tensor) -> float:
 # ---------------------------------------------------------------- the toy stream
 
 
+def log_odds(score: Tensor) -> Tensor:
+    """log q - log(1 - q) (B,) of the largest entry q of softmax(score), score (B, K): it ranks as max q does.
+
+    In nats. Where max q would round to 1, and all such samples be tied, this still tells them apart.
+    """
+    ranked = score.double().sort(dim=-1, descending=True).values
+    return ranked[..., 0] - ranked[..., 1:].logsumexp(-1)
+
+
 def excess_error(prediction: Tensor, true_mean: Tensor) -> Tensor:
     """Squared distance (...,) of predictions (..., D) from the mean that samples are drawn around, per dimension.
 
@@ -169,6 +178,18 @@ def by_block(values: Tensor, block: int, skipped: int = 0) -> Tensor:
         raise ValueError(f"{len(values)} values and {skipped} skipped are no whole number of blocks of {block}.")
     first, rest = values[: block - skipped], values[block - skipped :]
     return torch.cat([first.mean(0, keepdim=True), rest.unflatten(0, (-1, block)).mean(1)])
+
+
+def first_below(x: Tensor, curve: Tensor, goal: float) -> float:
+    """Where a curve (P,) over x (P,) is first down at ``goal``, lines drawn between its points; infinite if never."""
+    below = (curve <= goal).nonzero()
+    if not len(below):
+        return math.inf
+    at = int(below[0])
+    if at == 0:
+        return float(x[0])
+    share = (curve[at - 1] - goal) / (curve[at - 1] - curve[at])
+    return float(x[at - 1] + share * (x[at] - x[at - 1]))
 
 
 def blocks_to_criterion(excess: Tensor, criterion: float, run: int = 3) -> Tensor:

@@ -31,6 +31,12 @@ def decoder_loss(model: Generative, x: Tensor, nll: Nll | None = None) -> LossFn
     return loss_of(model.decoder, h, lambda output, _: nll(output, x))
 
 
+@torch.no_grad()
+def logits_of(classifier: nn.Module, x: Tensor) -> Tensor:
+    """Class logits (N, K) of images, a thousand at a time."""
+    return torch.cat([classifier(part) for part in x.split(1000)])
+
+
 def gbi_one_step(model: Generative, x: Tensor) -> Posterior:
     """One forward and one backward at maximal entropy."""
     return one_step(decoder_loss(model, x), _start(model, x))

@@ -113,6 +113,11 @@ class Posterior(Record):
         return self.log_q.exp()
 
     @property
+    def score(self) -> Tensor:
+        """What a step size multiplies (B, K), in nats: minus the gradient, or minus the loss of each task."""
+        return -(self.loss if self.grad is None else self.grad)
+
+    @property
     def task(self) -> Tensor:
         """Most probable task of each sample (B,)."""
         return self.log_q.argmax(dim=-1)

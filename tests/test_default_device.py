@@ -143,6 +143,8 @@ CALLS = {
     "metrics.backward_transfer": lambda d: metrics.backward_transfer(d.weights[:, :3]),
     "metrics.forward_transfer": lambda d: metrics.forward_transfer(d.weights[:, :3], d.weights[:, 3]),
     "metrics.own_forgetting": lambda d: metrics.own_forgetting(d.weights[:, :3], d.weights[:, 2:]),
+    "metrics.log_odds": lambda d: metrics.log_odds(d.other),
+    "metrics.first_below": lambda d: metrics.first_below(d.h[:, 0].cumsum(0), d.h[:, 1], 0.0),
     "metrics.by_block": lambda d: metrics.by_block(d.many, 10),
     "metrics.blocks_to_criterion": lambda d: metrics.blocks_to_criterion(d.many.abs(), 0.7),
     "records.Posterior": lambda d: stored(records.Posterior(d.log_q, d.log_q[:, 0], d.other)).q,
@@ -150,6 +152,7 @@ CALLS = {
     "records.TrainingRecord": lambda d: stored(records.TrainingRecord(d.other[0], {"a": d.many}, {"seed": 0})),
     "records.ModulesRecord": lambda d: stored(units(d)),
     "records.WordsRecord": lambda d: stored(words(d)),
+    "readouts.logits_of": lambda d: readouts.logits_of(lambda x: x @ d.weights[:2], d.many),
     "readouts.decoder_loss": lambda d: readouts.decoder_loss(d.model, d.x)(d.z0),
     "readouts.gbi_one_step": lambda d: readouts.gbi_one_step(d.model, d.x),
     "readouts.gbi_iterative": lambda d: readouts.gbi_iterative(d.model, d.x, steps=3),
@@ -216,7 +219,8 @@ NEEDS_NUMBERS = {
     "metrics.fitted_step_size", "data.toy.switching_stream", "data.toy.random_z", "data.toy.shuffled_z",
     "data.toy.floors", "models.hundred.class_means", "models.base.description", "models.base.one_hot",
     "models.image.reconstruction", "models.image.free_energy", "metrics.final_accuracy", "metrics.learning_accuracy",
-    "metrics.forgetting", "metrics.backward_transfer", "metrics.forward_transfer", "metrics.own_forgetting",
+    "metrics.first_below", "metrics.forgetting", "metrics.backward_transfer", "metrics.forward_transfer",
+    "metrics.own_forgetting",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from gbi_helpers.experiments.paper import Reported, reported
@@ -28,6 +29,11 @@ def against_paper(results: Results, study: str) -> list[Compared]:
 def interval(value: Summary, digits: int = 3) -> str:
     """Mean ± half of its 95 % interval: what ± means in the whole course. A single seed has none."""
     return f"{value.mean:.{digits}f}" + (f" ± {value.half_width:.{digits}f}" if value.n > 1 else "")
+
+
+def sampling_error(percent: float, n: int) -> float:
+    """Half-width of the 95 % interval, in percent, of an accuracy found on n images."""
+    return 196 * math.sqrt(percent / 100 * (1 - percent / 100) / n)
 
 
 def passes(results: Results, row: str, readout: str) -> tuple[int, int]:

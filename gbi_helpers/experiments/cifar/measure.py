@@ -55,7 +55,7 @@ def measure(model: Generative, view: View, labels: Labels, bias: bool = False) -
     way round. Of one step: "superclass", "validation", "right" (:func:`packed`), and its :func:`calibration`.
     """
     step, known = _read(model, view.test, "one_step"), scores(model, view.validation)
-    score = _score(step)
+    score = step.posterior.score
     answers = {"one_step": score, "one_step_delta": score + gap(model, view.train[:GAP_IMAGES])}
     if bias:
         answers["one_step_bias"] = score + _fitted_bias(model, view, labels)
@@ -132,15 +132,9 @@ def _passes(name: str, seen: Measured) -> Metrics:
     return {f"{name}_forwards": seen.forwards, f"{name}_backwards": seen.backwards}
 
 
-def _score(seen: Measured) -> Tensor:
-    """Minus the gradient (N, K)."""
-    assert seen.posterior.grad is not None
-    return -seen.posterior.grad
-
-
 def scores(model: Generative, x: Tensor) -> Tensor:
     """Minus the gradient of each class, (N, K), in nats: what one step goes by."""
-    return _score(_read(model, x, "one_step"))
+    return _read(model, x, "one_step").posterior.score
 
 
 def gap(model: Generative, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, from_numpy, stack
 
 from gbi_helpers.experiments.cifar.measure import unpacked
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.tables import passes
+from gbi_helpers.experiments.tables import passes, sampling_error
 from gbi_helpers.files import load_asset
 from gbi_helpers.metrics import Summary, summarise
 
@@ -63,11 +63,6 @@ def spread(found: Summary, n: int) -> float:
 
 def _over_seeds(found: Summary) -> float:
     return found.half_width if found.n >= 3 else 0.0
-
-
-def sampling_error(percent: float, n: int) -> float:
-    """Half-width of the 95 % interval, in percent, of an accuracy found on n images."""
-    return 196 * math.sqrt(percent / 100 * (1 - percent / 100) / n)
 
 
 def line(results: Results, row: str) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from gbi_helpers import theory
 from gbi_helpers.experiments.continual.scenarios import CONTEXTS, DIGITS, Scenario, Split
 from gbi_helpers.inference import loss_of, max_entropy, one_step
+from gbi_helpers.meter import bytes_of
 from gbi_helpers.metrics import accuracy
 from gbi_helpers.models.natural import Streamed
 from gbi_helpers.models.streaming import StreamedMeans
@@ -25,14 +27,8 @@ def stages(split: Split) -> list[StreamedMeans]:
     sums, kept = StreamedMeans(split.train[0].shape[1], split.train[0].device), []
     for i in range(CONTEXTS):
         sums.add(*split.part("train", i))
-        kept.append(_copy(sums))
+        kept.append(copy.deepcopy(sums))
     return kept
-
-
-def _copy(sums: StreamedMeans) -> StreamedMeans:
-    made = StreamedMeans(len(sums.outer), sums.outer.device)
-    made.counts, made.total, made.outer = sums.counts.clone(), sums.total.clone(), sums.outer.clone()
-    return made
 
 
 def scores(sums: StreamedMeans, x: Tensor, shrink: float) -> Scores:
@@ -100,7 +96,7 @@ def through_contexts(
         for name, by in rows.items()
     }
     last = kept[-1]
-    stored = 8 * (last.counts.numel() + last.total.numel() + last.outer.numel())
+    stored = bytes_of(last.counts, last.total, last.outer)
     return r, {"shrink": shrink, "validation": swept, "stored": stored}
 
 
@@ -109,11 +105,10 @@ def natural(split: Split, shares: Sequence[float]) -> tuple[Tensor, dict[str, An
     streamed, kept = Streamed("gaussian"), []
     for i in range(CONTEXTS):
         streamed.add(*split.part("train", i))
-        kept.append((streamed.total.clone(), streamed.samples.clone()))
+        kept.append(copy.deepcopy(streamed))
 
     def read(stage: int, share: float, x: Tensor) -> Tensor:
-        streamed.total, streamed.samples = kept[stage]
-        gates = streamed.gates(share)
+        gates = kept[stage].gates(share)
         z0 = max_entropy(len(x), gates.n_tasks, torch.float64, x.device)
         delta = theory.natural_gap(gates.family.log_partition, gates.decoder.patterns, z0[0])
         return theory.corrected_one_step(loss_of(gates, x.double(), gates.nll), z0, delta).log_q
@@ -122,5 +117,5 @@ def natural(split: Split, shares: Sequence[float]) -> tuple[Tensor, dict[str, An
     found = [accuracy(read(-1, share, x).argmax(1), y) for share in shares]
     share = shares[max(range(len(shares)), key=found.__getitem__)]
     rows = [right(read(i, share, split.test[0]), split.test[1], "class") for i in range(CONTEXTS)]
-    facts = {"share": share, "validation": found, "stored": 8 * kept[-1][0].numel()}
+    facts = {"share": share, "validation": found, "stored": bytes_of(kept[-1].total)}
     return torch.tensor(rows, dtype=torch.float64, device="cpu"), facts

@@ -17,7 +17,7 @@ from gbi_helpers.experiments.language.reading import continue_text
 from gbi_helpers.experiments.language.recipes import told_z
 from gbi_helpers.experiments.language.windows import by_source, even_windows, losses
 from gbi_helpers.experiments.language.world import Settings, World, corpus_for, trained
-from gbi_helpers.metrics import accuracy, correlation
+from gbi_helpers.metrics import accuracy, correlation, first_below
 from gbi_helpers.models.language import WordLSTM
 from gbi_helpers.records import TrainingRecord
 
@@ -59,15 +59,8 @@ def _on_the_way(gbi: TrainingRecord, lstm: TrainingRecord) -> Scores:
 
 
 def share_of_tokens(steps: Tensor, curve: Tensor, goal: float) -> float:
-    """Share of all steps after which a curve has fallen to ``goal``, lines drawn between looks; infinite if never."""
-    below = (curve <= goal).nonzero()
-    if not len(below):
-        return math.inf
-    at = int(below[0])
-    if at == 0:
-        return float(steps[0] / steps[-1])
-    part = (curve[at - 1] - goal) / (curve[at - 1] - curve[at])
-    return float((steps[at - 1] + part * (steps[at] - steps[at - 1])) / steps[-1])
+    """Share of all steps after which a curve has fallen to ``goal``; infinite if never."""
+    return first_below(steps, curve, goal) / float(steps[-1])
 
 
 def naming(world: World, seed: int, settings: Settings) -> Scores:

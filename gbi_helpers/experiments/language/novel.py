@@ -7,6 +7,7 @@ words of it; beside it, all weights are fine-tuned on the same words. Losses are
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -78,20 +79,32 @@ def tune(model: WordModel, learn: Windows, stop: Windows, test: Windows, lr: flo
 
     "early": that of the step at which ``stop``, the source's validation text, was read best.
     """
-    tuned = copy.deepcopy(model).train()
-    descent = ClippedAdamW(tuned.parameters(), lr=lr)
-    draw = torch.Generator().manual_seed(0)
     curve, watched = [], []
-    for step in progress_bar(range(TUNING[-1] + 1), desc="fine-tuning"):
-        if step in TUNING:
-            curve.append(_loss(tuned, test, None))
-            watched.append(_loss(tuned, stop, None))
+    uniform = learn.uniform(model.n_tasks)[0]
+    for tuned in on_the_way(model, learn, uniform, lr, TUNING):
+        curve.append(_loss(tuned, test, None))
+        watched.append(_loss(tuned, stop, None))
+    return {"test": curve, "early": curve[watched.index(min(watched))]}
+
+
+def on_the_way(
+    model: WordModel, learn: Windows, z: Tensor, rate: float, looks: Sequence[int], bias_only: bool = False
+) -> Iterator[WordModel]:
+    """A copy of the model at each of the steps ``looks`` while it is fine-tuned on ``learn``, z (K,) told throughout.
+
+    ``bias_only``: of all weights only the output biases move.
+    """
+    network = copy.deepcopy(model)
+    descent = ClippedAdamW([network.bias] if bias_only else list(network.parameters()), lr=rate)
+    draw = torch.Generator().manual_seed(0)
+    for step in progress_bar(range(looks[-1] + 1), desc="fine-tuning"):
+        if step in looks:
+            yield network
         part = learn.rows(torch.randperm(len(learn.words), generator=draw, device=draw.device)[:16])
-        loss = tuned.nll(tuned(part.inputs, part.uniform(model.n_tasks)), part.words).mean() / WINDOW
-        descent.zero_grad()
+        loss = network.nll(network(part.inputs, z.expand(len(part.words), -1)), part.words).mean() / WINDOW
+        network.zero_grad()
         loss.backward()
         descent.step()
-    return {"test": curve, "early": curve[watched.index(min(watched))]}
 
 
 def delta_beyond(model: WordModel, corpus: Corpus, test: Windows, n: int = 20) -> Scores:

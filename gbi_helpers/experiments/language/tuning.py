@@ -5,15 +5,13 @@ Every way is given the same words, and chooses its learning rate and its step on
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gbi_helpers.experiments.language.novel import WINDOW, shared_z
-from gbi_helpers.experiments.language.recipes import ClippedAdamW
+from gbi_helpers.experiments.language.novel import WINDOW, on_the_way, shared_z
 from gbi_helpers.experiments.language.windows import Corpus, Windows, even_windows, losses
 from gbi_helpers.inference import max_entropy
 from gbi_helpers.models.language import WordModel
@@ -68,28 +66,11 @@ def tuned(
     """Loss on ``test`` after steps on ``learn``, told z throughout, at the rate and step that read ``stop`` best."""
     best = (float("inf"), float("inf"))
     for rate in rates:
-        for network in _on_the_way(model, learn, z, rate, bias_only):
+        for network in on_the_way(model, learn, z, rate, LOOKS, bias_only):
             watched = _loss(network, stop, z)
             if watched < best[0]:
                 best = (watched, _loss(network, test, z))
     return best[1]
-
-
-def _on_the_way(model: WordModel, learn: Windows, z: Tensor, rate: float, bias_only: bool) -> Iterable[WordModel]:
-    """A copy of the model at each of :data:`LOOKS` while it is tuned."""
-    network = copy.deepcopy(model)
-    chosen = [network.bias] if bias_only else list(network.parameters())
-    descent = ClippedAdamW(chosen, lr=rate)
-    draw = torch.Generator().manual_seed(0)
-    for step in range(LOOKS[-1] + 1):
-        if step in LOOKS:
-            yield network
-        part = learn.rows(torch.randperm(len(learn.words), generator=draw, device=draw.device)[:16])
-        told = z.expand(len(part.words), -1)
-        loss = network.nll(network(part.inputs, told), part.words).mean() / WINDOW
-        network.zero_grad()
-        loss.backward()
-        descent.step()
 
 
 def _loss(model: WordModel, windows: Windows, z: Tensor) -> float:

@@ -7,6 +7,7 @@ gains its weight over the first half of training: with all of it from the start,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from gbi_helpers.experiments.mnist import recipes
 from gbi_helpers.experiments.mnist.recompose import moved
 from gbi_helpers.models.base import Generative
 from gbi_helpers.models.image import Classifier, ConvAutoencoder
-from gbi_helpers.readouts import READOUTS, readouts, relative_time
+from gbi_helpers.readouts import READOUTS, logits_of, readouts, relative_time
 from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
@@ -41,8 +42,10 @@ def measure(world: Any, seed: int, settings: Mapping[str, Any]) -> dict[str, flo
     model, facts = world.trained(recipes.train_autoencoder, seed, settings)
     labelled, _ = world.trained(recipes.train_classifier, seed, {**recipes.SETTINGS["classifier"], **_epochs(settings)})
     answers: dict[str, Answer] = {name: _scores(model, name) for name in ("one_step", "likelihood")}
-    answers["labels"] = _in_parts(labelled)
-    answers["elbo"] = _in_parts(unlabelled(model, sets.train[0], sets.validation, seed, _epochs(settings)))
+    answers["labels"] = functools.partial(logits_of, labelled)
+    answers["elbo"] = functools.partial(
+        logits_of, unlabelled(model, sets.train[0], sets.validation, seed, _epochs(settings))
+    )
     found = dict(facts)
     for name, answer in answers.items():
         size = metrics.fitted_step_size(answer(sets.validation[0]), sets.validation[1])
@@ -81,21 +84,7 @@ def _epochs(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scores(model: Generative, readout: str) -> Answer:
-    """Minus the gradient, or minus the loss of each digit."""
-
-    def answer(x: Tensor) -> Tensor:
-        parts = [READOUTS[readout](model, part) for part in x.split(500)]
-        return -torch.cat([part.loss if part.grad is None else part.grad for part in parts])
-
-    return answer
-
-
-def _in_parts(encoder: Classifier) -> Answer:
-    @torch.no_grad()
-    def answer(x: Tensor) -> Tensor:
-        return torch.cat([encoder(part) for part in x.split(500)])
-
-    return answer
+    return lambda x: torch.cat([READOUTS[readout](model, part).score for part in x.split(500)])
 
 
 def _judged(answer: Answer, size: float, sets: Any) -> dict[str, float]:
@@ -105,14 +94,8 @@ def _judged(answer: Answer, size: float, sets: Any) -> dict[str, float]:
         found[f"accuracy{name}"] = metrics.accuracy(log_q.argmax(1), y)
         found[f"ece{name}"] = metrics.calibration_error(log_q.exp(), y)
         found[f"log_score{name}"] = metrics.negative_log_score(log_q, y)
-    digits, clothes = (_log_odds(size * answer(images)) for images in (x, sets.fashion))
+    digits, clothes = (metrics.log_odds(size * answer(images)) for images in (x, sets.fashion))
     return found | {
         "auroc_clothes": metrics.detection(digits, clothes).auroc,
         "sure_of_clothes": float(torch.sigmoid(clothes).mean()),
     }
-
-
-def _log_odds(score: Tensor) -> Tensor:
-    """Log odds of the largest belief: it ranks as that does, but does not round to 1."""
-    ranked = score.double().sort(dim=1, descending=True).values
-    return ranked[:, 0] - ranked[:, 1:].logsumexp(1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gbi_helpers.experiments.mnist.with_and_without import EVERY
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.metrics import Summary, summarise
+from gbi_helpers.metrics import Summary, first_below, summarise
 
 CODES = (2, 3, 4, 8, 16)
 LABELS = (100, 300, 1_000, 3_000, 10_000)
@@ -39,14 +39,7 @@ def steps_to_match(results: Results, size: int) -> Summary:
     """Training steps that the network with Z needs to draw as well as the one without Z does at its end, by seed."""
     steps, told = curve(results, f"z_or_none_{size}", "with")
     _, alone = curve(results, f"z_or_none_{size}", "without")
-    return summarise([_first_below(steps, own, float(goal[-1])) for own, goal in zip(told, alone, strict=True)])
-
-
-def _first_below(steps: Tensor, nats: Tensor, goal: float) -> float:
-    """Where the curve first crosses the goal, on the straight line between two of its points."""
-    after = int((nats <= goal).nonzero()[0])
-    share = (nats[after - 1] - goal) / (nats[after - 1] - nats[after])
-    return float(steps[after - 1] + share * (steps[after] - steps[after - 1]))
+    return summarise([first_below(steps, own, float(goal[-1])) for own, goal in zip(told, alone, strict=True)])
 
 
 def by_labels(results: Results, names: Sequence[str]) -> dict[str, list[Summary]]:

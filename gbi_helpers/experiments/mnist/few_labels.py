@@ -6,6 +6,7 @@ All networks take the same number of steps; each is read at that of its snapshot
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from gbi_helpers import metrics
+from gbi_helpers.experiments.mnist import untrained
 from gbi_helpers.experiments.mnist.recipes import SETTINGS, classified
-from gbi_helpers.experiments.mnist.with_and_without import drawn, nats, nothing
+from gbi_helpers.experiments.mnist.with_and_without import drawn, nats, nothing, readout_accuracy
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.image import Classifier, ConvAutoencoder
 from gbi_helpers.readouts import Readout, gbi_one_step, likelihood
@@ -50,32 +52,22 @@ def measure(world: Any, seed: int, settings: Mapping[str, Any]) -> dict[str, flo
             seen = [score(snapshot, *(part[:SEEN] for part in sets.validation)) for snapshot in kept]
             best = max(range(len(kept)), key=seen.__getitem__)
             found |= {name: abs(score(kept[best], *sets.test)), f"{name}_step": (best + 1) * steps // LOOKS}
-    return found | untrained(x, y, *sets.test)
+    return found | without_network(x, y, *sets.test)
 
 
-def untrained(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor) -> dict[str, float]:
-    """Accuracy in percent of what has no network: four classifiers of pixels, and Bayes with mean images.
+RIVALS: dict[str, untrained.Fit] = {
+    "svm": untrained.support_vectors,
+    "nearest_neighbour": untrained.nearest_image,
+    "lda": functools.partial(untrained.discriminant, shrinkage="auto"),  # as Ledoit and Wolf (2004) say
+    "nearest_mean": untrained.nearest_mean,
+    "coins": untrained.coins,
+}
 
-    "lda": linear discriminants, their covariance shrunk as Ledoit and Wolf (2004) say; "coins": each digit is its mean
-    image, whose pixels are coins, and every digit is tried.
-    """
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # slow to load
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.svm import SVC
 
-    rivals = {
-        "svm": SVC(C=10),  # with a Gaussian kernel; C chosen on validation images
-        "nearest_neighbour": KNeighborsClassifier(1),
-        "lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
-    }
+def without_network(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor) -> dict[str, float]:
+    """Accuracy in percent of what has no network, each fitted to the images x (N, 1, 28, 28) of digits y (N,)."""
     flat, flat_test = (part.flatten(1).cpu().double() for part in (x, x_test))
-    guesses = {name: torch.from_numpy(rival.fit(flat, y.cpu()).predict(flat_test)) for name, rival in rivals.items()}
-    counts, sums = torch.bincount(y.cpu(), minlength=10)[:, None], one_hot(y.cpu()).double().T @ flat
-    guesses["nearest_mean"] = torch.cdist(flat_test, sums / counts).argmin(1)
-    # One white and one black image are added to each digit, or a pixel never seen white could never be.
-    white = (sums + 1) / (counts + 2)
-    guesses["coins"] = (flat_test @ white.log().T + (1 - flat_test) @ (1 - white).log().T).argmax(1)
-    return {name: metrics.accuracy(guess, y_test) for name, guess in guesses.items()}
+    return {name: metrics.accuracy(fit(flat, y.cpu())(flat_test), y_test) for name, fit in RIVALS.items()}
 
 
 def _some(images: tuple[Tensor, Tensor], n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -97,10 +89,7 @@ def _snapshots(model: nn.Module, loss: Any, data: Any, steps: int, **options: An
 
 
 def _right(readout: Readout) -> Score:
-    def score(model: Any, x: Tensor, y: Tensor) -> float:
-        return metrics.accuracy(torch.cat([readout(model, part).task for part in x.split(500)]), y)
-
-    return score
+    return functools.partial(readout_accuracy, readout)
 
 
 @torch.no_grad()

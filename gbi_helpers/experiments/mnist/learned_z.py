@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gbi_helpers import metrics
 from gbi_helpers.experiments.mnist import recipes
-from gbi_helpers.experiments.mnist.with_and_without import nats
+from gbi_helpers.experiments.mnist.with_and_without import nats, readout_accuracy
 from gbi_helpers.experiments.recipe import Recipe
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.image import Conditioning, ConvAutoencoder
@@ -58,7 +57,6 @@ def measure(world: Any, seed: int, settings: Mapping[str, Any]) -> dict[str, flo
         model, facts = world.trained(recipe, seed, settings)
         found["train_seconds"] += facts["train_seconds"]
         for name, readout in {"one_step": gbi_one_step, "likelihood": likelihood}.items():
-            tasks = torch.cat([readout(model, part).task for part in x.split(500)])
-            found[f"{kind}_{name}"] = metrics.accuracy(tasks, y)
+            found[f"{kind}_{name}"] = readout_accuracy(readout, model, x, y)
         found[f"{kind}_nats"] = nats(model, x, one_hot(y))
     return found

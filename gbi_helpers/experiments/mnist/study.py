@@ -36,7 +36,7 @@ from gbi_helpers.experiments.study import ALL, SMALL, Row, Study
 from gbi_helpers.files import ASSETS, DataError, add_asset
 from gbi_helpers.models.base import Generative
 from gbi_helpers.models.image import ConvAutoencoder
-from gbi_helpers.readouts import Measured, readouts, relative_time
+from gbi_helpers.readouts import logits_of, readouts, relative_time
 
 Metrics = dict[str, float]
 Settings = Mapping[str, Any]
@@ -120,8 +120,7 @@ def classifier(world: World, seed: int, settings: Settings) -> Metrics:
     """The canonical classifier; its time is set against a forward of the faithful autoencoder."""
     model, facts = world.trained(recipes.train_classifier, seed, settings)
     x, y = world.sets.test
-    with torch.no_grad():
-        found = metrics.accuracy(torch.cat([model(part) for part in x.split(1000)]).argmax(1), y)
+    found = metrics.accuracy(logits_of(model, x).argmax(1), y)
     with runtime.usual_defaults():
         other = ConvAutoencoder().to(x.device)
     return facts | {"accuracy": found, "accuracy_time": relative_time(model, other, x)}
@@ -144,23 +143,17 @@ def posterior_statistics(model: Generative, sets: Sets) -> Metrics:
     before, after = readouts(model, x_fit, names), readouts(model, x, names)
     found, log_q = {}, {}
     for name in names:
-        size = metrics.fitted_step_size(_score(before[name]), y_fit)
-        log_q[name] = torch.log_softmax(size * _score(after[name]), dim=1)
+        size = metrics.fitted_step_size(before[name].posterior.score, y_fit)
+        log_q[name] = torch.log_softmax(size * after[name].posterior.score, dim=1)
         found[f"{name}_size"] = size
         found[f"{name}_log_score"] = metrics.negative_log_score(log_q[name], y)
         found[f"{name}_ece"] = metrics.calibration_error(log_q[name].exp(), y)
     return found | {
-        "correlation": metrics.correlation(_score(after["one_step"]), _score(after["likelihood"])),
+        "correlation": metrics.correlation(after["one_step"].posterior.score, after["likelihood"].posterior.score),
         "agreement": metrics.agreement(log_q["one_step"], log_q["likelihood"]),
         "kl": metrics.kl(log_q["likelihood"], log_q["one_step"]),
         "nats": float(after["likelihood"].posterior.loss.gather(1, y[:, None]).mean()),
     }
-
-
-def _score(measured: Measured) -> Tensor:
-    """Minus the gradient, or minus the loss of each digit."""
-    posterior = measured.posterior
-    return -(posterior.loss if posterior.grad is None else posterior.grad)
 
 
 def _scores(model: Generative, sets: Sets, names: Sequence[str]) -> Metrics:

@@ -10,7 +10,7 @@ from typing import Any
 from gbi_helpers.experiments.mnist import guesses
 from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.tables import against_paper, passes
+from gbi_helpers.experiments.tables import against_paper, passes, sampling_error
 from gbi_helpers.metrics import Summary
 
 BEYOND = {
@@ -49,11 +49,6 @@ class Accuracy:
 
     def __str__(self) -> str:
         return f"{self.mean:.1f} ± {self.half_width:.1f}"
-
-
-def sampling_error(percent: float, n: int) -> float:
-    """Half-width of the 95 % interval, in percent, of an accuracy found on n images."""
-    return 196 * math.sqrt(percent / 100 * (1 - percent / 100) / n)
 
 
 @dataclass(frozen=True)

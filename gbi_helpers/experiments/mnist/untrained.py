@@ -50,11 +50,11 @@ def coins(x: Tensor, y: Tensor) -> Guess:
     return _of_sklearn(BernoulliNB(binarize=None, fit_prior=False), x, y)
 
 
-def discriminant(x: Tensor, y: Tensor) -> Guess:
-    """Linear discriminant analysis, scikit-learn's: class means, and one covariance for all, shrunk by a tenth."""
+def discriminant(x: Tensor, y: Tensor, shrinkage: float | str = 0.1) -> Guess:
+    """Linear discriminant analysis, scikit-learn's: class means, and one covariance for all, which is shrunk."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    return _of_sklearn(LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1), x, y)
+    return _of_sklearn(LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage), x, y)
 
 
 def nearest_image(x: Tensor, y: Tensor) -> Guess:

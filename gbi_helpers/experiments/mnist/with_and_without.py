@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.models.base import one_hot
+from gbi_helpers.metrics import accuracy
+from gbi_helpers.models.base import Generative, one_hot
 from gbi_helpers.models.image import ConvAutoencoder
+from gbi_helpers.readouts import Readout
 from gbi_helpers.records import TrainingRecord
 from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
@@ -92,6 +94,11 @@ def nats(model: ConvAutoencoder, x: Tensor, z: Tensor) -> float:
     """Mean -log p(x | h, z) over images, in nats: how badly they are drawn."""
     parts = zip(x.split(500), z.split(500), strict=True)
     return float(torch.cat([model.nll(model(*part), part[0]) for part in parts]).mean())
+
+
+def readout_accuracy(readout: Readout, model: Generative, x: Tensor, y: Tensor) -> float:
+    """Percent of images whose digit a readout names."""
+    return accuracy(torch.cat([readout(model, part).task for part in x.split(500)]), y)
 
 
 def compared(world: Any, seed: int, settings: Mapping[str, Any]) -> Metrics:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from statistics import median
 
 from torch import Tensor
 
 from gbi_helpers import metrics
 from gbi_helpers.experiments.ood import gates, rivals, scores
-from gbi_helpers.experiments.ood.measure import Found
+from gbi_helpers.experiments.ood.measure import Found, against
 from gbi_helpers.experiments.ood.pretend import strangers
 from gbi_helpers.experiments.ood.sets import Scale, Sets
 from gbi_helpers.experiments.ood.unopened import UNOPENED
-from gbi_helpers.meter import Passes, timed
+from gbi_helpers.meter import Passes, bytes_of, timed
 from gbi_helpers.models.image import Classifier, ConditionalVAE
 from gbi_helpers.readouts import gbi_one_step
 
@@ -83,7 +82,7 @@ def _with_sum(scorer: Named, sets: Sets) -> Named:
 def detected(score: Named, sets: Sets) -> Found:
     """AUROC and the rest of each score against each foreign set, and against strangers made of validation digits."""
     x, y = sets.validation
-    return {"detection": _against(score, sets.test[0], sets.foreign) | _against(score, x, strangers(x, y))}
+    return {"detection": against(score, sets.test[0], sets.foreign) | against(score, x, strangers(x, y))}
 
 
 def unopened(named: dict[str, Named], sets: Sets) -> Found:
@@ -94,16 +93,7 @@ def unopened(named: dict[str, Named], sets: Sets) -> Found:
     def score(images: Tensor) -> dict[str, Tensor]:
         return {f"{net}/{name}": values for net, one in named.items() for name, values in one(images).items()}
 
-    return {"detection": _against(score, sets.test[0], foreign)}
-
-
-def _against(score: Named, known: Tensor, foreign: dict[str, Tensor]) -> Found:
-    """AUROC, AUPR and FPR95 by foreign set and score."""
-    familiar = score(known)
-    return {
-        name: {one: asdict(metrics.detection(familiar[one], values)) for one, values in score(x).items()}
-        for name, x in foreign.items()
-    }
+    return {"detection": against(score, sets.test[0], foreign)}
 
 
 def price(model: ConditionalVAE, net: Classifier, sets: Sets, chunk: int = 250) -> Found:
@@ -118,9 +108,9 @@ def price(model: ConditionalVAE, net: Classifier, sets: Sets, chunk: int = 250) 
     ways: dict[str, tuple[int, Callable[[Tensor], object]]] = {
         "relative gradient": (0, lambda part: gbi_one_step(model, part)),
         "energy": (0, lambda part: rivals.of_logits(head, head.features(part))),
-        "nearest pixels": (_bytes(x), pixel),
-        "nearest features": (_bytes(known), lambda part: deep(head.features(part))),
-        "nearest gates": (_bytes(moved), lambda part: gate(gates.gate_gradient(model, part))),
+        "nearest pixels": (bytes_of(x), pixel),
+        "nearest features": (bytes_of(known), lambda part: deep(head.features(part))),
+        "nearest gates": (bytes_of(moved), lambda part: gate(gates.gate_gradient(model, part))),
         "relative likelihood": (0, lambda part: scores.look(model, part)),
     }
     parts = sets.test[0].split(chunk)
@@ -130,10 +120,6 @@ def price(model: ConditionalVAE, net: Classifier, sets: Sets, chunk: int = 250) 
     return {
         "stored": {name: size for name, (size, _) in ways.items()},
         "times": {name: median(took[name]) / median(took["relative gradient"]) for name in ways},
-        "network": {"VAE-mul": _bytes(*model.parameters()), "classifier": _bytes(*net.parameters())},
+        "network": {"VAE-mul": bytes_of(*model.parameters()), "classifier": bytes_of(*net.parameters())},
         "passes": {"forwards": counted.forwards, "backwards": counted.backwards, "stored images": len(y)},
     }
-
-
-def _bytes(*tensors: Tensor) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gbi_helpers import metrics
 from gbi_helpers.experiments.ood import scores
@@ -36,7 +36,7 @@ def generative_row(model: Generative, sets: Sets) -> Found:
     row: Found = {
         "sizes": sizes,
         "accuracy": metrics.accuracy(known.grad.argmin(1), y),
-        "detection": _against(every(known, x), {n: every(foreign[n], sets.foreign[n]) for n in foreign}),
+        "detection": _detections(every(known, x), {n: every(foreign[n], sets.foreign[n]) for n in foreign}),
     }
     if "fashion" in foreign:
         row["sweeps"] = _sweeps(known, foreign["fashion"])
@@ -47,12 +47,17 @@ def generative_row(model: Generative, sets: Sets) -> Found:
     return row
 
 
-def _against(known: dict[str, Tensor], foreign: dict[str, dict[str, Tensor]]) -> Found:
+def _detections(known: dict[str, Tensor], foreign: dict[str, dict[str, Tensor]]) -> Found:
     """AUROC, AUPR and FPR95 by foreign set and score."""
     return {
         name: {score: asdict(metrics.detection(known[score], values)) for score, values in found.items()}
         for name, found in foreign.items()
     }
+
+
+def against(score: Callable[[Tensor], dict[str, Tensor]], known: Tensor, foreign: dict[str, Tensor]) -> Found:
+    """The same, of scores that are taken from images."""
+    return _detections(score(known), {name: score(images) for name, images in foreign.items()})
 
 
 def _sweeps(known: scores.Look, foreign: scores.Look) -> Found:
@@ -118,13 +123,7 @@ def classifier_row(sets: Sets, score: Callable[[Tensor], dict[str, Tensor]], log
     after = logits(x)
     row: Found = {
         "accuracy": metrics.accuracy(after.argmax(1), y),
-        "detection": _against(score(x), {name: score(images) for name, images in sets.foreign.items()}),
+        "detection": against(score, x, sets.foreign),
         "calibration": {"classifier": _calibration(logits(sets.validation[0]), sets.validation[1], after, y)},
     }
     return row | ({"sweeps": _by_angle(x, sets.turned, score)} if sets.turned else {})
-
-
-@torch.no_grad()
-def logits_of(model: nn.Module, x: Tensor) -> Tensor:
-    """Class logits (N, K) of images, a thousand at a time."""
-    return torch.cat([model(part) for part in x.split(1000)])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gbi_helpers.inference import enumerate_tasks, max_entropy, one_step
+from gbi_helpers.metrics import log_odds
 from gbi_helpers.models.base import Generative, one_hot
 from gbi_helpers.readouts import decoder_loss
 
@@ -51,15 +52,6 @@ def relative_gradient(loss: Tensor, grad: Tensor) -> Tensor:
     if not (loss > 0).all():
         raise ValueError("The relative gradient needs losses above 0: a squared error, or an NLL of discrete data.")
     return grad / loss[..., None]
-
-
-def log_odds(score: Tensor) -> Tensor:
-    """log q - log(1 - q) (B,) of the largest entry q of softmax(score), score (B, K): it ranks as max q does.
-
-    In nats. Where max q would round to 1, and all such samples be tied, this still tells them apart.
-    """
-    ranked = score.double().sort(dim=-1, descending=True).values
-    return ranked[..., 0] - ranked[..., 1:].logsumexp(-1)
 
 
 def advantage(grad: Tensor) -> Tensor:

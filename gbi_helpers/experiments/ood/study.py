@@ -18,7 +18,7 @@ from gbi_helpers.checkpoints import run_facts, save_checkpoint
 from gbi_helpers.data import load_fashion_mnist, load_mnist
 from gbi_helpers.experiments.mnist.recipes import train_classifier, train_gradient_aware, train_vae
 from gbi_helpers.experiments.ood import against, recipes, scores
-from gbi_helpers.experiments.ood.measure import Found, classifier_row, generative_row, logits_of
+from gbi_helpers.experiments.ood.measure import Found, classifier_row, generative_row
 from gbi_helpers.experiments.ood.sets import Sets
 from gbi_helpers.experiments.ood.tables import PAIRS
 from gbi_helpers.experiments.recipe import Recipe, trained
@@ -26,6 +26,8 @@ from gbi_helpers.experiments.results import Results
 from gbi_helpers.experiments.shelf import Shelf, mark
 from gbi_helpers.experiments.study import ALL, SMALL, Row, Study
 from gbi_helpers.files import ASSETS, add_asset
+from gbi_helpers.models.image import Classifier
+from gbi_helpers.readouts import logits_of
 
 Settings = Mapping[str, Any]
 MEMBERS = 5  # of the ensemble
@@ -72,7 +74,7 @@ def generative(recipe: Recipe, thorough: bool = False) -> Callable[[World, int, 
 
 def near_generative(world: World, seed: int, settings: Settings) -> Found:
     """VAE-mul trained without two digits, which differ from seed to seed, against these two."""
-    sets = world.sets.without(PAIRS[seed % len(PAIRS)])
+    sets = _asked(world, seed, near=True)
     model, facts = world.trained(train_vae, seed, settings, sets)
     return facts | generative_row(model, sets)
 
@@ -92,13 +94,9 @@ def classifiers(world: World, seed: int, settings: Settings) -> Found:
 
 def near_classifier(world: World, seed: int, settings: Settings) -> Found:
     """A classifier trained without two digits, against these two."""
-    sets = world.sets.without(PAIRS[seed % len(PAIRS)])
+    sets = _asked(world, seed, near=True)
     model, facts = world.trained(train_classifier, seed, settings, sets)
-
-    def logits(images: Tensor) -> Tensor:
-        return logits_of(model, images)[:, :8]  # it has ten outputs, of which two have never been right
-
-    return facts | classifier_row(sets, lambda images: scores.classifier_scores(logits(images)), logits)
+    return facts | _of_one(model, sets)
 
 
 def dropout(world: World, seed: int, settings: Settings) -> Found:
@@ -147,12 +145,16 @@ def gates(world: World, seed: int, settings: Settings) -> Found:
 def one_classifier(world: World, seed: int, settings: Settings) -> Found:
     """A single classifier against clothes: for another number of epochs."""
     net, facts = world.trained(train_classifier, seed, settings)
-    sets = world.sets.clothes_only()
+    return facts | _of_one(net, world.sets.clothes_only())
+
+
+def _of_one(net: Classifier, sets: Sets) -> Found:
+    """Scores of a classifier, from the outputs that have ever been right: those of the digits not left out."""
 
     def logits(images: Tensor) -> Tensor:
-        return logits_of(net, images)
+        return logits_of(net, images)[:, : len(sets.kept)]
 
-    return facts | classifier_row(sets, lambda images: scores.classifier_scores(logits(images)), logits)
+    return classifier_row(sets, lambda images: scores.classifier_scores(logits(images)), logits)
 
 
 def confirmed(world: World, seed: int, settings: Settings) -> Found:

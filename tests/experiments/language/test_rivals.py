@@ -114,7 +114,7 @@ def test_tuning_of_the_biases_leaves_all_else(corpus, gbi):
     moved = {
         only: {
             name
-            for network in tuning._on_the_way(gbi, learn, z, 1e-2, only)
+            for network in tuning.on_the_way(gbi, learn, z, 1e-2, tuning.LOOKS, only)
             for (name, value), old in zip(network.named_parameters(), gbi.parameters(), strict=True)
             if not torch.equal(value, old)
         }

@@ -126,7 +126,7 @@ def test_untrained_rivals_are_right_where_each_digit_has_one_bright_square():
     for k in range(10):
         x[y == k, 0, 2 * k : 2 * k + 2, 5:9] = 1
     noisy = (x + 0.1 * torch.rand(x.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    found = few_labels.untrained(noisy, y, noisy, y)
+    found = few_labels.without_network(noisy, y, noisy, y)
     assert set(found) == {"svm", "nearest_mean", "nearest_neighbour", "lda", "coins"}
     assert min(found.values()) == 100
 
