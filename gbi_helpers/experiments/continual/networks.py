@@ -29,29 +29,36 @@ METHODS: dict[str, Callable[..., FineTuning]] = {
 AS_LEARNED = {"schedule": "constant", "warm_up": 0}  # as context after context
 
 
-def mlp(size: int, hidden: tuple[int, ...], outputs: int, seed: int) -> nn.Sequential:
-    """Layers of these sizes with ReLU between them."""
+def mlp(size: int, hidden: tuple[int, ...], outputs: int, seed: int, drop: float = 0.0) -> nn.Sequential:
+    """Layers of these sizes with ReLU, and dropout if any, between them."""
     sizes, layers = (size, *hidden, outputs), list[nn.Module]()
     with torch.random.fork_rng(), usual_defaults():
         torch.manual_seed(seed)
         for a, b in itertools.pairwise(sizes[:-1]):
-            layers += [nn.Linear(a, b), nn.ReLU()]
+            layers += [nn.Linear(a, b), nn.ReLU(), *([nn.Dropout(drop)] if drop else [])]
         return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
-def run(split: Split, scenario: Scenario, method: FineTuning, seed: int, settings: Settings, tested: str) -> Tensor:
-    """R (T, T) of a method, from the images of ``tested``: "validation" or "test"."""
-    told, asked = split.contexts(scenario), split.contexts(scenario, tested)
+def run(split: Split, scenario: Scenario, method: FineTuning, seed: int, settings: Settings) -> dict[str, Tensor]:
+    """R (T, T) of a method on validation and on test images, from one training."""
+    told = split.contexts(scenario)
+    asked = {name: split.contexts(scenario, name) for name in ("validation", "test")}
+    rows: dict[str, list[list[float]]] = {name: [] for name in asked}
+
+    def test(i: int) -> list[float]:
+        for name, contexts in asked.items():
+            rows[name].append(accuracies(model, contexts, scenario, i))
+        return rows["test"][-1]
+
     x = told[0].inputs[0]
     model = mlp(x.shape[1], tuple(settings["hidden"]), outputs_of(scenario), seed).to(x.device)
-    return learn(
-        model, told, method, lambda i: accuracies(model, asked, scenario, i), seed=seed, **settings["training"]
-    )
+    learn(model, told, method, test, seed=seed, **settings["training"])
+    return {name: torch.tensor(found, dtype=torch.float64, device="cpu") for name, found in rows.items()}
 
 
-def joint(split: Split, scenario: Scenario, seed: int, settings: Settings, tested: str) -> Tensor:
+def joint(split: Split, scenario: Scenario, seed: int, settings: Settings) -> Tensor:
     """R (T, T) of networks trained anew, after each context, on all images so far, with as many steps in all."""
-    known, asked = split.contexts(scenario), split.contexts(scenario, tested)
+    known, asked = split.contexts(scenario), split.contexts(scenario, "test")
     rows = []
     for i in range(len(known)):
         model = mlp(known[0].inputs[0].shape[1], tuple(settings["hidden"]), outputs_of(scenario), seed)
@@ -59,6 +66,25 @@ def joint(split: Split, scenario: Scenario, seed: int, settings: Settings, teste
         at_once(model.to(known[0].y.device), known[: i + 1], seed=seed, **options)
         rows.append(torch.tensor(accuracies(model, asked, scenario, i), dtype=torch.float64, device="cpu"))
     return torch.stack(rows)
+
+
+def best_at_once(split: Split, seed: int, settings: Settings) -> dict[str, Any]:
+    """The best that networks of several sizes reach when all classes are at hand, trained until nothing is gained.
+
+    Size and dropout are chosen on validation images, over the last epochs of a rate that falls to zero.
+    """
+    known = split.contexts("class")
+    asked = {name: split.contexts("class", name) for name in ("validation", "test")}
+    found: dict[str, list[float]] = {name: [] for name in asked}
+    for hidden, drop in settings["choices"]:
+        model = mlp(known[0].inputs[0].shape[1], tuple(hidden), outputs_of("class"), seed, drop)
+        at_once(model.to(known[0].y.device), known, seed=seed, **settings["training"])
+        for name, contexts in asked.items():
+            right = accuracies(model, contexts, "class", len(known) - 1)
+            sizes = [len(each.y) for each in contexts]
+            found[name].append(sum(a * n for a, n in zip(right, sizes, strict=True)) / sum(sizes))
+    best = max(range(len(found["validation"])), key=found["validation"].__getitem__)
+    return {"accuracy": found["test"][best], "choice": best, **found}
 
 
 def at_once(model: nn.Module, contexts: list[Context], **options: Any) -> None:

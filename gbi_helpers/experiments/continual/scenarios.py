@@ -68,8 +68,10 @@ def accuracies(model: nn.Module, tested: list[Context], scenario: Scenario, afte
     return found
 
 
-def in_order(images: dict[str, Labelled], seed: int) -> dict[str, Labelled]:
-    """The same images, their digits numbered as they come; the order of the digits is the seed's."""
+def in_order(images: dict[str, Labelled], seed: int | None) -> dict[str, Labelled]:
+    """The same images, their digits numbered as they come; the order is the seed's, or as they are named if None."""
+    if seed is None:
+        return images
     order = torch.randperm(10, generator=torch.Generator().manual_seed(seed), device="cpu")
     number = order.argsort()
     return {name: (x, number.to(y.device)[y]) for name, (x, y) in images.items()}
@@ -80,13 +82,16 @@ def pixels(images: dict[str, Labelled]) -> Split:
     return Split(**{name: (x.flatten(1), y) for name, (x, y) in images.items()})
 
 
-def patches(images: dict[str, Labelled], n_filters: int = 64, stride: int = 2) -> Split:
-    """Patch features, standardised; filters, mean and deviation are those of the first context's training images."""
-    first = images["train"][0][images["train"][1] < DIGITS]
+def patches(images: dict[str, Labelled], n_filters: int = 64, stride: int = 2, known: int = DIGITS) -> Split:
+    """Patch features, standardised; filters, mean and deviation are those of the first context's training images.
+
+    ``known``: how many digits they are drawn from; all ten would be a leak from what is still to come.
+    """
+    first = images["train"][0][images["train"][1] < known]
     with usual_defaults():
         made = PatchFeatures(n_filters, stride=stride, channels=1, mirror=False).fit(first).to(first.device)
     seen = {name: (made.of(x, chunk=50).float(), y) for name, (x, y) in images.items()}
-    start = seen["train"][0][seen["train"][1] < DIGITS]
+    start = seen["train"][0][seen["train"][1] < known]
     mean, sd = start.mean(0), start.std(0) + 0.01
     return Split(**{name: ((x - mean) / sd, y) for name, (x, y) in seen.items()})
 
@@ -99,3 +104,24 @@ def components(split: Split, n: int) -> Split:
     basis = (vectors[:, -n:] / (values[-n:].clamp_min(0) + 1e-3 * values.mean()).sqrt()).to(start)
     sets = {name: getattr(split, name) for name in ("train", "validation", "test")}
     return Split(**{name: ((x - mean) @ basis, y) for name, (x, y) in sets.items()})
+
+
+def expanded(split: Split, n: int, seed: int = 0) -> Split:
+    """``n`` random mixtures of the vectors, each cut off below zero: more numbers, nothing learned.
+
+    After McDonnell et al. 2023, "RanPAC", arXiv 2307.02251.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    size = split.train[0].shape[1]
+    weights = torch.randn(size, n, generator=draw, device=draw.device) / size**0.5
+    offset = torch.randn(n, generator=draw, device=draw.device)
+    weights, offset = weights.to(split.train[0]), offset.to(split.train[0])
+    sets = {name: getattr(split, name) for name in ("train", "validation", "test")}
+    return Split(**{name: ((x @ weights + offset).relu(), y) for name, (x, y) in sets.items()})
+
+
+def few(split: Split, n: int) -> Split:
+    """The first ``n`` training images of each digit."""
+    x, y = split.train
+    rows = torch.cat([(y == digit).nonzero()[:n, 0] for digit in range(CONTEXTS * DIGITS)])
+    return Split((x[rows], y[rows]), split.validation, split.test)

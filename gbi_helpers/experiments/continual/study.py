@@ -6,11 +6,9 @@ itself; test images are used for the numbers written, and for nothing else. The 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from torch import Tensor
 
 from gbi_helpers import metrics, runtime
 from gbi_helpers.data import load_mnist
@@ -21,6 +19,7 @@ from gbi_helpers.experiments.continual.scenarios import (
     Scenario,
     Split,
     components,
+    expanded,
     in_order,
     patches,
     pixels,
@@ -43,11 +42,13 @@ class World:
 
     def split(self, seed: int, settings: Settings) -> Split:
         """What the settings say is seen of the images, in the order of the seed."""
-        ordered = in_order(self.images, seed)
+        ordered = dict(in_order(self.images, None if settings.get("as_named") else seed))
         x, y = ordered["train"]
         ordered["train"] = x[: settings["n"]], y[: settings["n"]]
-        seen = patches(ordered, settings.get("filters", 64)) if settings["sees"] == "patches" else pixels(ordered)
-        return components(seen, settings["components"]) if "components" in settings else seen
+        filters, known = settings.get("filters", 64), settings.get("known", 2)
+        seen = patches(ordered, filters, known=known) if settings["sees"] == "patches" else pixels(ordered)
+        seen = components(seen, settings["components"]) if "components" in settings else seen
+        return expanded(seen, settings["expanded"]) if "expanded" in settings else seen
 
 
 def opened(shelf: Shelf, variant: str) -> World:
@@ -65,27 +66,36 @@ def opened(shelf: Shelf, variant: str) -> World:
 
 def network(world: World, seed: int, settings: Settings) -> dict[str, Any]:
     """One method in one scenario; where it has a strength, each of the sweep's, and the one chosen on validation."""
-    split, scenario = world.split(seed, settings), settings["scenario"]
-
-    def run(tested: str, **options: Any) -> tuple[Tensor, int]:
-        method = networks.METHODS[settings["method"]](**settings.get("options", {}), **options)
-        return networks.run(split, scenario, method, seed, settings, tested), method.stored
-
-    if "sweep" not in settings:
-        r, stored = run("test")
-        return networks.told(r) | {"stored": stored}
-    swept = [metrics.final_accuracy(run("validation", strength=strength)[0]) for strength in settings["sweep"]]
-    tested = [run("test", strength=strength) for strength in settings["sweep"]]
-    best = max(range(len(swept)), key=swept.__getitem__)
-    found = {"validation": swept, "test": [metrics.final_accuracy(r) for r, _ in tested]}
-    found["learned"] = [metrics.learning_accuracy(r) for r, _ in tested]
-    return networks.told(tested[best][0]) | found | {"strength": settings["sweep"][best], "stored": tested[best][1]}
+    split, sweep = world.split(seed, settings), settings.get("sweep")
+    told = [{**settings.get("options", {}), **({"strength": each} if sweep else {})} for each in sweep or (None,)]
+    methods = [networks.METHODS[settings["method"]](**options) for options in told]
+    runs = [networks.run(split, settings["scenario"], method, seed, settings) for method in methods]
+    swept = [metrics.final_accuracy(r["validation"]) for r in runs]
+    best = max(range(len(runs)), key=swept.__getitem__)
+    found = networks.told(runs[best]["test"]) | {"stored": methods[best].stored}
+    if not sweep:
+        return found
+    tested = {"test": metrics.final_accuracy, "learned": metrics.learning_accuracy}
+    return (
+        found
+        | {"validation": swept, "strength": sweep[best]}
+        | {name: [of(r["test"]) for r in runs] for name, of in tested.items()}
+    )
 
 
 def joint(world: World, seed: int, settings: Settings) -> dict[str, Any]:
     """Everything at once: the upper line, and what more classes alone cost."""
-    split = world.split(seed, settings)
-    return networks.told(networks.joint(split, settings["scenario"], seed, settings, "test"))
+    return networks.told(networks.joint(world.split(seed, settings), settings["scenario"], seed, settings))
+
+
+def best_joint(world: World, seed: int, settings: Settings) -> dict[str, Any]:
+    """Everything at once, trained until nothing is gained, the size chosen on validation images."""
+    return networks.best_at_once(world.split(seed, settings), seed, settings)
+
+
+def with_few(world: World, seed: int, settings: Settings) -> dict[str, Any]:
+    """The decoder of sums after few images of each digit."""
+    return sums.with_few(world.split(seed, settings), settings["sizes"], settings["shrink"])
 
 
 def streamed(world: World, seed: int, settings: Settings) -> dict[str, Any]:
@@ -102,7 +112,7 @@ def natural(world: World, seed: int, settings: Settings) -> dict[str, Any]:
 
 def gated(world: World, seed: int, settings: Settings) -> dict[str, Any]:
     """Permuted pixels: a network with gates, its context given or inferred from the image."""
-    return permuted.permuted(world.images["train"], world.images["test"], seed, settings)
+    return permuted.permuted(world.images, seed, settings)
 
 
 PIXELS = {"sees": "pixels", "n": 15_000, "hidden": (100, 100), "training": {"steps": 200, "batch_size": 64, "lr": 1e-3}}
@@ -115,47 +125,144 @@ PATCHES = {
 SWEEPS = {"ewc": (1e2, 1e4, 1e6, 1e8), "si": (1.0, 1e2, 1e4, 1e6)}
 SHRINK = {"shrink": (0.003, 0.01, 0.03, 0.1, 0.3)}
 WORDS = {"fine_tuning": "fine-tuning", "ewc": "EWC", "si": "SI", "lwf": "LwF"}
+# sizes and length of van de Ven et al. 2022, with their strengths for each scenario, and lower ones for EWC
+LONG = {"sees": "pixels", "n": None, "hidden": (400, 400), "training": {"steps": 2000, "batch_size": 128, "lr": 1e-3}}
+LONG_SWEEPS: dict[Scenario, Settings] = {
+    "task": {"ewc": (1e5,), "si": (10.0,)},
+    "domain": {"ewc": (1e4, 1e6, 1e8, 1e10), "si": (5e4,)},
+    "class": {"ewc": (1e4, 1e9), "si": (5e3,)},
+}
 
 
-def _networks(sees: Settings, scenario: Scenario, where: str) -> dict[str, Row]:
+def _networks(sees: Settings, scenario: Scenario, where: str, sweeps: Settings, sizes: Sequence[int]) -> dict[str, Row]:
     """Every method in one scenario."""
     told = {**sees, "scenario": scenario}
     rows = {
-        name: Row(network, words, {**told, "method": name} | ({"sweep": SWEEPS[name]} if name in SWEEPS else {}))
+        name: Row(network, words, {**told, "method": name} | ({"sweep": sweeps[name]} if name in sweeps else {}))
         for name, words in WORDS.items()
     }
-    for size in (100, 1000):
+    for size in sizes:
         options = {"size": size, "batch_size": sees["training"]["batch_size"]}
         rows[f"replay_{size}"] = Row(network, f"replay of {size:,}", {**told, "method": "replay", "options": options})
-    rows["joint"] = Row(joint, "everything at once", told)
+    if sees is not LONG:  # five trainings, longer and longer
+        rows["joint"] = Row(joint, "everything at once", told)
     return {f"{where}/{scenario}/{name}": row for name, row in rows.items()}
 
 
+def _named(sees: Settings, words: str) -> dict[str, Any]:
+    """The domain scenario with the digits as they are named, 0 and 1 first: even against odd, as in the literature."""
+    told = {**sees, "scenario": "domain", "as_named": True}
+    ewc = {"method": "ewc", "sweep": LONG_SWEEPS["domain"]["ewc"]}
+    return {
+        f"{words}/fine_tuning": Row(network, "fine-tuning, even or odd", {**told, "method": "fine_tuning"}),
+        f"{words}/ewc": Row(network, "EWC, even or odd", {**told, **ewc}),
+    }
+
+
+ALL_PATCHES = {"sees": "patches", "n": None}
+CONVERGED = {"epochs": 20, "batch_size": 128, "lr": 1e-3}
+CHOICES = {"choices": (((200, 200), 0.0), ((1000,), 0.5), ((1000, 1000), 0.5))}
+UPPER = {
+    "best_joint/pixels": Row(
+        best_joint, "pixels, at once, to the end", {"sees": "pixels", "n": None, "training": CONVERGED, **CHOICES}
+    ),
+    "best_joint/patches": Row(
+        best_joint, "patch features, at once, to the end", {**ALL_PATCHES, "training": CONVERGED, **CHOICES}
+    ),
+    "best_joint/patches_15k": Row(
+        best_joint, "patch features, 15,000 images, at once, to the end", {**PATCHES, "training": CONVERGED, **CHOICES}
+    ),
+    "best_replay": Row(
+        network,
+        "replay of 1,000 on patch features, to the end",
+        {
+            **ALL_PATCHES, "hidden": (1000,), "scenario": "class", "method": "replay",
+            "options": {"size": 1000, "batch_size": 128}, "training": {"steps": 2000, "batch_size": 128, "lr": 5e-4},
+        },
+    ),
+}  # fmt: skip
+FEW = {"sizes": (10, 30, 100, 300, 1000), "shrink": (0.01, 0.03, 0.1, 0.3, 1.0)}
+FINE = {"shrink": (1e-4, 1e-3, 1e-2, 1e-1)}
+SUMS = {
+    "sums": Row(streamed, "sums of patch features", {"sees": "patches", "n": 15_000, **SHRINK}),
+    "sums_60k": Row(streamed, "sums of patch features, all images", {**ALL_PATCHES, **SHRINK}),
+    "sums_pixels": Row(streamed, "sums of pixels", {"sees": "pixels", "n": 15_000, **SHRINK}),
+    "sums_leak": Row(streamed, "sums, filters of all digits", {"sees": "patches", "n": 15_000, "known": 10, **SHRINK}),
+    "sums_few": Row(with_few, "sums of few images", {**ALL_PATCHES, **FEW}),
+    **{
+        f"sums_{d}": Row(streamed, f"sums of {d} numbers", {"sees": "patches", "n": 15_000, "components": d, **SHRINK})
+        for d in (25, 50, 100, 200, 400)
+    },
+    **{
+        f"expanded_{m}": Row(streamed, f"sums of {m:,} random mixtures", {**ALL_PATCHES, "expanded": m, **FINE})
+        for m in (2_000, 4_000, 8_000)
+    },
+    **{
+        f"natural_{d}": Row(
+            natural, f"natural gates, {d} numbers", {"sees": "pixels", "n": 15_000, "components": d, **SHRINK}
+        )
+        for d in (25, 50, 100)
+    },
+}
 ORDERS = {
     "contexts": 10, "moved": 784, "n": 10_000, "test": 2_000, "hidden": (200, 200), "off": 0.5, "method": "fine_tuning",
     "training": {"steps": 120, "batch_size": 64, "lr": 1e-3},
 }  # fmt: skip
-HELD = {"method": "ewc", "options": {"strength": 100.0}}
+WIDE = {
+    **ORDERS, "n": None, "test": 5_000, "hidden": (1000, 1000),
+    "training": {"steps": 1000, "batch_size": 128, "lr": 1e-3},
+}  # fmt: skip
+UNGATED = {"off": 0.0}
 REPLAYED = {"method": "replay", "options": {"size": 1000, "batch_size": 64}}
-ROWS = {
-    **{name: row for scenario in SCENARIOS for name, row in _networks(PIXELS, scenario, "pixels").items()},
-    **_networks(PATCHES, "class", "patches"),
-    "sums": Row(streamed, "sums of patch features", {"sees": "patches", "n": 15_000, **SHRINK}),
-    "sums_60k": Row(streamed, "sums of patch features, all images", {"sees": "patches", "n": None, **SHRINK}),
-    "sums_pixels": Row(streamed, "sums of pixels", {"sees": "pixels", "n": 15_000, **SHRINK}),
-    "natural_50": Row(
-        natural, "natural gates, 50 numbers", {"sees": "pixels", "n": 15_000, "components": 50, **SHRINK}
-    ),
-    "permuted/fine_tuning": Row(gated, "fine-tuning", {**ORDERS, "off": 0.0}),
-    "permuted/ewc": Row(gated, "EWC", {**ORDERS, "off": 0.0, **HELD}),
-    "permuted/replay_1000": Row(gated, "replay of 1,000", {**ORDERS, "off": 0.0, **REPLAYED}),
-    "permuted/gates": Row(gated, "gates", ORDERS),
-    "permuted/gates_ewc": Row(gated, "gates and EWC", {**ORDERS, **HELD}),
+
+
+def _gated(told: Settings, where: str, strengths: Sequence[float], off: Sequence[float]) -> dict[str, Row]:
+    """The methods on permuted pixels, with gates and without."""
+    held = {"method": "ewc", "sweep": ("strength", strengths)}
+    return {
+        f"{where}/fine_tuning": Row(gated, "fine-tuning", {**told, **UNGATED}),
+        f"{where}/ewc": Row(gated, "EWC", {**told, **UNGATED, **held}),
+        f"{where}/replay_1000": Row(gated, "replay of 1,000", {**told, **UNGATED, **REPLAYED}),
+        f"{where}/gates": Row(gated, "gates", {**told, "sweep": ("off", off)}),
+        f"{where}/gates_ewc": Row(gated, "gates and EWC", {**told, **held}),
+    }
+
+
+RESEMBLING = {
     **{
         f"permuted/moved_{n}": Row(gated, f"gates, {n} pixels moved", {**ORDERS, "moved": n})
         for n in (10, 30, 100, 300)
     },
+    **{f"rotated/{n}": Row(gated, f"gates, turned by {n} degrees", {**ORDERS, "turn": n}) for n in (2, 5, 10, 20)},
 }
+ROWS = {
+    **{
+        name: row
+        for scenario in SCENARIOS
+        for name, row in _networks(PIXELS, scenario, "pixels", SWEEPS, (100, 1000)).items()
+    },
+    **_networks(PATCHES, "class", "patches", SWEEPS, (100, 300, 1000, 3000)),
+    **{
+        name: row
+        for scenario in SCENARIOS
+        for name, row in _networks(LONG, scenario, "long", LONG_SWEEPS[scenario], (1000,)).items()
+    },
+    **_named(PIXELS, "named"),
+    **_named(LONG, "named_long"),
+    **UPPER,
+    **SUMS,
+    **_gated(ORDERS, "permuted", (10.0, 30.0, 100.0, 300.0, 1000.0), (0.3, 0.5, 0.8)),
+    **_gated(WIDE, "wide", (30.0, 100.0, 300.0), (0.5, 0.8)),
+    **RESEMBLING,
+}
+
+
+def _two(sweep: Sequence[Any]) -> Sequence[Any]:
+    """The first two of a sweep's choices."""
+    return (sweep[0], sweep[1][:2]) if isinstance(sweep[0], str) else sweep[:2]
+
+
+FEW_STEPS = {"steps": 4, "batch_size": 16, "lr": 1e-3}
 STUDY = Study(
     "continual",
     __name__,
@@ -165,10 +272,12 @@ STUDY = Study(
     {
         "": {},
         SMALL: {
-            ALL: {"n": 400, "filters": 8, "training": {"steps": 4, "batch_size": 16, "lr": 1e-3}},
-            "natural_50": {"components": 5},
-            **{name: {"sweep": (1.0, 100.0)} for name, row in ROWS.items() if "sweep" in row.settings},
-            **{name: {"contexts": 3, "test": 50} for name in ROWS if name.startswith("permuted/")},
+            ALL: {"n": 400, "filters": 8, "hidden": (8, 8), "training": FEW_STEPS, "test": 50, "contexts": 3},
+            **{name: {"components": 9} for name, row in ROWS.items() if "components" in row.settings},
+            **{name: {"expanded": 50} for name, row in ROWS.items() if "expanded" in row.settings},
+            **{name: {"sweep": _two(row.settings["sweep"])} for name, row in ROWS.items() if "sweep" in row.settings},
+            **{name: {"choices": (((8,), 0.5),)} for name in UPPER if name.startswith("best_joint")},
+            "sums_few": {"sizes": (5, 10), "shrink": (0.3, 1.0)},
         },
     },
 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import theory
-from gbi_helpers.experiments.continual.scenarios import CONTEXTS, DIGITS, Scenario, Split
+from gbi_helpers.experiments.continual.scenarios import CONTEXTS, DIGITS, Scenario, Split, few
 from gbi_helpers.inference import loss_of, max_entropy, one_step
 from gbi_helpers.meter import bytes_of
 from gbi_helpers.metrics import accuracy
@@ -97,7 +97,20 @@ def through_contexts(
     }
     last = kept[-1]
     stored = bytes_of(last.counts, last.total, last.outer)
-    return r, {"shrink": shrink, "validation": swept, "stored": stored}
+    return r, {"shrink": shrink, "validation": swept, "stored": stored, "numbers": last.total.shape[1]}
+
+
+def with_few(split: Split, sizes: Sequence[int], grid: Sequence[float]) -> dict[str, list[float]]:
+    """Accuracy on all ten digits after so many images of each, by each way to read; and the share chosen."""
+    found: dict[str, list[float]] = {name: [] for name in (*READINGS, "shrink")}
+    for n in sizes:
+        part = few(split, n)
+        sums = StreamedMeans(part.train[0].shape[1], part.train[0].device).add(*part.train)
+        shrink, _ = shrinkage(part, sums, grid)
+        found["shrink"].append(shrink)
+        for name, score in scores(sums, part.test[0], shrink).items():
+            found[name].append(accuracy(score.argmax(1), part.test[1]))
+    return found
 
 
 def natural(split: Split, shares: Sequence[float]) -> tuple[Tensor, dict[str, Any]]:

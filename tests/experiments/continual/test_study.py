@@ -99,9 +99,29 @@ def test_orders_move_as_many_pixels_as_they_say():
 
 
 def test_a_single_image_names_its_order(world):
-    x, y = permuted.seen(world.images["train"], permuted.orders(4, 784, 0), 300)
-    asked, answers = permuted.seen(world.images["test"], permuted.orders(4, 784, 0), 100)
+    views = permuted.views({"contexts": 4, "moved": 784}, seed=0)
+    x, y = permuted.seen(world.images["train"], views, 300)
+    asked, answers = permuted.seen(world.images["test"], views, 100)
     decoder = permuted.context_decoder(x)
     for i, part in enumerate(asked):
         assert metrics.accuracy(permuted.inferred(decoder, part).argmax(1), torch.full_like(answers, i)) > 98
     assert len(y) == 300
+
+
+def test_images_are_turned_about_their_centre(world):
+    x = world.images["test"][0][:5].flatten(1)
+    torch.testing.assert_close(permuted.turned(x, 0), x)
+    quarter = torch.rot90(x.view(-1, 28, 28), 1, (1, 2)).flatten(1)
+    torch.testing.assert_close(permuted.turned(x, 90), quarter, atol=1e-4, rtol=0)
+
+
+def test_few_images_are_as_many_of_each_digit(split):
+    part = scenarios.few(split, 7)
+    assert torch.bincount(part.train[1]).tolist() == [7] * 10
+
+
+def test_random_mixtures_are_the_same_for_all_three_sets(split):
+    wide = scenarios.expanded(split, 20)
+    assert wide.train[0].shape == (600, 20) and (wide.train[0] >= 0).all()
+    again = scenarios.expanded(scenarios.Split(split.train, split.train, split.train), 20)
+    torch.testing.assert_close(again.test[0], wide.train[0])
