@@ -96,7 +96,8 @@ class Watcher:
         self.seen: dict[str, dict[tuple[int, int], tuple[Tensor, Tensor, Tensor | None]]] = {}
 
     def _named(self, i: int) -> str:
-        return " ".join(self.classes[k] for k in self.y[self.context == i].unique().tolist())
+        names = [self.classes[k] for k in self.y[self.context == i].unique().tolist()]
+        return ", ".join(names if len(names) <= 3 else (names[0], "...", names[-1]))
 
     def note(self, learner: str, context: int, step: int, q: Tensor, means: Tensor | None = None) -> None:
         """Keep what a learner believes after ``step`` steps in a context: q (M, k), k <= K classes in their order.

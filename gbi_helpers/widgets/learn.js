@@ -17,8 +17,8 @@ const LEARN_CSS = `
 .gbi .gbi-right :is(th, td) { padding: 0; height: 26px; text-align: center; font-size: 12px; overflow: hidden;
   white-space: nowrap; }
 .gbi .gbi-right th { font-weight: 400; font-size: 11px; color: var(--soft); }
-.gbi .gbi-right td { border: 1px solid transparent; border-radius: 3px; }
-.gbi .gbi-right .gbi-told { border-color: var(--line);
+.gbi .gbi-right td { border-radius: 3px; }
+.gbi .gbi-right .gbi-told { border: 1px solid var(--line);
   background: color-mix(in srgb, var(--blue) var(--share), transparent); }
 .gbi .gbi-right .gbi-later { border: 1px dashed var(--line); background: repeating-linear-gradient(135deg,
   var(--ground) 0 3px, transparent 3px 7px); }
@@ -26,7 +26,7 @@ const LEARN_CSS = `
 .gbi .gbi-right .gbi-now .gbi-told { border: 2px solid currentColor; }
 .gbi svg .gbi-truth { fill: none; stroke: currentColor; stroke-dasharray: 4 2; }
 .gbi svg .gbi-unheard { font-weight: 700; fill: currentColor; }
-.gbi .gbi-panel.gbi-kept { flex: 1 1 190px; }
+.gbi .gbi-side { flex: 1 1 190px; min-width: 0; }
 .gbi .gbi-kept > div { display: grid; grid-template-columns: repeat(auto-fill, minmax(40px, 1fr)); gap: 3px 5px;
   max-width: 240px; }
 .gbi .gbi-mean { text-align: center; font-size: 11px; color: var(--soft); position: relative; }
@@ -34,7 +34,6 @@ const LEARN_CSS = `
 .gbi .gbi-mean.gbi-absent canvas { visibility: hidden; }
 .gbi .gbi-mean.gbi-absent::before { content: "?"; position: absolute; inset: 0 0 1.4em; display: grid;
   place-items: center; border: 1px dashed var(--line); }
-.gbi .gbi-panel.gbi-gates { flex: 1 1 190px; }
 .gbi .gbi-gates p { display: flex; gap: 6px; align-items: center; margin: 0 0 3px; font-size: 11px;
   color: var(--soft); }
 .gbi .gbi-gates span { flex: 0 0 3.6em; text-align: right; overflow: hidden; white-space: nowrap; }
@@ -54,16 +53,16 @@ function unpackLearning({ entries, learners, contexts, classes, frame: [tall, wi
     pictures: take(Uint8Array, y.length * tall * wide),
     means: kept ? addUp(take(Uint8Array, entries * pictures), pictures) : null,
     gates: units ? take(Uint8Array, contexts.length * units) : null,
-    z: learners.map(() => new Float32Array(entries * classes.length)), // of the image that is looked at
+    beliefs: learners.map(() => new Float32Array(entries * classes.length)), // of the image that is looked at
     entries, dim: classes.length, labels: classes, noun: "class", simplex: true, range: [0, 1] };
   look(record, header.image);
   return record;
 }
 
 function look(record, image) {
-  const { q, z, learners, y, dim, entries } = record;
+  const { q, beliefs, learners, y, dim, entries } = record;
   record.image = image;
-  for (const [k, belief] of z.entries()) {
+  for (const [k, belief] of beliefs.entries()) {
     for (let step = 0; step < entries; step++) {
       const from = ((step * learners.length + k) * y.length + image) * dim;
       for (let i = 0; i < dim; i++) belief[step * dim + i] = q[from + i] / 255;
@@ -89,7 +88,7 @@ function chooseByKey(record, key) {
 const rightOf = ({ r, learners, contexts }, step, k, j) => r[(step * learners.length + k) * contexts.length + j];
 const heardOf = ({ known, dim }, step, k) => known[step * dim + k] === 1;
 const says = (record, k, step) => {
-  const { best, value } = largest({ ...record, z: record.z[k] }, step);
+  const { best, value } = largest({ ...record, z: record.beliefs[k] }, step);
   return best < 0 ? `any, each at ${number(value)}` : `${record.classes[best]} at ${number(value)}`;
 };
 
@@ -102,8 +101,8 @@ function sayLearning(record, step) {
   });
   const unheard = heardOf(record, step, y[image]) ? "" : " (not heard of yet)";
   return `context ${now + 1} of ${contexts.length} (${contexts[now]}), step ${at[step]}; right so far: `
-    + `${sofar.join(", ")}. A test image of ${classes[y[image]]}${unheard} is to `
-    + `${learners.map((name, k) => `${name} ${says(record, k, step)}`).join(", to ")}`;
+    + `${sofar.join(", ")}; the ${classes[y[image]]} shown${unheard} is read as: `
+    + learners.map((name, k) => `${name} ${says(record, k, step)}`).join(", ");
 }
 
 function paint(canvas, values, from) {
@@ -139,9 +138,10 @@ function picker(parent, record, refresh) {
       shown = image;
       paint(canvas, pictures, image * width * height);
       const own = y.flatMap((of, n) => (of === y[image] ? [n] : []));
-      const which = `test image ${own.indexOf(image) + 1} of ${own.length} of ${classes[y[image]]}`;
+      const which = `a test image of ${classes[y[image]]} (${own.indexOf(image) + 1} of ${own.length})`;
       canvas.setAttribute("aria-label", which);
-      told.textContent = `${which}; a digit key or a button shows the next one`;
+      told.textContent = `${which}; a digit key or a button shows the next. Below, a dashed box stands around its class, `
+        + "and ? at classes not heard of yet.";
       for (const [k, node] of buttons.entries()) node.setAttribute("aria-pressed", k === y[image]);
     },
   };
@@ -182,7 +182,7 @@ function rightPanel(parent, record, k) {
 // The bars of every scrubber, with a box around the right class, and a question mark at those not heard of yet.
 function beliefPanel(parent, record, k) {
   const { classes, learners, y } = record;
-  const drawn = bars(parent, { ...record, z: record.z[k], words: { z: "belief" } });
+  const drawn = bars(parent, { ...record, z: record.beliefs[k], words: { z: "belief" } });
   const { svg } = drawn;
   let truth, unheard, spots;
   function layout(width) {
@@ -260,8 +260,10 @@ function learningPanels(parent, record, go, refresh) {
     make("strong", {}, own, name);
     const row = make("div", {}, own);
     panels.push(rightPanel(row, record, k), beliefPanel(row, record, k));
-    if (record.gates && k === 0) panels.push(gatesPanel(row, record));
-    if (record.means && k === record.learners.length - 1) panels.push(meansPanel(row, record));
+    if (!record.gates && !record.means) continue;
+    const side = make("div", { class: "gbi-side" }, row); // empty, it keeps the learners' panels below each other
+    if (record.gates && k === 0) panels.push(gatesPanel(side, record));
+    if (record.means && k === record.learners.length - 1) panels.push(meansPanel(side, record));
   }
   return panels;
 }
