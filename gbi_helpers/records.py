@@ -291,5 +291,5 @@ def _check_whole(record: Record, **below: tuple[int, str]) -> None:
         values = getattr(record, name)
         if values is not None and (values.is_floating_point() or bool(((values < 0) | (values >= limit)).any())):
             raise ValueError(
-                f"{type(record).__name__}.{name} must hold whole numbers of 0 to {limit - 1}, one a {each}."
+                f"{type(record).__name__}.{name} must hold whole numbers of 0 to {limit - 1}, one for each {each}."
             )

@@ -78,7 +78,7 @@ class Watcher:
 
     ``y`` (M,): the class of each image. ``context`` (M,): the context to which it belongs. ``shown`` (N,): rows of the
     images that a reader may look at, and ``images`` (N, H, W) these images. ``classes``, ``contexts``: their names;
-    numbers without them, and for contexts the names of their classes.
+    numbers without them, and for contexts of up to three classes the names of these.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Watcher:
 
     def _named(self, i: int) -> str:
         names = [self.classes[k] for k in self.y[self.context == i].unique().tolist()]
-        return ", ".join(names if len(names) <= 3 else (names[0], "...", names[-1]))
+        return ", ".join(names) if len(names) <= 3 else str(i + 1)
 
     def note(self, learner: str, context: int, step: int, q: Tensor, means: Tensor | None = None) -> None:
         """Keep what a learner believes after ``step`` steps in a context: q (M, k), k <= K classes in their order.
@@ -132,7 +132,7 @@ class Watcher:
         stages = sorted(looks[0]) if looks else []
         if not stages or any(sorted(other) != stages for other in looks):
             raise ValueError("Note at least one learner, and all learners at the same steps of the same contexts.")
-        context, step = torch.tensor(stages, device="cpu").T.contiguous()
+        context, step = torch.tensor(stages, dtype=torch.int64, device="cpu").T.contiguous()
         r, q, means = zip(*(zip(*(look[at] for at in stages), strict=True) for look in looks), strict=True)
         first = torch.stack([self.context[self.y == k].min() for k in range(len(self.classes))]).cpu()
         pictures = [each for each in means[-1] if each is not None]
