@@ -12,10 +12,11 @@ const LEARN_CSS = `
 .gbi .gbi-learner { flex: 1 1 100%; min-width: 0; border-top: 1px solid var(--line); padding-top: 6px; }
 .gbi .gbi-learner > strong { display: block; margin: 0 0 4px; }
 .gbi .gbi-learner > div { display: flex; flex-wrap: wrap; gap: 10px 18px; align-items: flex-start; }
-.gbi .gbi-right { flex: 1 1 230px; min-width: 0; margin: 0; }
+.gbi .gbi-right { flex: 1 1 max(230px, var(--wide)); min-width: 0; margin: 0; }
 .gbi .gbi-right table { width: 100%; table-layout: fixed; border-collapse: separate; border-spacing: 2px; margin: 0; }
 .gbi .gbi-right :is(th, td) { padding: 0; height: 26px; text-align: center; font-size: 12px; overflow: hidden;
   white-space: nowrap; }
+.gbi .gbi-right.gbi-many td { font-size: 11px; }
 .gbi .gbi-right th { font-weight: 400; font-size: 11px; color: var(--soft); }
 .gbi .gbi-right td { border-radius: 3px; }
 .gbi .gbi-right .gbi-told { border: 1px solid var(--line);
@@ -27,7 +28,7 @@ const LEARN_CSS = `
 .gbi svg .gbi-truth { fill: none; stroke: currentColor; stroke-dasharray: 4 2; }
 .gbi svg .gbi-unheard { font-weight: 700; fill: currentColor; }
 .gbi .gbi-side { flex: 1 1 190px; min-width: 0; }
-.gbi .gbi-kept > div { display: grid; grid-template-columns: repeat(auto-fill, minmax(40px, 1fr)); gap: 3px 5px;
+.gbi .gbi-kept > div { display: grid; grid-template-columns: repeat(auto-fill, minmax(max(30px, 17%), 1fr)); gap: 3px 5px;
   max-width: 240px; }
 .gbi .gbi-mean { text-align: center; font-size: 11px; color: var(--soft); position: relative; }
 .gbi .gbi-mean canvas { width: 100%; margin: 0; }
@@ -150,7 +151,8 @@ function picker(parent, record, refresh) {
 // Percent right, a row for each context that is learned. Rows before the current one keep what they ended with.
 function rightPanel(parent, record, k) {
   const { contexts, context } = record;
-  const box = make("figure", { class: "gbi-right" }, parent);
+  const box = make("figure", { class: `gbi-right ${contexts.length > 7 ? "gbi-many" : ""}`,
+    style: `--wide: ${32 * contexts.length + 32}px` }, parent);
   make("figcaption", { class: "gbi-head" }, box, "% right: row, learning; column, asked");
   const table = make("table", { "aria-label": `${record.learners[k]}: percent right. Rows: the context that is `
     + "learned. Columns: the context that is asked" }, box);
@@ -189,7 +191,7 @@ function beliefPanel(parent, record, k) {
     drawn.layout(width);
     spots = Array.from(svg.querySelectorAll(".gbi-bar"), (bar) => [+bar.getAttribute("x"), +bar.getAttribute("width")]);
     const bottom = Math.max(...Array.from(svg.querySelectorAll("line"), (line) => +line.getAttribute("y1")));
-    truth = make("rect", { class: "gbi-truth", y: 2, height: HEIGHT - 4, rx: 4 }, svg);
+    truth = make("rect", { class: "gbi-truth", y: 2, height: bottom + 20, rx: 4 }, svg);
     unheard = spots.map(([x, wide]) => make("text", { class: "gbi-unheard", x: x + wide / 2, y: bottom - 5,
       "text-anchor": "middle" }, svg));
   }

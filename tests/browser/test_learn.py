@@ -1,9 +1,11 @@
 """The view of learners that go through contexts, on a page opened from disk and in forced colours."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from widgets.toy import toy_learning
 
 from gbi_helpers import learn_along
@@ -23,6 +25,9 @@ def written(record, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "learning.html"
     path.write_text(PAGE.format(learn_along(record, title="What is kept?").html), encoding="utf-8")
     return path
+
+
+FIT = "cells => cells.every((cell) => cell.scrollWidth <= cell.clientWidth)"
 
 
 def press(page, *keys):
@@ -159,14 +164,29 @@ def test_in_forced_colours_only_cells_that_are_asked_have_a_frame(opened):
 
 
 @pytest.mark.parametrize("width", [1000, 360])
+def test_numbers_of_ten_contexts_fit_their_cells(opened, record, tmp_path, width):
+    ten = {"r": torch.full((2, 10, 10), 100.0), "context": torch.arange(10), "contexts": [str(i) for i in range(10)]}
+    first = {name: getattr(record, name)[:10] for name in ("step", "known", "means")}
+    path = tmp_path / "ten.html"
+    ten |= {"q": record.q[:, :10], "gates": torch.ones(10, 60)}
+    path.write_text(PAGE.format(learn_along(replace(record, **ten, **first)).html), encoding="utf-8")
+    page = opened(path, viewport={"width": width, "height": 900})
+    press(page, "End")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(".gbi-told", has_text="100").count() == 200
+    assert page.locator(".gbi-right :is(th, td)").evaluate_all(FIT)
+    sides = [page.locator(".gbi-learner").last.locator("figure").nth(k).bounding_box()["y"] for k in range(3)]
+    assert (len({round(top) for top in sides}) == 1) == (width == 1000)
+
+
+@pytest.mark.parametrize("width", [1000, 360])
 def test_axe_finds_no_serious_violation_and_a_phone_no_sideways_scrolling(opened, axe, width):
     page = opened(viewport={"width": width, "height": 900})
     press(page, "End")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     tops = [page.locator(".gbi-learner").last.locator("figure").nth(k).bounding_box()["y"] for k in range(3)]
     assert (len({round(top) for top in tops}) == 1) == (width == 1000)  # side by side, or one below the other
-    fits = "cells => cells.every((cell) => cell.scrollWidth <= cell.clientWidth)"
-    assert page.locator(".gbi-right :is(th, td)").evaluate_all(fits)
+    assert page.locator(".gbi-right :is(th, td)").evaluate_all(FIT)
     page.evaluate(axe)
     found = page.evaluate("axe.run()")["violations"]
     assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")] == []
