@@ -257,6 +257,9 @@ function gatesPanel(parent, record) {
 
 function learningPanels(parent, record, go, refresh) {
   const panels = [picker(parent, record, refresh)];
+  parent.parentElement.addEventListener("keydown", ({ key, ctrlKey, metaKey, altKey }) => {
+    if (!ctrlKey && !metaKey && !altKey && chooseByKey(record, key)) refresh();
+  });
   for (const [k, name] of record.learners.entries()) {
     const own = make("div", { class: "gbi-learner", role: "group", "aria-label": name }, parent);
     make("strong", {}, own, name);
@@ -271,4 +274,4 @@ function learningPanels(parent, record, go, refresh) {
 }
 
 KINDS.learning = { css: LEARN_CSS, unpack: unpackLearning, panels: learningPanels, words: sayLearning,
-  key: chooseByKey, name: "Learners that go through contexts", slider: "Moment of training" };
+  name: "Learners that go through contexts", slider: "Moment of training" };

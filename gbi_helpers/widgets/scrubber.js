@@ -314,8 +314,7 @@ function path(parent, record, go) {
   return panels;
 }
 
-// What the frame asks of a kind of record: its arrays, its panels, the read-out, and names for the screen reader; `key`,
-// if any, is asked what further keys do, and says whether the view is to be drawn again.
+// What the frame asks of a kind of record: its arrays, its panels, the read-out, and names for the screen reader.
 const KINDS = {
   path: { unpack: unpackPath, panels: path, words, name: "Steps of an inference", slider: "Gradient step" },
 };
@@ -408,8 +407,6 @@ export function view(host, record) {
     } else if (event.key === " " && event.target === slider) {
       event.preventDefault();
       toggle();
-    } else if (KINDS[record.kind].key?.(record, event.key)) {
-      show(now);
     }
   }
   root.addEventListener("keydown", press);
