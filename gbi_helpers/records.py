@@ -215,16 +215,81 @@ class WordsRecord(Record):
     def __post_init__(self) -> None:
         """Check the axes, and that there is one name a word and a task. Raises ``ValueError`` where it is not so."""
         super().__post_init__()
-        for name, length in zip(("words", "tasks"), self.belief.shape, strict=True):
-            values = getattr(self, name)
-            if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-                raise ValueError(f"WordsRecord.{name} must be a list of strings, but is {str(values)[:60]!r}.")
-            if len(values) != length:
-                raise ValueError(
-                    f"WordsRecord.{name} names {len(values)}, but its belief has the shape "
-                    f"{tuple(self.belief.shape)} (words, tasks)."
-                )
-            object.__setattr__(self, name, list(values))  # a tuple would come back from the disk as a list
-        true = self.true
-        if true is not None and (true.is_floating_point() or bool(((true < 0) | (true >= len(self.tasks))).any())):
-            raise ValueError(f"WordsRecord.true must hold whole numbers of 0 to {len(self.tasks) - 1}, one a word.")
+        _check_names(self, "belief", words=0, tasks=1)
+        _check_whole(self, true=(len(self.tasks), "word"))
+
+
+@dataclass(frozen=True, eq=False)
+class ContinualRecord(Record):
+    """What L learners know at S moments ("stages") of learning T contexts, and what they believe of N test images.
+
+    ``r`` (L, S, T): percent right in each context, NaN for contexts to come. ``q`` (L, S, N, K): belief in K classes.
+    ``images`` (N, H, W): grey, uint8 or in [0, 1], of classes ``y`` (N,) int64. ``context`` (S,) int64: the one being
+    learned, and ``step`` (S,): after how many steps in it. ``known`` (S, K) bool: classes heard of by then.
+    ``means`` (S, K, H, W): mean pictures that the last learner keeps of known classes. ``gates`` (T, U): how much the
+    first learner uses each unit in each context, 0 to 1. Both are optional.
+    """
+
+    AXES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "r": ("learner", "stage", "context"),
+        "q": ("learner", "stage", "image", "class"),
+        "images": ("image", "height", "width"),
+        "y": ("image",),
+        "context": ("stage",),
+        "step": ("stage",),
+        "known": ("stage", "class"),
+        "means": ("stage", "class", "height", "width"),
+        "gates": ("context", "unit"),
+    }
+    r: Tensor
+    q: Tensor
+    images: Tensor
+    y: Tensor
+    context: Tensor
+    step: Tensor
+    known: Tensor
+    learners: list[str]
+    contexts: list[str]
+    classes: list[str]
+    means: Tensor | None = None
+    gates: Tensor | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check axes, names and numbers. Raises ``ValueError`` where they are wrong, NaN among them."""
+        super().__post_init__()
+        _check_names(self, "r", learners=0, contexts=2)
+        _check_names(self, "q", classes=3)
+        _check_whole(self, y=(len(self.classes), "image"), context=(len(self.contexts), "stage"))
+        if (self.context.diff() < 0).any():
+            raise ValueError("ContinualRecord.context falls: give the stages in the order in which they were learned.")
+        if not ((self.q >= 0).all() and ((self.q.double().sum(-1) - 1).abs() < 1e-3).all()):
+            raise ValueError("ContinualRecord.q must hold probabilities: none negative or NaN, the sum over classes 1.")
+        come = torch.arange(len(self.contexts), device=self.context.device) <= self.context[:, None]
+        if not ((self.r >= 0) & (self.r <= 100) | ~come).all():
+            raise ValueError("ContinualRecord.r must be percent, 0 to 100: NaN is for contexts that have not come yet.")
+
+
+def _check_names(record: Record, array: str, **axes: int) -> None:
+    """That a list of strings names each entry of an axis of ``array``."""
+    kind, shape = type(record).__name__, tuple(getattr(record, array).shape)
+    for name, axis in axes.items():
+        values = getattr(record, name)
+        if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+            raise ValueError(f"{kind}.{name} must be a list of strings, but is {str(values)[:60]!r}.")
+        if len(values) != shape[axis]:
+            raise ValueError(
+                f"{kind}.{name} names {len(values)}, but its {array} has the shape {shape}: one name for each of "
+                f"{shape[axis]}."
+            )
+        object.__setattr__(record, name, list(values))  # a tuple would come back from the disk as a list
+
+
+def _check_whole(record: Record, **below: tuple[int, str]) -> None:
+    """That arrays hold whole numbers below their limits."""
+    for name, (limit, each) in below.items():
+        values = getattr(record, name)
+        if values is not None and (values.is_floating_point() or bool(((values < 0) | (values >= limit)).any())):
+            raise ValueError(
+                f"{type(record).__name__}.{name} must hold whole numbers of 0 to {limit - 1}, one for each {each}."
+            )

@@ -94,6 +94,14 @@ def words(d):
     return records.WordsRecord(d.log_q.exp(), d.other, d.log_q[:, 0], list("abcd"), list("xyz"), d.y, {"seed": 0})
 
 
+def learners(d):
+    """Two learners in three contexts, looked at once in each."""
+    r, heard = 100 * d.log_q[:3].exp().expand(2, 3, 3), torch.ones_like(d.weights[:, :3]).bool()
+    q, stage = d.log_q.exp().expand(2, 3, 4, 3), torch.arange(3, device=d.y.device)
+    names = {"learners": ["one", "two"], "contexts": list("abc"), "classes": list("xyz")}
+    return records.ContinualRecord(r, q, d.x[:, 0], d.y, stage, stage + 5, heard, gates=heard.float(), **names)
+
+
 def path(d):
     return inference.iterate(d.loss, d.z0, steps=5).with_frames(d.frames, d.frames[0])
 
@@ -151,6 +159,7 @@ CALLS = {
     "records.Trajectory": lambda d: stored(path(d)),
     "records.TrainingRecord": lambda d: stored(records.TrainingRecord(d.other[0], {"a": d.many}, {"seed": 0})),
     "records.ModulesRecord": lambda d: stored(units(d)),
+    "records.ContinualRecord": lambda d: stored(learners(d)),
     "records.WordsRecord": lambda d: stored(words(d)),
     "readouts.logits_of": lambda d: readouts.logits_of(lambda x: x @ d.weights[:2], d.many),
     "readouts.decoder_loss": lambda d: readouts.decoder_loss(d.model, d.x)(d.z0),
@@ -182,6 +191,7 @@ CALLS = {
             {"z0": d.means[:, 0]}, widgets.Bars("q", d.log_q[:3], list("abc")), says={"nats": d.means[:, 0]}
         ).html
     ),
+    "widgets.learn_along": lambda d: widgets.learn_along(learners(d), title="three contexts").html,
     "widgets.read_along": lambda d: widgets.read_along(words(d), title="four words").html,
     "widgets.type_along": lambda d: widgets.type_along(lambda text: words(d), text="a b c d").html,
     "data.toy.switching_stream": lambda d: [

@@ -18,7 +18,7 @@ FLOORS = (
     {"records", "models"},
     {"data", "inference", "training", "checkpoints"},
     {"theory", "readouts", "continual", "discovery"},
-    {"plots", "widgets"},
+    {"plots", "widgets", "watching"},
     {"checks"},
     {"experiments"},
     {"course"},

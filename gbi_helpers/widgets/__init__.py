@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gbi_helpers.widgets.controls import Controls
+from gbi_helpers.widgets.learn_view import LearnAlong, learn_along
 from gbi_helpers.widgets.modules_view import Modules, modules
 from gbi_helpers.widgets.scrubber import Scrubber
 from gbi_helpers.widgets.scrubbing import scrub
@@ -14,10 +15,12 @@ from gbi_helpers.widgets.words_view import ReadAlong, read_along
 __all__ = [
     "Bars",
     "Controls",
+    "LearnAlong",
     "Lines",
     "Modules",
     "ReadAlong",
     "Scrubber",
+    "learn_along",
     "modules",
     "read_along",
     "scrub",

@@ -12,9 +12,9 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from PIL import Image
 from widgets.test_modules_view import both
-from widgets.toy import toy_path
+from widgets.toy import toy_learning, toy_path
 
-from gbi_helpers import WordsRecord, modules, read_along, scrub, slide
+from gbi_helpers import WordsRecord, learn_along, modules, read_along, scrub, slide
 from gbi_helpers.course.export import to_html
 from gbi_helpers.widgets import Bars, Lines
 
@@ -23,7 +23,7 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>View
 <body><div id="page" class="container"><div class="output_wrapper"><div class="output"><div class="output_area">
 <div class="output_html rendered_html output_subarea"><section>{views}</section></div>
 </div></div></div></div></body></html>"""
-VIEWS = ("scrub", "modules", "words", "slide")
+VIEWS = ("scrub", "modules", "words", "slide", "learn")
 
 
 LINES = Lines("Loss along the way", {"loss": [2, 0, 1], "tangent": torch.eye(3), "z0": ([1], [1])}, x=[0, 1, 2])
@@ -47,6 +47,7 @@ def html():
         "modules": modules(nets, labels=["low", "high"], title="Do units divide?").html,
         "words": read_along(shades(), title="Which source is this from?").html,
         "slide": slide({"z0": [0, 1, 2]}, LINES, BARS, says={"nats": [1, 2, 3]}, start=[0], title="Where from?").html,
+        "learn": learn_along(toy_learning(moments=2, each=2, gates=True), title="What is kept?").html,
     }
 
 
@@ -317,5 +318,5 @@ def test_no_focus_ring_is_cut_off_on_an_exported_page(opened, html, tmp_path, wi
       const own = node.getBoundingClientRect(), frame = node.closest(".output").getBoundingClientRect();
       return [ring.outlineStyle, own.left - far - frame.left, frame.right - own.right - far]; })"""
     rings = page.locator(".gbi").locator("button, input, select, .gbi-text").evaluate_all(room)
-    assert len(rings) == 18
+    assert len(rings) == 32
     assert [ring for ring in rings if ring[0] != "solid" or min(ring[1:]) < 0] == []

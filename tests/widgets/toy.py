@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gbi_helpers.inference import iterate, max_entropy
-from gbi_helpers.records import Trajectory, WordsRecord
+from gbi_helpers.records import ContinualRecord, Trajectory, WordsRecord
+from gbi_helpers.watching import Watcher
 from gbi_helpers.widgets import Bars, Lines, slide
 from gbi_helpers.widgets.slide_view import Slider
 
@@ -54,6 +55,26 @@ def _digits() -> tuple[Tensor, Tensor]:
     images = torch.from_numpy(data.images.astype(np.float32) / 16)
     large = interpolate(images[:, None], size=(28, 28), mode="bicubic", antialias=True)[:, 0].clamp(0, 1)
     return large, torch.stack([large[torch.from_numpy(data.target == k)].mean(0) for k in range(10)])
+
+
+def toy_learning(moments: int = 6, each: int = 4, gates: bool = False) -> ContinualRecord:
+    """Ten digits learned two by two: by one who only knows the newest two, and by one who keeps the mean of every one.
+
+    Belief is by the squared distance to mean pictures, which sharpen from moment to moment.
+    """
+    images, means = _digits()
+    y = (images[:, None] - means).square().sum((2, 3)).argmin(1)[: 40 * each]
+    shown = torch.cat([(y == k).nonzero()[:each, 0] for k in range(10)])
+    seen = Watcher(images[shown], y, y // 2, shown)
+    for i in range(5):
+        for step in range(1, moments + 1):
+            kept = means[: 2 * i + 2] * torch.tensor([*[1.0] * 2 * i, *[step / moments] * 2])[:, None, None]
+            score = -0.5 * (images[: len(y), None] - kept).square().sum((2, 3))
+            newest = torch.arange(len(kept)) >= 2 * i
+            seen.note("newest", i, 10 * step, score.masked_fill(~newest, -torch.inf).softmax(1))
+            seen.note("means", i, 10 * step, score.softmax(1), means=kept)
+    draw = torch.Generator().manual_seed(0)
+    return seen.record(gates=(torch.rand(5, 60, generator=draw) > 0.7).float() if gates else None)
 
 
 def toy_read(text: str, true: Tensor | None = None) -> WordsRecord:
