@@ -76,5 +76,5 @@ name_new = Contest(
         Mistake(_one_by_one(0.1, volume=False), _OWN),
     ],
     truth=[store[3] for store in _stores],
-    margin=6.0,
+    margin=7.0,
 )

@@ -786,16 +786,24 @@ def contest(seed):
     return replace(exercise, cases=[store[:3] for store in stores], truth=[store[3] for store in stores])
 
 
+def short_of(contest, way):
+    """Points by which a way to name falls short of the reference."""
+    ours, theirs = ([f(*inputs) for inputs in contest.cases] for f in (contest.reference, way))
+    return contest.named(ours) - contest.named(theirs)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of scikit-learn, on too few vectors
 @pytest.mark.parametrize("first", range(0, 50, 10))
 def test_the_contest_is_fair_whatever_the_draw(first):
-    """Whoever shrinks what classes share passes on 50 other stores, and whoever does not fails."""
+    """Whoever shrinks what the classes share passes on 50 other draws, and whoever does not fails."""
     for seed in range(first, first + 10):
         anew = contest(seed)
-        assert not [name for name, sound in SOUND.items() if told(anew, sound)], seed
-    assert all(told(anew, unsound) for unsound in UNSOUND.values())
+        assert not [name for name, sound in SOUND.items() if short_of(anew, sound) > anew.margin], seed
+        assert all(short_of(anew, unsound) > anew.margin for unsound in list(UNSOUND.values())[:2]), seed
+    assert all(short_of(anew, unsound) > anew.margin for unsound in UNSOUND.values())
 
 
 def test_a_contest_says_how_many_were_named_and_how_many_are_enough():
     says = told(EXERCISES["ch09.name_new"], UNSOUND["neighbours"])
-    assert re.search(r"It names \d\d % .* A sound use of the same data names 90, and 84 are enough here\.", says)
+    assert re.search(r"It names \d\d % .* A sound use of the same data names 90, and 83 are enough here\.", says)
     assert re.search(r"\(On input 0: yours \[.*\], right \[.*\]\.\)$", says)
