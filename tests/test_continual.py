@@ -90,6 +90,58 @@ def test_the_springs_pull_is_the_second_order_of_the_loss_around_the_old_weights
     assert float(ewc.penalty(model).detach()) == pytest.approx(float(moved.detach()), rel=0.1)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    n=st.integers(1, 70),
+    strength=st.floats(0.1, 1e4),
+    move=st.floats(-2, 2),
+    place=st.integers(0, 10_000),
+    seen=st.integers(2, 4),
+)
+def test_moving_one_weight_costs_the_mean_squared_slope_of_single_log_likelihoods(seed, n, strength, move, place, seen):
+    """EWC's energy against autograd of the log-likelihood, an image at a time."""
+    model, outputs = net(seed), torch.arange(4) < seen
+    x = torch.randn(n, 6, generator=torch.Generator().manual_seed(seed))
+    ewc = EWC(strength, samples=n, seed=seed)
+    ewc.after(model, Context((x,), torch.zeros(n, dtype=torch.long), outputs))
+    draw = torch.Generator().manual_seed(seed)  # the labels that EWC drew from the model's answers, once more
+    x = x[torch.randperm(n, generator=draw)]
+    y = torch.multinomial(logits(model, (x,), outputs).softmax(1), 1, generator=draw)
+
+    rest = nn.utils.parameters_to_vector(model.parameters()).detach()
+    way = functional.one_hot(torch.tensor(place % len(rest)), len(rest)).float()
+
+    def log_likelihood(vector):
+        parts = vector.split([p.numel() for p in model.parameters()])
+        weights = {name: part.view_as(p) for (name, p), part in zip(model.named_parameters(), parts, strict=True)}
+        answer = torch.func.functional_call(model, weights, (x,))
+        return answer.masked_fill(~outputs, -torch.inf).log_softmax(1).gather(1, y)[:, 0]
+
+    slopes = torch.autograd.functional.jacobian(log_likelihood, rest) @ way
+    nn.utils.vector_to_parameters(rest + move * way, model.parameters())
+    moved = nn.utils.parameters_to_vector(model.parameters()).detach() - rest  # as rounded
+    expected = strength / 2 * moved.square().sum() * slopes.square().mean()
+    torch.testing.assert_close(ewc.penalty(model).detach(), expected, rtol=1e-3, atol=1e-6 * strength)
+
+
+@settings(max_examples=20, deadline=None)
+@given(strength=st.floats(0.1, 100), contexts=st.integers(1, 4), size=st.floats(0.01, 1))
+def test_where_no_weight_has_moved_between_contexts_online_springs_are_separate_ones(strength, contexts, size):
+    online, separate = (EWC(strength, samples=20, separate=separate) for separate in (False, True))
+    for i in range(contexts):
+        x = torch.randn(20, 6, generator=torch.Generator().manual_seed(i))
+        for ewc in (online, separate):
+            ewc.after(net(), Context((x,), torch.zeros(20, dtype=torch.long), ALL))
+    model = net()
+    assert float(online.penalty(model).detach()) == float(separate.penalty(model).detach()) == 0
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += size * torch.randn_like(parameter)
+    torch.testing.assert_close(online.penalty(model), separate.penalty(model), rtol=1e-4, atol=0)
+    assert float(online.penalty(model).detach()) > 0
+
+
 @pytest.mark.parametrize("separate", [False, True])
 def test_springs_of_two_contexts_add_up(separate):
     ewc, (first, second) = EWC(2.0, separate=separate), contexts()

@@ -1,15 +1,24 @@
 """The references of the exercises against answers written in another way, and against sampling; wrong ones, too."""
 
 import math
+import re
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from checking import EXERCISES, told
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import covariance
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 
 from gbi_helpers import enumerate_tasks, max_entropy, one_step
-from gbi_helpers.checks.exercise import NEARLY
+from gbi_helpers.checks import ch09_store
+from gbi_helpers.checks.exercise import NEARLY, drawn
 
 
 def normalised(logits):
@@ -378,10 +387,172 @@ def filter_of_logs(evidence, hazard, rest):
     return torch.stack(found)
 
 
+# -- chapter 09 --------------------------------------------------------------------------------------------------------
+def summary_by_loop(r):
+    last, rows = len(r) - 1, r.tolist()
+    lost = [max(rows[i][j] for i in range(j, last + 1)) - rows[last][j] for j in range(last)]
+    moved = [rows[last][j] - rows[j][j] for j in range(last)]
+    learned = [rows[j][j] for j in range(last + 1)]
+    return sum(rows[last]) / len(r), sum(learned) / len(r), sum(lost) / last, sum(moved) / last
+
+
+def streaming_by_loop(counts, totals, outer, x, y, dtype=torch.float64):
+    counts, totals, outer = counts.clone(), totals.clone(), outer.clone()
+    for row, label in zip(x.to(dtype), y, strict=True):
+        counts[label] += 1
+        totals[label] += row
+        outer += torch.outer(row, row)
+    return counts, totals, outer
+
+
+def streaming_in_float32(counts, totals, outer, x, y):
+    """What PyTorch lets pass: the product in float32, the sum in float64."""
+    more = torch.bincount(y, minlength=len(counts))
+    return counts + more, totals + F.one_hot(y, len(counts)).float().T @ x, outer + x.T @ x
+
+
+def streaming_with_one_index(counts, totals, outer, x, y):
+    counts, totals = counts + torch.bincount(y, minlength=len(counts)), totals.clone()
+    totals[y] += x.double()
+    return counts, totals, outer + x.double().T @ x.double()
+
+
+def fisher_by_loop(w1, w2, x):
+    """One image and one label at a time, by autograd."""
+    total = [torch.zeros_like(w1), torch.zeros_like(w2)]
+    for row in x:
+        weights = [w1.clone().requires_grad_(), w2.clone().requires_grad_()]
+        log_p = torch.log_softmax(weights[1] @ (weights[0] @ row).relu(), 0)
+        for one in log_p:
+            for found, g in zip(total, torch.autograd.grad(one, weights, retain_graph=True), strict=True):
+                found += one.exp().detach() * g**2 / len(x)
+    return tuple(total)
+
+
+def fisher_in_squares(w1, w2, x, weigh=lambda p: p, mean=True, masked=True):
+    """Squares of what comes back, times squares of what went in."""
+    h = (x @ w1.T).relu()
+    p = torch.softmax(h @ w2.T, 1)
+    first, second = torch.zeros_like(w1), torch.zeros_like(w2)
+    for label in range(len(w2)):
+        top = p - F.one_hot(torch.tensor(label), len(w2))
+        below = top @ w2 * ((h > 0) if masked else 1)
+        weight = weigh(p)[:, label, None] / (len(x) if mean else 1)
+        first, second = first + (weight * below**2).T @ x**2, second + (weight * top**2).T @ h**2
+    return first, second
+
+
+def fisher_of_batch_mean(w1, w2, x):
+    weights = [w1.clone().requires_grad_(), w2.clone().requires_grad_()]
+    logits = (x @ weights[0].T).relu() @ weights[1].T
+    g = torch.autograd.grad(F.cross_entropy(logits, logits.argmax(1)), weights)
+    return tuple(one**2 for one in g)
+
+
+def fisher_of_expected_loss(w1, w2, x):
+    weights = [w1.clone().requires_grad_(), w2.clone().requires_grad_()]
+    log_p = torch.log_softmax((x @ weights[0].T).relu() @ weights[1].T, 1)
+    g = torch.autograd.grad(-(log_p.exp().detach() * log_p).sum(1).mean(), weights)
+    return tuple(one**2 for one in g)
+
+
+def argmax_only(p):
+    return F.one_hot(p.argmax(1), p.shape[1]).to(p)
+
+
+def coins(means, x):
+    """-log p (B,) as a function of z that mixes logits."""
+    return lambda z: F.binary_cross_entropy_with_logits(z @ means.logit(), x, reduction="none").sum(1)
+
+
+def gates_by_passes(means, gates, x):
+    return enumerate_tasks(coins(means, x), max_entropy(len(x), len(means), x.dtype)).q @ gates
+
+
+def gates_by_autograd(means, gates, x, delta=1.0, step_size=1.0):
+    step = one_step(coins(means, x), max_entropy(len(x), len(means), x.dtype), step_size)
+    theta, uniform = means.logit(), torch.full((len(means),), 1 / len(means), dtype=x.dtype).requires_grad_()
+    (slope,) = torch.autograd.grad(F.softplus(uniform @ theta).sum(), uniform)
+    return torch.softmax(step.log_q + delta * (slope - F.softplus(theta).sum(1)), 1) @ gates
+
+
+def gates_by_exp(means, gates, x):
+    weight = torch.exp(x @ means.logit().T - F.softplus(means.logit()).sum(1))
+    return weight / weight.sum(1, keepdim=True) @ gates
+
+
+def gates_by_pictures(means, gates, x):
+    z0 = max_entropy(len(x), len(means), x.dtype)
+    return one_step(lambda z: F.binary_cross_entropy(z @ means, x, reduction="none").sum(1), z0).q @ gates
+
+
+def natural_gap_by_differences(log_partition, theta, z0, step=1e-5):
+    """The slope by central differences, which is right to ten digits."""
+    ways = step * torch.eye(len(z0), dtype=z0.dtype)
+    slope = [(log_partition((z0 + way) @ theta) - log_partition((z0 - way) @ theta)) / (2 * step) for way in ways]
+    return 7 + torch.stack([s - log_partition(t) for s, t in zip(slope, theta, strict=True)])  # a constant is no matter
+
+
+def natural_gap_by_mean(log_partition, theta, z0):
+    """dA/dz_k = theta_k . dA/dtheta: the family's mean, times each task's parameter."""
+    mean = torch.func.grad(log_partition)(z0 @ theta)
+    return theta @ mean - log_partition(theta)
+
+
+def named_by(model):
+    return lambda x, y, new: torch.from_numpy(model().fit(x.numpy(), y.numpy()).predict(new.numpy()))
+
+
+def named_by_ridge(x, y, new, share=10.0):
+    """Least squares to one-hot codes, held back: no word of Gaussians."""
+    code, one = F.one_hot(y).double(), torch.ones(1, dtype=x.dtype)
+    x, new = torch.cat([x, one.expand(len(x), 1)], 1), torch.cat([new, one.expand(len(new), 1)], 1)
+    return (new @ torch.linalg.solve(x.T @ x + share * torch.eye(x.shape[1]).double(), x.T @ code)).argmax(1)
+
+
+def named_by_pooled(shrink, centre=lambda x, means, y: means[y]):
+    """Discriminant analysis, the spread around ``centre``, made invertible by ``shrink``."""
+
+    def named(x, y, new):
+        means = torch.stack([x[y == k].mean(0) for k in y.unique()])
+        away = x - centre(x, means, y)
+        to = torch.linalg.inv(shrink(away.T @ away / len(x), away))
+        return torch.stack([-((new - m) @ to * (new - m)).sum(1) for m in means]).argmax(0)
+
+    return named
+
+
+def mixed(share):
+    return lambda c, _: (1 - share) * c + share * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype)
+
+
+def ledoit_wolf(c, away):
+    return torch.from_numpy(covariance.ledoit_wolf(away.numpy(), assume_centered=True)[0])
+
+
+def nearest(x, y, new):
+    means = [x[y == k].mean(0) for k in range(int(y.max()) + 1)]
+    return torch.stack([(new - m).norm(dim=1) for m in means], 1).argmin(1)
+
+
 def in_float32(solution):
     return lambda first, *others: solution(first.float(), *others)
 
 
+# What may be made of a few stored vectors, well and badly.
+SOUND = {
+    **{f"shrunk {share}": named_by_pooled(mixed(share)) for share in (0.05, 0.1, 0.2, 0.3)},
+    "shrunk as Ledoit and Wolf say": named_by_pooled(ledoit_wolf),
+    "shrunk, spread of all": named_by_pooled(mixed(0.1), lambda x, means, y: x.mean(0)),
+    "ridge": named_by_ridge,
+}
+UNSOUND = {
+    "nearest mean": nearest,
+    "unshrunk": named_by_pooled(mixed(0.0)),
+    "a covariance each": named_by(lambda: QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=0.2)),
+    "neighbours": named_by(KNeighborsClassifier),
+    "a network": named_by(lambda: MLPClassifier((20,), max_iter=50, random_state=0)),
+}
 SOLUTIONS = [
     ("ch00.posterior_from_gradient", lambda g, a: (weights := torch.exp(-a * g)) / weights.sum()),
     ("ch00.log_score", score_by_backward()),
@@ -425,6 +596,15 @@ SOLUTIONS = [
     ("ch08.mended", mended_by_hand),
     ("ch08.online_filter", filter_in_logs),
     ("ch08.adapt_z", adapted_by_sgd),
+    ("ch09.summary", summary_by_loop),
+    ("ch09.streaming", streaming_by_loop),
+    ("ch09.fisher_diagonal", fisher_by_loop),
+    ("ch09.fisher_diagonal", fisher_in_squares),
+    ("ch09.gates_from_images", gates_by_passes),
+    ("ch09.gates_from_images", gates_by_autograd),
+    ("ch09.natural_gap", natural_gap_by_differences),
+    ("ch09.natural_gap", natural_gap_by_mean),
+    *(("ch09.name_new", sound) for sound in SOUND.values()),
 ]
 
 # Right on mild inputs: what students write, and what the hard inputs are there to break.
@@ -439,6 +619,8 @@ FRAGILE = [
     ("ch07.group_posterior", groups_in_probabilities),
     ("ch08.after_each_word", after_by_product),
     ("ch08.online_filter", lambda e, h: filtered(e, lambda q: (1 - h) * q + h / len(q))),
+    ("ch09.streaming", streaming_in_float32),
+    ("ch09.gates_from_images", gates_by_exp),
 ]
 LEAVES_FLOAT64 = [
     ("ch08.after_each_word", after_by_loop),
@@ -507,6 +689,33 @@ WRITTEN_OUT = [
         lambda e, h: filtered(e, lambda q: (1 - h) * q + h * (1 - q) / (len(q) - 1)),
         "any of the K",
     ),
+    ("ch09.summary", lambda r: (r.mean(), *summary_by_loop(r)[1:]), "one of the input's, taken along"),
+    ("ch09.summary", lambda r: summary_by_loop(r.nan_to_num_()), "changes its input"),
+    ("ch09.summary", lambda r: (*summary_by_loop(r)[:2], *summary_by_loop(r)[:1:-1]), "That is backward transfer"),
+    ("ch09.streaming", streaming_with_one_index, "only the last is added"),
+    ("ch09.streaming", lambda c, s, o, x, y: streaming_by_loop(0 * c, s, o, x, y), "You counted the batch alone"),
+    ("ch09.fisher_diagonal", fisher_of_batch_mean, "batch's *mean*"),
+    ("ch09.fisher_diagonal", fisher_of_expected_loss, "All is zero"),
+    ("ch09.fisher_diagonal", lambda *a: fisher_in_squares(*a, weigh=torch.ones_like), "Every label counts"),
+    ("ch09.fisher_diagonal", lambda *a: fisher_in_squares(*a, weigh=torch.square), "p is squared as well"),
+    ("ch09.fisher_diagonal", lambda *a: fisher_in_squares(*a, weigh=argmax_only), "likeliest label only"),
+    ("ch09.fisher_diagonal", lambda *a: fisher_in_squares(*a, mean=False), "You summed over the images"),
+    ("ch09.fisher_diagonal", lambda *a: fisher_in_squares(*a, masked=False), "The ReLU is missing"),
+    ("ch09.gates_from_images", lambda m, g, x: gates_by_autograd(m, g, x, delta=0), "one step as it was"),
+    ("ch09.gates_from_images", lambda m, g, x: gates_by_autograd(m, g, x, delta=-1), "Delta has the wrong sign"),
+    ("ch09.gates_from_images", lambda m, g, x: gates_by_autograd(m, g, x, step_size=-1), "gradient has the wrong sign"),
+    ("ch09.gates_from_images", lambda m, g, x: gates_by_autograd(m, g, x, step_size=1 / len(x)), "B times too small"),
+    ("ch09.gates_from_images", gates_by_pictures, "You mixed the mean *images*"),
+    ("ch09.natural_gap", lambda *a: -natural_gap_by_mean(*a), "exact minus one-step"),
+    (
+        "ch09.natural_gap",
+        lambda a, t, z: natural_gap_by_mean(a, t, torch.full_like(z, 1 / len(z))),
+        "slope at the uniform z",
+    ),
+    ("ch09.name_new", nearest, "nearest mean"),
+    ("ch09.name_new", named_by_pooled(mixed(0.0)), "blows up those it knows least"),
+    ("ch09.name_new", lambda x, y, new: F.one_hot(y)[: len(new)].double() @ torch.ones(8).double() / 3, "the shape"),
+    ("ch09.name_new", lambda x, y, new: new.mean(1), "These are no class numbers"),
 ]
 
 
@@ -555,3 +764,46 @@ def test_equidistant_patterns_make_one_step_exact():
 
     assert exact(EXERCISES["ch07.equidistant"].reference(means))
     assert not exact(means)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(1, 6), min_size=1, max_size=8))
+def test_the_streaming_reference_ends_at_the_sums_of_all_data_in_any_order_and_cut(seed, cuts):
+    draw = torch.Generator().manual_seed(seed)
+    n, add = sum(cuts), EXERCISES["ch09.streaming"].reference
+    x, y = torch.randn(n, 3, generator=draw), torch.randint(0, 4, (n,), generator=draw)
+    nothing = tuple(torch.zeros(shape, dtype=torch.float64) for shape in (4, (4, 3), (3, 3)))
+    state = nothing
+    for rows in torch.randperm(n, generator=draw).split(cuts):
+        state = add(*state, x[rows], y[rows])
+    torch.testing.assert_close(state, streaming_by_loop(*nothing, x, y), rtol=1e-12, atol=1e-12)
+
+
+def contest(seed):
+    """The exercise on another draw of its stores."""
+    exercise = EXERCISES["ch09.name_new"]
+    stores = drawn(seed, ch09_store._store_inputs, *[(8, 120, 18, 400)] * 3)
+    return replace(exercise, cases=[store[:3] for store in stores], truth=[store[3] for store in stores])
+
+
+def short_of(contest, way):
+    """Points by which a way to name falls short of the reference."""
+    ours, theirs = ([f(*inputs) for inputs in contest.cases] for f in (contest.reference, way))
+    return contest.named(ours) - contest.named(theirs)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of scikit-learn, on too few vectors
+@pytest.mark.parametrize("first", range(0, 50, 10))
+def test_the_contest_is_fair_whatever_the_draw(first):
+    """Whoever shrinks what the classes share passes on 50 other draws, and whoever does not fails."""
+    for seed in range(first, first + 10):
+        anew = contest(seed)
+        assert not [name for name, sound in SOUND.items() if short_of(anew, sound) > anew.margin], seed
+        assert all(short_of(anew, unsound) > anew.margin for unsound in list(UNSOUND.values())[:2]), seed
+    assert all(short_of(anew, unsound) > anew.margin for unsound in UNSOUND.values())
+
+
+def test_a_contest_says_how_many_were_named_and_how_many_are_enough():
+    says = told(EXERCISES["ch09.name_new"], UNSOUND["neighbours"])
+    assert re.search(r"It names \d\d % .* A sound use of the same data names 90, and 83 are enough here\.", says)
+    assert re.search(r"\(On input 0: yours \[.*\], right \[.*\]\.\)$", says)

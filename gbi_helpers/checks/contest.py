@@ -1,0 +1,42 @@
+"""An exercise without one right answer: any method will do that names nearly as many as a sound one does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gbi_helpers.checks.exercise import Exercise
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Contest(Exercise):
+    """Right is whoever names as many of the new ones as the reference does, up to a margin; the method is free.
+
+    ``truth``: the classes (M,) of what is new in each case, which no student is given. ``margin``: how many points,
+    percent of all cases together, may be lacking.
+    """
+
+    truth: Sequence[Tensor] = ()
+    margin: float = 0.0
+
+    def named(self, answers: Sequence[Tensor]) -> float:
+        """Percent of all that is new, named right by one answer (M,) for each case."""
+        right = [(answer == truth).sum().item() for answer, truth in zip(answers, self.truth, strict=True)]
+        return 100 * sum(right) / sum(map(len, self.truth))
+
+    def _right(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
+        return self.named(got) >= self.named(want) - self.margin
+
+    def _describe(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
+        if not all((g == g.round()).all() for g in got):
+            return "These are no class numbers: return the number of the class for each new vector, as argmax does."
+        can = self.named(want)
+        return (
+            f"It names {self.named(got):.0f} % of the new vectors right. A sound use of the same data names {can:.0f}, "
+            f"and {can - self.margin:.0f} are enough here."
+        )
+
+    def _example(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
+        return super()._example(got, [truth.to(g) for truth, g in zip(self.truth, got, strict=True)])
