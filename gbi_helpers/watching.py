@@ -126,7 +126,7 @@ class Watcher:
     def record(self, gates: Tensor | None = None) -> ContinualRecord:
         """What was noted, learners in the order in which they came; the last one's means, and ``gates`` of the first.
 
-        Raises ``ValueError`` unless all learners were looked at in the same moments.
+        Raises ``ValueError`` unless all learners were looked at in the same moments, means at all of them or at none.
         """
         looks = list(self.seen.values())
         stages = sorted(looks[0]) if looks else []
@@ -136,6 +136,8 @@ class Watcher:
         r, q, means = zip(*(zip(*(look[at] for at in stages), strict=True) for look in looks), strict=True)
         first = torch.stack([self.context[self.y == k].min() for k in range(len(self.classes))]).cpu()
         pictures = [each for each in means[-1] if each is not None]
+        if 0 < len(pictures) < len(stages):
+            raise ValueError("Means were noted at some moments only: note them at each, or at none.")
         return ContinualRecord(
             r=torch.stack([torch.stack(rows) for rows in r]),
             q=torch.stack([torch.stack(rows) for rows in q]),
@@ -147,6 +149,6 @@ class Watcher:
             learners=list(self.seen),
             contexts=self.contexts,
             classes=self.classes,
-            means=torch.stack(pictures) if len(pictures) == len(stages) else None,
+            means=torch.stack(pictures) if pictures else None,
             gates=None if gates is None else gates.cpu(),
         )

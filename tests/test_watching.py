@@ -100,3 +100,7 @@ def test_learners_seen_at_other_moments_and_beliefs_of_another_shape_are_refused
     seen.note("two", 0, 6, torch.ones(4, 2) / 2)
     with pytest.raises(ValueError, match="all learners at the same steps"):
         seen.record()
+    seen.note("one", 0, 6, torch.ones(4, 2) / 2)
+    seen.note("two", 0, 5, torch.ones(4, 2) / 2, means=torch.ones(2, 28, 28))
+    with pytest.raises(ValueError, match="Means were noted at some moments only"):
+        seen.record()
