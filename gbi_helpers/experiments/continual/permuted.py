@@ -98,7 +98,8 @@ def permuted(images: Mapping[str, Labelled], seed: int, settings: Settings) -> d
     best = max(range(len(runs)), key=held_out.__getitem__)
     answers = asked["test"][1]
     named = [metrics.accuracy(one.argmax(1), torch.full_like(answers, i)) for i, one in enumerate(beliefs["test"])]
-    swept = {"choice": choices[best], "validation": held_out, "test": [each["test"]["inferred"]["accuracy"] for each in runs]}
+    tested = [found["test"]["inferred"]["accuracy"] for found in runs]
+    swept = {"choice": choices[best], "validation": held_out, "test": tested}
     return runs[best]["test"] | {"named": sum(named) / k, "stored": runs[best]["stored"]} | (swept if name else {})
 
 

@@ -122,6 +122,7 @@ def test_few_images_are_as_many_of_each_digit(split):
 
 def test_random_mixtures_are_the_same_for_all_three_sets(split):
     wide = scenarios.expanded(split, 20)
-    assert wide.train[0].shape == (600, 20) and (wide.train[0] >= 0).all()
+    assert wide.train[0].shape == (600, 20)
+    assert (wide.train[0] >= 0).all()
     again = scenarios.expanded(scenarios.Split(split.train, split.train, split.train), 20)
     torch.testing.assert_close(again.test[0], wide.train[0])
