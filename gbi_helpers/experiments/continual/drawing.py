@@ -17,7 +17,6 @@ from gbi_helpers.continual import Context, FineTuning, Inputs, Replay, learn
 from gbi_helpers.experiments.continual.networks import told
 from gbi_helpers.experiments.continual.scenarios import CONTEXTS, DIGITS, Split, in_order
 from gbi_helpers.experiments.continual.sums import right
-from gbi_helpers.experiments.study import Row
 from gbi_helpers.inference import enumerate_tasks, one_step
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.image import ConditionalVAE, free_energy
@@ -66,7 +65,9 @@ class Replayed(Naive):
         found, t = super().loss(model, inputs, y, outputs), self.store.contexts + 1
         if t == 1:
             return found
-        rows = torch.randperm(len(self.store.y), generator=self.store.draw, device="cpu")[: self.batch_size].to(y.device)
+        rows = torch.randperm(len(self.store.y), generator=self.store.draw, device="cpu")[: self.batch_size].to(
+            y.device
+        )
         again = super().loss(model, (self.store.inputs[0][rows],), self.store.y[rows], outputs)
         return found / t + (1 - 1 / t) * again
 
