@@ -148,3 +148,13 @@ def as_text(images: Tensor) -> str:
 def from_text(text: str) -> Tensor:
     """Images (N, 28, 28) in [0, 1] from a record's text."""
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8).view(-1, 28, 28) / 255
+
+
+TOLD = {"n": 15_000, "width": 400, "beta": 0.1, "training": {"steps": 500, "batch_size": 128, "lr": 2e-3}}
+REPLAY = {"method": "replay", "options": {"size": 1_000, "batch_size": 128}}
+ROWS = {
+    "draw/naive": Row(drawn, "Z given, nothing else", {**TOLD, "method": "naive"}),
+    "draw/frozen": Row(drawn, "all but the gates frozen after two digits", {**TOLD, "method": "frozen"}),
+    "draw/replay_1000": Row(drawn, "Z given, replay of 1,000", {**TOLD, **REPLAY}),
+}
+SMALL: dict[str, Settings] = {name: {"width": 16} for name in ROWS}

@@ -122,7 +122,7 @@ def theirs(split, name, seed, new_adam):
     from avalanche.benchmarks.scenarios.dataset_scenario import benchmark_from_datasets
     from avalanche.benchmarks.scenarios.supervised import with_classes_timeline
     from avalanche.benchmarks.utils import _make_taskaware_tensor_classification_dataset as with_tasks
-    from avalanche.training import EWC as TheirEWC
+    from avalanche.training import EWC as TheirEWC  # noqa: N811
     from avalanche.training import LwF as TheirLwF
     from avalanche.training import Naive
     from avalanche.training import Replay as TheirReplay
