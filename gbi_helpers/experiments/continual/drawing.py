@@ -7,7 +7,7 @@ digits, the same decoder learns the others as gates alone, and then forgets exac
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +17,7 @@ from gbi_helpers.continual import Context, FineTuning, Inputs, Replay, learn
 from gbi_helpers.experiments.continual.networks import told
 from gbi_helpers.experiments.continual.scenarios import CONTEXTS, DIGITS, Split, in_order
 from gbi_helpers.experiments.continual.sums import right
+from gbi_helpers.experiments.study import Row
 from gbi_helpers.inference import enumerate_tasks, one_step
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.image import ConditionalVAE, free_energy
@@ -81,7 +82,7 @@ class Replayed(Naive):
         return self.store.stored
 
 
-METHODS = {"naive": Naive, "frozen": Frozen, "replay": Replayed}
+METHODS: dict[str, Callable[..., Naive]] = {"naive": Naive, "frozen": Frozen, "replay": Replayed}
 READINGS = ("one_step", "k_passes")
 
 
