@@ -128,9 +128,9 @@ def scores(model: ConditionalVAE, x: Tensor, seen: int) -> dict[str, Tensor]:
     for part in x.split(1000):
         loss = decoder_loss(model, part)
         z0 = (torch.arange(model.n_tasks, device=x.device) < seen).to(x).div(seen).expand(len(part), -1)
-        for name, read in zip(READINGS, (one_step, enumerate_tasks), strict=True):
-            parts[name].append(read(loss, z0).log_q[:, :seen])
-    return {name: torch.cat(found) for name, found in parts.items()}
+        for name, found in (("one_step", one_step(loss, z0)), ("k_passes", enumerate_tasks(loss, z0))):
+            parts[name].append(found.log_q[:, :seen])
+    return {name: torch.cat(each) for name, each in parts.items()}
 
 
 @torch.no_grad()
