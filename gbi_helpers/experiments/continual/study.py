@@ -12,7 +12,7 @@ from typing import Any
 
 from gbi_helpers import metrics, runtime
 from gbi_helpers.data import load_mnist
-from gbi_helpers.experiments.continual import networks, permuted, sums
+from gbi_helpers.experiments.continual import drawing, dreams, networks, permuted, sums
 from gbi_helpers.experiments.continual.scenarios import (
     SCENARIOS,
     Labelled,

@@ -1,0 +1,161 @@
+"""A neural decoder told Z learns digits two by two: an autoencoder multiplied by Z, read by its gradient to Z.
+
+Z says which gates to open, and protects nothing by itself: shared weights are overwritten. Frozen after the first two
+digits, the same decoder learns the others as gates alone, and then forgets exactly nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gbi_helpers.continual import Context, FineTuning, Inputs, Replay, learn
+from gbi_helpers.experiments.continual.networks import told
+from gbi_helpers.experiments.continual.scenarios import CONTEXTS, DIGITS, Split, in_order
+from gbi_helpers.experiments.continual.sums import right
+from gbi_helpers.experiments.study import Row
+from gbi_helpers.inference import enumerate_tasks, one_step
+from gbi_helpers.models.base import one_hot
+from gbi_helpers.models.image import ConditionalVAE, free_energy
+from gbi_helpers.readouts import decoder_loss
+from gbi_helpers.runtime import usual_defaults
+
+if TYPE_CHECKING:
+    from gbi_helpers.experiments.continual.study import World
+
+Settings = Mapping[str, Any]
+
+
+class Naive(FineTuning):
+    """Z is given, and nothing is kept: descends the free energy of the decoder, ``beta`` times KL in it."""
+
+    def __init__(self, beta: float):
+        self.beta = beta
+
+    def loss(self, model: nn.Module, inputs: Inputs, y: Tensor, outputs: Tensor) -> Tensor:
+        """Free energy, () in nats, of images inputs[0] (B, 1, 28, 28) drawn with z the one-hot of y (B,)."""
+        assert isinstance(model, ConditionalVAE)
+        return free_energy(model, inputs[0], y, self.beta)
+
+
+class Frozen(Naive):
+    """After the first context all weights are held but those that z meets; a column there is one digit's alone."""
+
+    def after(self, model: nn.Module, context: Context) -> None:
+        """Leave the gates alone to learn: no gradient reaches a column whose digit is not shown."""
+        assert isinstance(model, ConditionalVAE)
+        model.requires_grad_(False)
+        gates = model.decoder.join.task
+        assert gates is not None  # a decoder multiplied by z has them
+        gates.weight.requires_grad_(True)
+
+
+class Replayed(Naive):
+    """Stored images are shown again: in context t new ones weigh 1/t, a batch from the store 1 - 1/t."""
+
+    def __init__(self, beta: float, size: int, batch_size: int, seed: int = 0):
+        super().__init__(beta)
+        self.store, self.batch_size = Replay(size, seed=seed), batch_size
+
+    def loss(self, model: nn.Module, inputs: Inputs, y: Tensor, outputs: Tensor) -> Tensor:
+        """Free energy of new and of stored images."""
+        found, t = super().loss(model, inputs, y, outputs), self.store.contexts + 1
+        if t == 1:
+            return found
+        rows = torch.randperm(len(self.store.y), generator=self.store.draw, device="cpu")[: self.batch_size].to(
+            y.device
+        )
+        again = super().loss(model, (self.store.inputs[0][rows],), self.store.y[rows], outputs)
+        return found / t + (1 - 1 / t) * again
+
+    def after(self, model: nn.Module, context: Context) -> None:
+        """Store images, as many of each digit."""
+        self.store.after(nn.Flatten(), context)  # it keeps answers as well, of which none is used here
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the store."""
+        return self.store.stored
+
+
+METHODS: dict[str, Callable[..., Naive]] = {"naive": Naive, "frozen": Frozen, "replay": Replayed}
+READINGS = ("one_step", "k_passes")
+
+
+def drawn(world: World, seed: int, settings: Settings) -> dict[str, Any]:
+    """R by one gradient at the even z and by K passes; for the first seed, the digits as the gates draw them."""
+    ordered = in_order(world.images, seed)
+    ordered["train"] = tuple(part[: settings["n"]] for part in ordered["train"])  # type: ignore[assignment]
+    split = Split(**ordered)
+    model = decoder(settings["width"], seed).to(split.train[0].device)
+    method = METHODS[settings["method"]](settings["beta"], **settings.get("options", {}))
+    r = through_contexts(model, split, method, seed, settings)
+    found = {name: told(each) for name, each in r.items()} | {"stored": method.stored}
+    return found | ({"picture": as_text(picture(model, split))} if seed == 0 else {})
+
+
+def decoder(width: int, seed: int) -> ConditionalVAE:
+    """The untrained autoencoder, its code of 16 numbers, multiplied by the gates of ten digits."""
+    with torch.random.fork_rng(), usual_defaults():
+        torch.manual_seed(seed)
+        return ConditionalVAE(width=width)
+
+
+def through_contexts(
+    model: ConditionalVAE, split: Split, method: FineTuning, seed: int, settings: Settings
+) -> dict[str, Tensor]:
+    """R (T, T), percent, of test images, by reading."""
+    x, y = split.test
+    rows: dict[str, list[list[float]]] = {name: [] for name in READINGS}
+
+    def test(after: int) -> list[float]:
+        for name, score in scores(model.eval(), x, DIGITS * (after + 1)).items():
+            rows[name].append(right(score, y, "class"))
+        model.train()
+        return rows["one_step"][-1]
+
+    learn(model, split.contexts("class"), method, test, seed=seed, **settings["training"])
+    return {name: torch.tensor(found, dtype=torch.float64, device="cpu") for name, found in rows.items()}
+
+
+def scores(model: ConditionalVAE, x: Tensor, seen: int) -> dict[str, Tensor]:
+    """Log probabilities (N, seen) of the digits seen so far, by reading; one step starts even between those."""
+    parts: dict[str, list[Tensor]] = {name: [] for name in READINGS}
+    for part in x.split(1000):
+        loss = decoder_loss(model, part)
+        z0 = (torch.arange(model.n_tasks, device=x.device) < seen).to(x).div(seen).expand(len(part), -1)
+        for name, found in (("one_step", one_step(loss, z0)), ("k_passes", enumerate_tasks(loss, z0))):
+            parts[name].append(found.log_q[:, :seen])
+    return {name: torch.cat(each) for name, each in parts.items()}
+
+
+@torch.no_grad()
+def picture(model: ConditionalVAE, split: Split) -> Tensor:
+    """Ten digits in the order in which they came, (10, 28, 28): the mean code of all, under each digit's gates."""
+    n = CONTEXTS * DIGITS
+    h = model.encode(split.train[0][:1000]).mean(0).expand(n, -1)
+    return model.decoder(h, one_hot(torch.arange(n, device=h.device), n)).clamp(0, 1)[:, 0]
+
+
+def as_text(images: Tensor) -> str:
+    """Images in [0, 1] as text, a byte for each pixel: :func:`from_text` reads it."""
+    return base64.b64encode((255 * images).round().byte().cpu().numpy().tobytes()).decode()
+
+
+def from_text(text: str) -> Tensor:
+    """Images (N, 28, 28) in [0, 1] from a record's text."""
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8).view(-1, 28, 28) / 255
+
+
+TOLD = {"n": 15_000, "width": 400, "beta": 0.1, "training": {"steps": 500, "batch_size": 128, "lr": 2e-3}}
+REPLAY = {"method": "replay", "options": {"size": 1_000, "batch_size": 128}}
+ROWS = {
+    "draw/naive": Row(drawn, "Z given, nothing else", {**TOLD, "method": "naive"}),
+    "draw/frozen": Row(drawn, "all but the gates frozen after two digits", {**TOLD, "method": "frozen"}),
+    "draw/replay_1000": Row(drawn, "Z given, replay of 1,000", {**TOLD, **REPLAY}),
+}
+SMALL: dict[str, Settings] = {name: {"width": 16} for name in ROWS}
