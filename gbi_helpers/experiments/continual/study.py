@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gbi_helpers import metrics, runtime
 from gbi_helpers.data import load_mnist
-from gbi_helpers.experiments.continual import networks, permuted, sums
+from gbi_helpers.experiments.continual import cifar, networks, permuted, sums
 from gbi_helpers.experiments.continual.scenarios import (
     SCENARIOS,
     Labelled,
@@ -155,6 +155,7 @@ ROWS = {
         f"permuted/moved_{n}": Row(gated, f"gates, {n} pixels moved", {**ORDERS, "moved": n})
         for n in (10, 30, 100, 300)
     },
+    **cifar.ROWS,
 }
 STUDY = Study(
     "continual",
@@ -169,6 +170,7 @@ STUDY = Study(
             "natural_50": {"components": 5},
             **{name: {"sweep": (1.0, 100.0)} for name, row in ROWS.items() if "sweep" in row.settings},
             **{name: {"contexts": 3, "test": 50} for name in ROWS if name.startswith("permuted/")},
+            **cifar.SMALL,
         },
     },
 )
