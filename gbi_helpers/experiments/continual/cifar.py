@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gbi_helpers.continual import learn
+from gbi_helpers.continual import Replay, learn
 from gbi_helpers.experiments.continual import networks
 from gbi_helpers.experiments.continual.hundred import CONTEXTS, HUNDRED, Stream, by_context, seen
 from gbi_helpers.experiments.continual.scenarios import accuracies
@@ -35,7 +35,7 @@ from gbi_helpers.training import fit
 
 Settings = Mapping[str, Any]
 IMAGE = 3 * 32 * 32  # bytes of one, for replay: its features are computed again
-TRAINING = ("steps", "lr", "batch_size", "epochs")  # of a sweep's settings those of the training; others, the method's
+TRAINING, NET = ("steps", "lr", "batch_size"), ("hidden", "drop")  # of a sweep's settings; all others are the method's
 
 
 def told(r: Tensor) -> dict[str, Any]:
@@ -120,23 +120,25 @@ def net(size: int, settings: Settings, seed: int) -> nn.Sequential:
 
 
 def trained(stream: Stream, seed: int, settings: Settings, one: Settings) -> tuple[dict[str, Tensor], int]:
-    """R (T, T) on validation and on test images of one training, and the bytes that the method kept."""
-    training = settings["training"] | {name: value for name, value in one.items() if name in TRAINING}
-    options = {name: value for name, value in one.items() if name not in TRAINING}
+    """R (T, T) on validation and on test images of one training, and the bytes that the method kept.
+
+    ``one``: of a sweep's settings; they come before those of ``settings``.
+    """
+    training = {**settings["training"], **{name: one[name] for name in TRAINING if name in one}}
+    options = {name: value for name, value in one.items() if name not in (*TRAINING, *NET)}
     method = networks.METHODS[settings["method"]](**settings.get("options", {}), **options)
-    told, asked = stream.contexts("train"), {name: stream.contexts(name) for name in ("validation", "test")}
-    model = net(stream.x["train"].shape[1], settings, seed).to(stream.x["train"].device)
-    rows = {name: list[list[float]]() for name in asked}
+    learned, asked = stream.contexts("train"), {name: stream.contexts(name) for name in ("validation", "test")}
+    x = stream.x["train"]
+    model, rows = net(x.shape[1], {**settings, **one}, seed).to(x.device), {name: list[list[float]]() for name in asked}
 
     def test(i: int) -> list[float]:
         for name, contexts in asked.items():
             rows[name].append(accuracies(model, contexts, "class", i))
         return rows["test"][-1]
 
-    learn(model, told, method, test, seed=seed, **training)
+    learn(model, learned, method, test, seed=seed, **training)
     r = {name: torch.tensor(found, dtype=torch.float64, device="cpu") for name, found in rows.items()}
-    images = len(getattr(method, "y", ()))
-    return r, images * (IMAGE + 1) or method.stored
+    return r, (IMAGE + 1) * len(method.y) if isinstance(method, Replay) else method.stored
 
 
 def network(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
@@ -195,10 +197,12 @@ def answers(model: nn.Module, x: Tensor) -> Tensor:
 SEES: Settings = {"set": "full", "filters_of": "first", "features": {"n_filters": 400, "pool": 3, "stride": 1}}
 COMPONENTS: Settings = {**SEES, "components": 1024}
 SHRINK: Settings = {"shrink": (0.1, 0.03, 0.01, 0.003)}
-LEARNER: Settings = {**COMPONENTS, "hidden": (512,), "training": {"steps": 350, "batch_size": 128, "lr": 1e-3}}
+LEARNER: Settings = {**COMPONENTS, "hidden": (512,), "training": {"steps": 175, "batch_size": 128, "lr": 1e-3}}
+EWC = tuple({"strength": strength} for strength in (1e2, 1e4, 1e6))
+REPLAY = ({"steps": 70}, {"steps": 175}, {"steps": 175, "drop": 0.5}, {"steps": 350, "drop": 0.5})
 JOINT = tuple(
-    {"hidden": (width,), "drop": drop, "lr": 1e-3, "decay": 0.0, "epochs": 16, "batch_size": 128}
-    for width, drop in ((512, 0.4), (1024, 0.5), (2048, 0.6))
+    {"hidden": (width,), "drop": drop, "lr": lr, "decay": 0.0, "epochs": 12, "batch_size": 128}
+    for width, drop, lr in ((512, 0.4, 2e-3), (1024, 0.5, 1e-3))
 )
 ROWS = {
     "cifar/sums": Row(sums, "sums of patch features", {**SEES, **SHRINK}),
@@ -206,19 +210,17 @@ ROWS = {
     "cifar/expanded": Row(sums, "sums of random features (RanPAC)", {**COMPONENTS, **SHRINK, "expanded": 5000}),
     "cifar/fine_tuning": Row(network, "fine-tuning", {**LEARNER, "method": "fine_tuning", "sweep": ({},)}),
     "cifar/lwf": Row(network, "LwF", {**LEARNER, "method": "lwf", "sweep": ({},)}),
-    "cifar/ewc": Row(
-        network, "EWC", {**LEARNER, "method": "ewc", "sweep": tuple({"strength": s} for s in (1e2, 1e4, 1e6))}
-    ),
+    "cifar/ewc": Row(network, "EWC", {**LEARNER, "method": "ewc", "sweep": EWC}),
     "cifar/replay_2000": Row(
-        network, "replay of 2,000",
-        {**LEARNER, "method": "replay", "options": {"size": 2000, "batch_size": 128},
-         "sweep": tuple({"steps": steps} for steps in (175, 350, 700))},
+        network,
+        "replay of 2,000",
+        {**LEARNER, "method": "replay", "options": {"size": 2000, "batch_size": 128}, "sweep": REPLAY},
     ),
     "cifar/joint": Row(joint, "everything at once", {**COMPONENTS, "sweep": JOINT}),
     "cifar/sums_all_filters": Row(
         sums, "sums of patch features, filters of all images (a cheat)", {**SEES, "filters_of": "all", **SHRINK}
     ),
-}  # fmt: skip
+}
 FEW: Settings = {
     "set": "standin",
     "images": (400, 100, 100),
@@ -233,7 +235,10 @@ SMALL: dict[str, dict[str, Any]] = {
     for name, row in ROWS.items()
 }
 SMALL["cifar/ewc"] |= {"sweep": ({"strength": 1.0}, {"strength": 100.0})}
-SMALL["cifar/replay_2000"] |= {"sweep": ({"steps": 2}, {"steps": 3}), "options": {"size": 100, "batch_size": 16}}
+SMALL["cifar/replay_2000"] |= {
+    "sweep": ({"steps": 2}, {"steps": 3, "drop": 0.5}),
+    "options": {"size": 100, "batch_size": 16},
+}
 SMALL["cifar/joint"] |= {
     "sweep": ({"hidden": (8,), "drop": 0.2, "lr": 1e-2, "epochs": 2, "batch_size": 16},),
 }
