@@ -93,7 +93,8 @@ def sums(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     """
     stream, facts = seen(seed, settings)
     if settings.get("expanded"):
-        stream = stream.through(expansion(stream.x["train"].shape[1], settings["expanded"], seed))
+        x = stream.x["train"]
+        stream = stream.through(expansion(x.shape[1], settings["expanded"], seed).to(x.device))
     by_reading, found = through_contexts(stream, settings["shrink"])
     return facts | found | {name: told(r) for name, r in by_reading.items()}
 
