@@ -26,7 +26,7 @@ from gbi_helpers.files import DataError
 from gbi_helpers.meter import bytes_of
 from gbi_helpers.metrics import accuracy
 from gbi_helpers.models.features import PatchFeatures
-from gbi_helpers.models.projection import Projection, moments, whitening
+from gbi_helpers.models.projection import moments, whitening
 
 CONTEXTS, CLASSES = 10, 10  # classes of a context
 HUNDRED = CONTEXTS * CLASSES
@@ -83,12 +83,13 @@ def seen(seed: int, settings: Settings) -> tuple[Stream, dict[str, Any]]:
     """
     options = tuple(sorted(settings["features"].items()))
     only = seed if settings["filters_of"] == "first" else None
-    data = opened(settings["set"], settings.get("images"))
-    filters, x = _features(settings["set"], settings.get("images"), only, options)
-    stream, used = _stream(data, x, seed), bytes_of(*filters.buffers())
+    key = settings["set"], settings.get("images"), only, options
+    data, (filters, x) = opened(*key[:2]), _features(key)
+    used = bytes_of(*filters.buffers())
     if n := settings.get("components"):
-        stream, more = _components(settings["set"], settings.get("images"), seed, options, n)
-        used += more
+        used += 4 * x.shape[1] * (n + 1)  # directions and mean
+        x = _components(key, n)
+    stream = _stream(data, x, seed)
     sizes = {name: len(y) for name, y in stream.y.items()} | {"test_of": TEST}
     return stream, {"data": data.source, "digest": data.digest, "images": sizes, "sees_with": used}
 
@@ -110,8 +111,7 @@ def numbers(seed: int) -> Tensor:
 def _stream(data: ImageData, x: Tensor, seed: int) -> Stream:
     parts = (data.train, data.validation, data.test)
     sets = x.split([len(part) for part in parts])
-    number = numbers(seed)
-    y = [number[part.y].to(x.device) for part in parts]
+    y = [numbers(seed)[part.y].to(x.device) for part in parts]
     return Stream(dict(zip(PARTS, sets, strict=True)), dict(zip(PARTS, y, strict=True)))
 
 
@@ -122,33 +122,47 @@ def _filters(data: ImageData, only: int | None, options: Options) -> PatchFeatur
         return PatchFeatures(**dict(options)).fit(first.pixels()).to(runtime.device())
 
 
+Key = tuple[str, tuple[int, int, int] | None, int | None, Options]  # set, its cut, seed whose first context is seen
+
+
 @functools.lru_cache(maxsize=1)
-def _features(
-    which: str, images: tuple[int, int, int] | None, only: int | None, options: Options
-) -> tuple[PatchFeatures, Tensor]:
-    """The filters, and the features of all images in 16 bits."""
+def _features(key: Key) -> tuple[PatchFeatures, Tensor]:
+    """The filters, and the features of all images (N, D) in 16 bits."""
+    which, images, only, options = key
     data = opened(which, images)
     filters = _filters(data, only, options)
 
-    def made() -> np.ndarray:
+    def made() -> Tensor:
         x = torch.cat([part.x for part in (data.train, data.validation, data.test)]).permute(0, 3, 1, 2)
-        return filters.of(x.contiguous().to(runtime.device())).cpu().numpy()
+        return filters.of(x.contiguous().to(runtime.device()))
 
-    if images:  # a few are soon made
-        return filters, torch.from_numpy(made()).to(runtime.device())
-    shelf, depends = Shelf.of("continual"), [data.digest, only, options, code_of(PatchFeatures, _filters)]
-    array = shelf.get(shelf.place("cifar-features", depends, ".npy"), made, np.load, _save)
-    return filters, torch.from_numpy(array).to(runtime.device())
+    return filters, _kept("cifar-features", key, (), (PatchFeatures, _filters), made)
 
 
 @functools.lru_cache(maxsize=1)
-def _components(
-    which: str, images: tuple[int, int, int] | None, seed: int, options: Options, n: int
-) -> tuple[Stream, int]:
-    """The stream of the first context's components, each divided by its deviation there; bytes of what makes it."""
-    stream = _stream(opened(which, images), _features(which, images, seed, options)[1], seed)
-    to: Projection = whitening(*moments(stream.part("train", 0)[0]), out=n)
-    return stream.through(to), bytes_of(to.mean, to.matrix)
+def _components(key: Key, n: int) -> Tensor:
+    """The first context's components of all images (N, n), each divided by its deviation there."""
+    which, images, only, _ = key
+    assert only is not None, "components are those of a seed's first context"
+    x = _features(key)[1]
+
+    def made() -> Tensor:
+        y = numbers(only)[opened(which, images).train.y]
+        to = whitening(*moments(x[: len(y)][(y < CLASSES).to(x.device)]), out=n)
+        return torch.cat([to(part.float()) for part in x.split(5000)])
+
+    return _kept("cifar-components", key, (n,), (PatchFeatures, _filters, _components), made)
+
+
+def _kept(name: str, key: Key, more: tuple[int, ...], code: tuple[Any, ...], made: Callable[[], Tensor]) -> Tensor:
+    """What ``code`` makes of all images: from the shelf, or made now and kept there; of a cut it is soon made."""
+    which, images, *depends = key
+    if images:
+        return made()
+    shelf = Shelf.of("continual")
+    place = shelf.place(name, [opened(which).digest, *depends, *more, code_of(*code)], ".npy")
+    array = shelf.get(place, lambda: made().cpu().numpy(), np.load, _save)
+    return torch.from_numpy(array).to(runtime.device())
 
 
 def _save(array: np.ndarray, path: Path) -> None:
