@@ -177,8 +177,8 @@ def at_once(stream: Stream, seed: int, settings: Settings) -> dict[str, Any]:
 
     options = {name: settings[name] for name in ("epochs", "batch_size", "lr")}
     adam = functools.partial(torch.optim.AdamW, weight_decay=settings.get("decay", 0.0))
-    fit(model, lambda b: functional.cross_entropy(model(b[0]), b[1]), (x, y), seed=seed, watch=watch, optimizer=adam,
-        desc="joint", **options)  # fmt: skip
+    fit(model, lambda b: functional.cross_entropy(model(b[0].float()), b[1]), (x, y), seed=seed, watch=watch,
+        optimizer=adam, desc="joint", **options)  # fmt: skip
     model.load_state_dict(weights)
     found = by_context(answers(model, stream.x["test"]), stream.y["test"])
     return {"by_context": found.tolist(), "accuracy": float(found.mean()), "curve": curve[1:]}
@@ -188,7 +188,7 @@ def at_once(stream: Stream, seed: int, settings: Settings) -> dict[str, Any]:
 def answers(model: nn.Module, x: Tensor) -> Tensor:
     """The class (N,) that a network names for each vector (N, D); it is left in training mode."""
     model.eval()
-    found = torch.cat([model(part).argmax(1) for part in x.split(5000)])
+    found = torch.cat([model(part.float()).argmax(1) for part in x.split(5000)])
     model.train()
     return found
 
@@ -205,6 +205,9 @@ JOINT = tuple(
     {"hidden": (width,), "drop": drop, "lr": lr, "decay": 0.0, "epochs": 12, "batch_size": 128}
     for width, drop, lr in ((512, 0.4, 2e-3), (1024, 0.5, 1e-3))
 )
+WIDE = tuple(
+    {"hidden": (512,), "drop": 0.5, "lr": lr, "decay": 0.0, "epochs": 8, "batch_size": 128} for lr in (3e-4, 1e-3)
+)
 ROWS = {
     "cifar/sums": Row(sums, "sums of patch features", {**SEES, **SHRINK}),
     "cifar/sums_components": Row(sums, "sums of what the networks see", {**COMPONENTS, **SHRINK}),
@@ -218,6 +221,9 @@ ROWS = {
         {**LEARNER, "method": "replay", "options": {"size": 2000, "batch_size": 128}, "sweep": REPLAY},
     ),
     "cifar/joint": Row(joint, "everything at once", {**COMPONENTS, "sweep": JOINT}),
+    "cifar/joint_features": Row(
+        joint, "everything at once, from all features", {**SEES, "scaled": True, "sweep": WIDE}
+    ),
     "cifar/sums_all_filters": Row(
         sums, "sums of patch features, filters of all images (a cheat)", {**SEES, "filters_of": "all", **SHRINK}
     ),
@@ -240,6 +246,5 @@ SMALL["cifar/replay_2000"] |= {
     "sweep": ({"steps": 2}, {"steps": 3, "drop": 0.5}),
     "options": {"size": 100, "batch_size": 16},
 }
-SMALL["cifar/joint"] |= {
-    "sweep": ({"hidden": (8,), "drop": 0.2, "lr": 1e-2, "epochs": 2, "batch_size": 16},),
-}
+for name in ("cifar/joint", "cifar/joint_features"):
+    SMALL[name] |= {"sweep": ({"hidden": (8,), "drop": 0.2, "lr": 1e-2, "epochs": 2, "batch_size": 16},)}
