@@ -8,7 +8,7 @@ is judged on the same words. The inference knows of the sources seen so far, and
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from gbi_helpers import metrics, theory
 from gbi_helpers.continual import Context, FineTuning, Inputs, Replay, learn
-from gbi_helpers.experiments.continual.networks import AS_LEARNED
 from gbi_helpers.experiments.language.inference import evidence
 from gbi_helpers.experiments.language.recipes import ClippedAdamW
 from gbi_helpers.experiments.language.windows import (
@@ -37,6 +36,7 @@ from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
 Settings = Mapping[str, Any]
+INFERRED = ("counts", "gradient")  # ways to come by z that know the first words of a window, and no more
 
 
 @functools.cache
@@ -114,16 +114,25 @@ def contexts(corpus: Corpus, seed: int, settings: Settings) -> list[Context]:
 # ---------------------------------------------------------------- coming by z
 
 
-def counted(corpus: Corpus) -> list[Streamed]:
-    """Word counts of the sources after each of them came: sums, which do not forget."""
-    found = []
-    for i in range(corpus.n_tasks):
-        streamed = Streamed("words")
-        for k, stream in enumerate(corpus.train[: i + 1]):
-            counts = torch.bincount(stream, minlength=corpus.size)[None].double()
-            streamed.add(counts, torch.full((1,), k, dtype=torch.int64, device=stream.device))
-        found.append(streamed)
+def namers(corpus: Corpus, settings: Settings) -> list[NaturalGates]:
+    """Decoders of word counts after each source came: sums, which do not forget.
+
+    Mixed into each is the share, of ``shares``, that names most validation windows of the sources seen so far.
+    """
+    asked = even_windows(corpus.validation, corpus.start, settings["per_source"], settings["known"])
+    streamed, found = Streamed("words"), []
+    for i, stream in enumerate(corpus.train):
+        counts = torch.bincount(stream, minlength=corpus.size)[None].double()
+        streamed.add(counts, torch.full((1,), i, dtype=torch.int64, device=stream.device))
+        seen = asked.rows(asked.task <= i)
+        made = [streamed.gates(share) for share in settings["shares"]]
+        found.append(max(made, key=lambda gates: _named(by_counts(gates, seen.words, i + 1), seen)))
     return found
+
+
+def _named(z: Tensor, windows: Windows) -> float:
+    """How many windows the belief z (N, K) assigns to their source, percent."""
+    return metrics.accuracy(z.argmax(1), windows.task)
 
 
 def by_counts(gates: NaturalGates, words: Tensor, n_tasks: int) -> Tensor:
@@ -150,16 +159,14 @@ def by_gradient(model: WordLSTM, windows: Windows, seen: int, batch: int = 176) 
     return torch.cat(found)
 
 
-def beliefs(
-    model: WordLSTM, gates: NaturalGates, windows: Windows, settings: Settings, seen: int
-) -> dict[str, Tensor]:
-    """z (N, K) for windows by every way that the settings name, when so many sources were seen."""
+def beliefs(model: WordLSTM, gates: NaturalGates, windows: Windows, settings: Settings) -> dict[str, Tensor]:
+    """z (N, K) for windows by every way that the settings name; ``gates``: of the sources seen so far."""
     first, k = windows.first(settings["known"]), model.n_tasks
     ways: dict[str, Callable[[], Tensor]] = {
         "nothing": lambda: windows.uniform(k),
         "given": lambda: windows.z(k),
         "counts": lambda: by_counts(gates, first.words, k),
-        "gradient": lambda: by_gradient(model, first, seen),
+        "gradient": lambda: by_gradient(model, first, gates.n_tasks),
     }
     return {way: ways[way]() for way in settings["ways"]}
 
@@ -190,53 +197,53 @@ def told(r: Tensor, before: Tensor) -> dict[str, Any]:
 def measured(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     """One network through all sources: R by way to come by z, and how often each way names the source, percent.
 
-    "named" (T,): after each source, of windows of those seen so far. "share": mixed into the counts, which names most
-    validation windows.
+    "named" (T,): after each source, of windows of those seen so far.
     """
     source, corpus, windows = opened(seed, settings)
-    model, streamed = network(corpus, seed, settings["hidden"], settings["z"]), counted(corpus)
-    share = chosen_share(corpus, streamed[-1], settings)
+    model, gates = network(corpus, seed, settings["hidden"], settings["z"]), namers(corpus, settings)
     rows: dict[str, list[Tensor]] = {way: [] for way in settings["ways"]}
-    named: dict[str, list[float]] = {way: [] for way in settings["ways"] if way in ("counts", "gradient")}
+    named: dict[str, list[float]] = {way: [] for way in settings["ways"] if way in INFERRED}
     method = METHODS[settings["method"]](**settings.get("options", {}))
 
-    def test(i: int) -> Sequence[float]:
-        model.eval()
-        known = windows.task <= max(i, 0)
-        for way, z in beliefs(model, streamed[i].gates(share), windows, settings, max(i, 0) + 1).items():
-            rows[way].append(later(model, windows, z, settings["known"]))
+    def losses_now(z: Tensor) -> Tensor:
+        return later(model.eval(), windows, z, settings["known"])
+
+    def test(i: int) -> list[float]:
+        seen = windows.task <= i
+        for way, z in beliefs(model, gates[i], windows, settings).items():
+            rows[way].append(losses_now(z))
             if way in named:
-                named[way].append(metrics.accuracy(z.argmax(1)[known], windows.task[known]))
+                named[way].append(_named(z[seen], windows.rows(seen)))
         model.train()
         return rows[settings["ways"][0]][-1].tolist()
 
-    before = {way: later(model, windows, z, settings["known"]) for way, z in _blank(windows, settings).items()}
+    nothing = windows.uniform(corpus.n_tasks)
+    blank = {way: losses_now(windows.z(corpus.n_tasks) if way == "given" else nothing) for way in rows}
     learn(
-        model, contexts(corpus, seed, settings), method, test, steps=settings["steps"], seed=seed,
+        model.train(), contexts(corpus, seed, settings), method, test, steps=settings["steps"], seed=seed,
         batch_size=settings["batch_size"], lr=settings["lr"], optimizer=ClippedAdamW,
     )  # fmt: skip
-    found = {way: told(torch.stack(r), before.get(way, before["nothing"])) for way, r in rows.items()}
-    facts = {"order": corpus.tasks, "share": share, "stored": method.stored, "named": named}
+    found = {way: told(torch.stack(r), blank[way]) for way, r in rows.items()}
+    facts = {"order": corpus.tasks, "stored": method.stored, "named": named}
     return found | facts | {"data": {"source": source, "digest": corpus.digest}}
 
 
 def joint(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     """The very same windows, shuffled, in as many steps: loss (T,) on each source in the end, by way to come by z."""
     source, corpus, windows = opened(seed, settings)
-    model, streamed = network(corpus, seed, settings["hidden"], settings["z"]), counted(corpus)[-1]
-    share = chosen_share(corpus, streamed, settings)
+    model, gates = network(corpus, seed, settings["hidden"], settings["z"]), namers(corpus, settings)[-1]
     data = [(*context.inputs, context.y) for context in contexts(corpus, seed, settings)]
     fit(
         model, lambda batch: word_nll(model(*batch[:-1]), batch[-1]).mean(),
-        [torch.cat(parts) for parts in zip(*data, strict=True)], desc="all sources", seed=seed,
-        steps=settings["steps"] * corpus.n_tasks, batch_size=settings["batch_size"], lr=settings["lr"],
-        optimizer=ClippedAdamW, **AS_LEARNED,
+        [torch.cat(parts) for parts in zip(*data, strict=True)], steps=settings["steps"] * corpus.n_tasks,
+        batch_size=settings["batch_size"], lr=settings["lr"], schedule="constant", warm_up=0,
+        optimizer=ClippedAdamW, seed=seed, desc="all sources",
     )  # fmt: skip
-    ways = beliefs(model.eval(), streamed.gates(share), windows, settings, corpus.n_tasks)
+    ways = beliefs(model.eval(), gates, windows, settings)
     by_way = {way: later(model, windows, z, settings["known"]) for way, z in ways.items()}
-    named = {way: metrics.accuracy(z.argmax(1), windows.task) for way, z in ways.items() if way in ("counts", "gradient")}
     found = {way: {"losses": each, "loss": each.mean()} for way, each in by_way.items()}
-    return found | {"order": corpus.tasks, "named": named, "data": {"source": source, "digest": corpus.digest}}
+    facts = {"order": corpus.tasks, "named": {way: _named(z, windows) for way, z in ways.items() if way in INFERRED}}
+    return found | facts | {"data": {"source": source, "digest": corpus.digest}}
 
 
 def opened(seed: int, settings: Settings) -> tuple[str, Corpus, Windows]:
@@ -245,22 +252,6 @@ def opened(seed: int, settings: Settings) -> tuple[str, Corpus, Windows]:
     order = torch.randperm(corpus.n_tasks, generator=torch.Generator().manual_seed(seed), device="cpu")
     corpus = corpus.only([corpus.tasks[k] for k in order.tolist()])
     return source, corpus, even_windows(corpus.test, corpus.start, settings["per_source"], settings["window"])
-
-
-def chosen_share(corpus: Corpus, streamed: Streamed, settings: Settings) -> float:
-    """The share mixed into the counts that names most validation windows from their first words."""
-    windows = even_windows(corpus.validation, corpus.start, settings["per_source"], settings["known"])
-    found = [
-        metrics.accuracy(by_counts(streamed.gates(share), windows.words, corpus.n_tasks).argmax(1), windows.task)
-        for share in settings["shares"]
-    ]
-    return settings["shares"][max(range(len(found)), key=found.__getitem__)]
-
-
-def _blank(windows: Windows, settings: Settings) -> dict[str, Tensor]:
-    """z before anything was learned: none, or the true one."""
-    k = int(windows.task.max()) + 1
-    return {"nothing": windows.uniform(k), "given": windows.z(k)}
 
 
 TEXT: Settings = {

@@ -132,8 +132,8 @@ class StreamReplay(Replay, Plain):
 
     @property
     def stored(self) -> int:
-        """The windows: samples, and z."""
-        return bytes_of(*self.inputs, self.y[:, :, -1:])  # samples to be predicted are inputs too, but the last
+        """The samples of each window."""
+        return bytes_of(self.inputs[0], self.y[:, :, -1:])  # samples to be predicted are inputs too, but the last
 
 
 METHODS = {"plain": Plain, "ewc": StreamEWC, "lwf": StreamLwF, "replay": StreamReplay}
@@ -186,23 +186,21 @@ def measured(world: Any, seeds: Sequence[int], settings: Settings) -> dict[int, 
     "bayes": the error of exact Bayes that sees five samples, and does not know the context.
     """
     tested = max(*seeds, settings["stack"] - 1) + 1
-    stream = switching_stream(
-        [*range(tested), *range(HELD_OUT, HELD_OUT + settings["held_out"])], **settings["stream"]
-    )
+    stream = switching_stream([*range(tested), *range(HELD_OUT, HELD_OUT + settings["held_out"])], **settings["stream"])
     ends = [stream.block * b for b in range(2, settings["stream"]["blocks"] + 1)]
-    start = ends[-1] - LAST * stream.block
+    start, late = ends[-1] - LAST * stream.block, ends[len(ends) // 2 :]
     curve = sorted({start + round(LAST * stream.block * i / POINTS) for i in range(1, POINTS + 1)})
     methods = [METHODS[settings["method"]](**options) for options in settings["options"]]
-    tries = [through(stream, settings["network"], method, {*ends, *curve}, settings["rows"]) for method in methods]
-    late = ends[len(ends) // 2 :]
-    errors = torch.stack([torch.stack([_over(looks, late, "given", on).mean(0) for on in BOTH]).mean(0) for looks in tries])
+    tries = [through(stream, settings["network"], method, [*ends, *curve], settings["rows"]) for method in methods]
+    errors = torch.stack([torch.cat([_over(looks, late, "given", on) for on in BOTH]).mean(0) for looks in tries])
     held_out = errors[:, tested:].mean(1)
     best = int(held_out.argmin())
-    facts = {"chosen": settings["options"][best], "stored": methods[best].stored // stream.n_seeds, "bayes": bayes(stream)}
+    facts = {"stored": methods[best].stored // stream.n_seeds, "bayes": bayes(stream)}
     return {
         seed: facts
         | {"tried": {"options": settings["options"], "held_out": held_out, "test": errors[:, seed]}}
-        | {way: _told(tries[best], way, ends, late, curve, seed) for way in tries[best][ends[-1]]}
+        | {"chosen": settings["options"][best]}
+        | {way: _told(tries[best], way, {"blocks": ends, "curve": curve}, late, seed) for way in tries[best][ends[-1]]}
         for seed in seeds
     }
 
@@ -216,10 +214,11 @@ def _over(looks: Looks, at: Sequence[int], way: str, on: str) -> Tensor:
 
 
 def _told(
-    looks: Looks, way: str, ends: Sequence[int], late: Sequence[int], curve: Sequence[int], seed: int
+    looks: Looks, way: str, places: Mapping[str, Sequence[int]], late: Sequence[int], seed: int
 ) -> dict[str, Any]:
+    """What one way to come by z says of one seed: means over ``late``, and each of the places by name."""
     found: dict[str, Any] = {on: _over(looks, late, way, on)[:, seed].mean() for on in BOTH}
-    for name, at in {"blocks": ends, "curve": curve}.items():
+    for name, at in places.items():
         found[name] = {"seen": list(at)} | {on: _over(looks, at, way, on)[:, seed] for on in BOTH}
     return found
 
@@ -241,7 +240,10 @@ TRIED: dict[str, tuple[str, Settings, str, tuple[Settings, ...]]] = {
         tuple({"strength": strength, "decay": decay} for decay in (0.9, 1.0) for strength in STRENGTHS),
     ),
     "lwf": ("LSTM and LwF", LSTM, "lwf", tuple({"strength": strength} for strength in (0.1, 0.3, 1.0, 3.0, 10.0))),
-    "replay": ("LSTM and replay of 100 stretches", LSTM, "replay", ({"size": 100, "batch_size": 10},)),
+    "replay": (
+        "LSTM and replay of 100 stretches", LSTM, "replay",
+        tuple({"size": 100, "batch_size": size} for size in (1, 10, 100)),
+    ),
     "gbi": ("GBI-LSTM", GBI, "plain", ({},)),
 }  # fmt: skip
 ROWS = {
