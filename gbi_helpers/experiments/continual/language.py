@@ -84,12 +84,14 @@ METHODS: dict[str, Callable[..., FineTuning]] = {"fine_tuning": Words, "replay":
 def network(corpus: Corpus, seed: int, hidden: int, z: str, off: float = 0.5) -> WordLSTM:
     """A network that z enters as in chapter 08 ("both"), or by fixed gates alone that leave a share of units ``off``.
 
-    "nothing": the first kind, always told 1/K.
+    "gate": on what the read-out sees; "gatein": on what the next word's cell sees, too. "nothing": the first kind,
+    always told 1/K.
     """
+    fixed = z.startswith("gate")
     with torch.random.fork_rng(), usual_defaults():
         torch.manual_seed(seed)
-        model = WordLSTM(corpus.size, corpus.n_tasks, hidden, "gate" if z == "gates" else "both")
-        if z == "gates":
+        model = WordLSTM(corpus.size, corpus.n_tasks, hidden, z if fixed else "both")  # type: ignore[arg-type]
+        if fixed:
             assert model.gate is not None
             shuffled = torch.rand(corpus.n_tasks, hidden).argsort(1)
             model.gate.weight.data = (shuffled >= round(off * hidden)).float().T
@@ -258,10 +260,15 @@ TEXT: Settings = {
     "text": "packages", "hidden": 128, "steps": 200, "batch_size": 16, "window": 64, "lr": 8e-3, "known": 20,
     "per_source": 48, "shares": (0.001, 0.01, 0.03, 0.1), "method": "fine_tuning",
 }  # fmt: skip
+EVERY_WAY = ("given", *INFERRED, "nothing")
 NETWORKS: dict[str, tuple[str, Settings]] = {
     "no_z": ("LSTM", {"z": "nothing", "ways": ("nothing",)}),
-    "both": ("z beside the words and as a gate", {"z": "both", "ways": ("given", "counts", "gradient", "nothing")}),
-    "gates": ("fixed gates", {"z": "gates", "ways": ("given", "counts", "gradient", "nothing")}),
+    "both": ("z beside the words and as a gate", {"z": "both", "ways": EVERY_WAY}),
+    "gates": ("fixed gates", {"z": "gate", "ways": EVERY_WAY}),
+    "gates_inside": (
+        "fixed gates, recurrence too",
+        {"z": "gatein", "ways": EVERY_WAY},
+    ),
 }
 REPLAY = {"method": "replay", "options": {"size": 16, "batch_size": 16}}
 ROWS = {

@@ -239,7 +239,7 @@ TRIED: dict[str, tuple[str, Settings, str, tuple[Settings, ...]]] = {
         "LSTM and EWC", LSTM, "ewc",
         tuple({"strength": strength, "decay": decay} for decay in (0.9, 1.0) for strength in STRENGTHS),
     ),
-    "lwf": ("LSTM and LwF", LSTM, "lwf", tuple({"strength": strength} for strength in (0.1, 0.3, 1.0, 3.0, 10.0))),
+    "lwf": ("LSTM and LwF", LSTM, "lwf", tuple({"strength": strength} for strength in (0.01, 0.1, 0.3, 1.0, 3.0))),
     "replay": (
         "LSTM and replay of 100 stretches", LSTM, "replay",
         tuple({"size": 100, "batch_size": size} for size in (1, 10, 100)),

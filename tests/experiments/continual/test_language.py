@@ -88,9 +88,10 @@ def test_stored_windows_weigh_as_much_as_their_sources(corpus):
     assert float(method.loss(*args).detach()) == pytest.approx(float((new / 2 + again / 2).detach()), rel=1e-5)
 
 
-def test_fixed_gates_stay_and_close_half_of_the_units(corpus):
-    settings = {**SETTINGS, "z": "gates", "steps": 5}
-    before = language.network(corpus, 0, 16, "gates").gate.weight
+@pytest.mark.parametrize("kind", ["gate", "gatein"])
+def test_fixed_gates_stay_and_close_half_of_the_units(corpus, kind):
+    settings = {**SETTINGS, "z": kind, "steps": 5}
+    before = language.network(corpus, 0, 16, kind).gate.weight
     _, model = learned(corpus, language.Words(), settings)
     assert torch.equal(model.gate.weight, before)
     assert before.sum(0).tolist() == [8.0, 8.0]
@@ -99,7 +100,7 @@ def test_fixed_gates_stay_and_close_half_of_the_units(corpus):
 
 
 def test_networks_that_are_told_different_things_meet_the_same_windows(corpus):
-    one, other = (language.contexts(corpus, 3, {**SETTINGS, "z": z}) for z in ("nothing", "gates"))
+    one, other = (language.contexts(corpus, 3, {**SETTINGS, "z": z}) for z in ("nothing", "gate"))
     for a, b in zip(one, other, strict=True):
         assert torch.equal(a.y, b.y)
         assert (a.inputs[1] == 0.5).all()
