@@ -16,17 +16,10 @@ from torch import Tensor, nn
 
 from gbi_helpers import metrics, theory
 from gbi_helpers.continual import Context, FineTuning, Inputs, Replay, learn
+from gbi_helpers.experiments.language import windows as text_windows
 from gbi_helpers.experiments.language.inference import evidence
 from gbi_helpers.experiments.language.recipes import ClippedAdamW
-from gbi_helpers.experiments.language.windows import (
-    Corpus,
-    Windows,
-    by_source,
-    corpus_of,
-    even_windows,
-    losses,
-    random_windows,
-)
+from gbi_helpers.experiments.language.windows import Corpus, Windows, by_source, corpus_of, even_windows, losses
 from gbi_helpers.experiments.language.world import read
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.inference import loss_of, max_entropy, one_step
@@ -58,7 +51,22 @@ class Words(FineTuning):
 
 
 class ReplayedWords(Replay, Words):
-    """``size`` windows of each source so far are read again, a batch with each step, with their z."""
+    """``size`` windows of each source so far are read again, a batch with each step, with their z.
+
+    They have a ``share`` of the loss; without one 1 - 1/t in context t, as images have. So few words, read so often,
+    are soon known by heart, which is worse than to forget: a small share is the stronger rival.
+    """
+
+    def __init__(self, size: int, batch_size: int, share: float | None = None):
+        super().__init__(size, batch_size)
+        self.share = share
+
+    def loss(self, model: nn.Module, inputs: Inputs, y: Tensor, outputs: Tensor) -> Tensor:
+        """Nats a word of new and of stored windows."""
+        if self.share is None or not self.contexts:
+            return super().loss(model, inputs, y, outputs)
+        new = Words.loss(self, model, inputs, y, outputs)
+        return (1 - self.share) * new + self.share * self._again(model, outputs)
 
     def _again(self, model: nn.Module, outputs: Tensor) -> Tensor:
         rows = torch.randperm(len(self.y), generator=self.draw, device=self.draw.device)[: self.batch_size]
@@ -105,7 +113,7 @@ def contexts(corpus: Corpus, seed: int, settings: Settings) -> list[Context]:
     every = torch.ones(1, dtype=torch.bool, device=corpus.train[0].device)
     found = []
     for i, name in enumerate(corpus.tasks):
-        windows = random_windows(corpus.only([name]), n, settings["window"], seed * 1_000 + i)
+        windows = text_windows.random_windows(corpus.only([name]), n, settings["window"], seed * 1_000 + i)
         z = torch.full((n, corpus.n_tasks), 1 / corpus.n_tasks, dtype=torch.float32, device=every.device)
         if settings["z"] != "nothing":
             z = windows.pure(corpus.n_tasks)[i].expand(n, -1)
@@ -187,19 +195,15 @@ def told(r: Tensor, before: Tensor) -> dict[str, Any]:
     "forgetting": last loss less the best since the source was learned, mean over all but the last source.
     """
     best = r.masked_fill(torch.ones_like(r, dtype=torch.bool).triu(1), torch.inf).amin(0)
-    return {
-        "r": r,
-        "before": before,
-        "loss": r[-1].mean(),
-        "learning": r.diagonal().mean(),
-        "forgetting": (r[-1] - best)[:-1].mean(),
-    }
+    means = {"loss": r[-1].mean(), "learning": r.diagonal().mean(), "forgetting": (r[-1] - best)[:-1].mean()}
+    return {"r": r, "before": before, **means}
 
 
 def measured(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     """One network through all sources: R by way to come by z, and how often each way names the source, percent.
 
-    "named" (T,): after each source, of windows of those seen so far.
+    "named" (T,): after each source, of windows of those seen so far. "validation": what "loss" of the first way is on
+    validation windows, to choose settings by.
     """
     source, corpus, windows = opened(seed, settings)
     model, gates = network(corpus, seed, settings["hidden"], settings["z"]), namers(corpus, settings)
@@ -226,7 +230,10 @@ def measured(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
         batch_size=settings["batch_size"], lr=settings["lr"], optimizer=ClippedAdamW,
     )  # fmt: skip
     found = {way: told(torch.stack(r), blank[way]) for way, r in rows.items()}
-    facts = {"order": corpus.tasks, "stored": method.stored, "named": named}
+    asked = even_windows(corpus.validation, corpus.start, settings["per_source"], settings["window"])
+    z = beliefs(model.eval(), gates[-1], asked, {**settings, "ways": settings["ways"][:1]})[settings["ways"][0]]
+    validation = later(model, asked, z, settings["known"]).mean()
+    facts = {"order": corpus.tasks, "stored": method.stored, "named": named, "validation": validation}
     return found | facts | {"data": {"source": source, "digest": corpus.digest}}
 
 
@@ -265,16 +272,24 @@ NETWORKS: dict[str, tuple[str, Settings]] = {
     "no_z": ("LSTM", {"z": "nothing", "ways": ("nothing",)}),
     "both": ("z beside the words and as a gate", {"z": "both", "ways": EVERY_WAY}),
     "gates": ("fixed gates", {"z": "gate", "ways": EVERY_WAY}),
-    "gates_inside": (
-        "fixed gates, recurrence too",
-        {"z": "gatein", "ways": EVERY_WAY},
-    ),
+    "gates_inside": ("fixed gates, recurrence too", {"z": "gatein", "ways": EVERY_WAY}),
 }
-REPLAY = {"method": "replay", "options": {"size": 16, "batch_size": 16}}
+REPLAYS: dict[str, tuple[str, Settings]] = {
+    "replay_16": ("16 windows of each source, a tenth of the loss", {"size": 16, "batch_size": 4, "share": 0.1}),
+    "replay_16_most": ("16 windows of each source, most of the loss", {"size": 16, "batch_size": 16}),
+    "replay_256": ("256 windows of each source, half of the loss", {"size": 256, "batch_size": 16, "share": 0.5}),
+}
 ROWS = {
     **{f"lang/{name}": Row(measured, words, {**TEXT, **net}) for name, (words, net) in NETWORKS.items()},
-    "lang/replay_16": Row(measured, "LSTM, 16 windows of each source", {**TEXT, **NETWORKS["no_z"][1], **REPLAY}),
-    "lang/both_replay_16": Row(measured, "z, 16 windows of each source", {**TEXT, **NETWORKS["both"][1], **REPLAY}),
+    **{
+        f"lang/{prefix}{name}": Row(
+            measured,
+            f"{NETWORKS[net][0]}, {words}",
+            {**TEXT, **NETWORKS[net][1], "method": "replay", "options": options},
+        )
+        for net, prefix in (("no_z", ""), ("both", "both_"))
+        for name, (words, options) in REPLAYS.items()
+    },
     "lang/joint": Row(joint, "all sources at once, z", {**TEXT, **NETWORKS["both"][1]}),
     "lang/joint_no_z": Row(joint, "all sources at once", {**TEXT, **NETWORKS["no_z"][1]}),
     "lang/joint_gates": Row(joint, "all sources at once, fixed gates", {**TEXT, **NETWORKS["gates"][1]}),

@@ -69,7 +69,7 @@ def test_a_source_is_forgotten_and_replay_keeps_it(corpus):
 
 
 def test_the_store_holds_so_many_windows_of_each_source(corpus):
-    method, (up, down) = language.ReplayedWords(6), language.contexts(corpus, 0, SETTINGS)
+    method, (up, down) = language.ReplayedWords(6, batch_size=64), language.contexts(corpus, 0, SETTINGS)
     for context in (up, down):
         method.after(torch.nn.Identity(), context)
     assert method.inputs[1].argmax(1).tolist() == [0] * 6 + [1] * 6  # with the z of each
@@ -77,15 +77,17 @@ def test_the_store_holds_so_many_windows_of_each_source(corpus):
     assert method.stored == 12 * (2 * 12 + 1)
 
 
-def test_stored_windows_weigh_as_much_as_their_sources(corpus):
-    method, (up, down) = language.ReplayedWords(6), language.contexts(corpus, 0, SETTINGS)
+@pytest.mark.parametrize(("share", "weight"), [(None, 0.5), (0.1, 0.1)])
+def test_stored_windows_weigh_as_much_as_their_sources_or_as_told(corpus, share, weight):
+    method, (up, down) = language.ReplayedWords(6, batch_size=64, share=share), language.contexts(corpus, 0, SETTINGS)
     model = language.network(corpus, 0, 8, "both")
     args = (model, [part[:4] for part in down.inputs], down.y[:4], down.outputs)
     new = language.Words().loss(*args)
     assert float(method.loss(*args).detach()) == pytest.approx(float(new.detach()))
     method.after(model, up)
     again = language.Words().loss(model, method.inputs, method.y, up.outputs)  # all six are in a batch
-    assert float(method.loss(*args).detach()) == pytest.approx(float((new / 2 + again / 2).detach()), rel=1e-5)
+    mixed = (1 - weight) * new + weight * again
+    assert float(method.loss(*args).detach()) == pytest.approx(float(mixed.detach()), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["gate", "gatein"])
@@ -142,7 +144,7 @@ def test_a_gradient_believes_in_sources_seen_and_in_no_others(corpus):
 
 
 def test_what_r_says_in_nats():
-    r = torch.tensor([[2.0, 9.0, 9.0], [1.5, 3.0, 9.0], [4.0, 3.5, 1.0]], dtype=torch.float64)
+    r = torch.tensor([[2.0, 2.5, 9.0], [1.5, 3.0, 9.0], [4.0, 3.5, 1.0]], dtype=torch.float64)
     found = language.told(r, torch.full((3,), 7.0))
     assert float(found["forgetting"]) == pytest.approx((2.5 + 0.5) / 2)
     assert float(found["learning"]) == pytest.approx(2)
