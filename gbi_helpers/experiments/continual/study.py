@@ -12,7 +12,7 @@ from typing import Any
 
 from gbi_helpers import metrics, runtime
 from gbi_helpers.data import load_mnist
-from gbi_helpers.experiments.continual import drawing, dreams, networks, permuted, sums
+from gbi_helpers.experiments.continual import cifar, drawing, dreams, language, networks, permuted, sums, toy
 from gbi_helpers.experiments.continual.scenarios import (
     SCENARIOS,
     Labelled,
@@ -237,6 +237,11 @@ ROWS = {
     **_gated(ORDERS, "permuted"),
     **_gated(WIDE, "wide", (30.0, 100.0, 300.0, 1000.0, 3000.0)),
     **RESEMBLING,
+    **toy.ROWS,
+    **drawing.ROWS,
+    **dreams.ROWS,
+    **cifar.ROWS,
+    **language.ROWS,
 }
 
 
@@ -261,6 +266,11 @@ STUDY = Study(
             **{name: {"sweep": _two(row.settings["sweep"])} for name, row in ROWS.items() if "sweep" in row.settings},
             "best_joint": {"choices": (((8,), 0.5),)},
             "sums_few": {"sizes": (5, 10), "shrink": (0.3, 1.0)},
+            **toy.SMALL,
+            **drawing.SMALL,
+            **dreams.SMALL,
+            **cifar.SMALL,
+            **language.SMALL,
         },
     },
 )
