@@ -232,7 +232,7 @@ def bayes(stream: Stream, rows: int = 5_000) -> float:
 
 BLOCKS = {50: {"blocks": 40, "block": 50}, 200: {"blocks": 20, "block": 200}}
 LSTM, GBI = {"variant": "lstm"}, {"variant": "post"}
-STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+STRENGTHS = (1.0, 10.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 TRIED: dict[str, tuple[str, Settings, str, tuple[Settings, ...]]] = {
     "lstm": ("LSTM", LSTM, "plain", ({},)),
     "ewc": (
