@@ -9,7 +9,7 @@ generative replay (Shin et al. 2017, arXiv 1705.08690), with a generator that is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,6 @@ from gbi_helpers.experiments.continual.networks import mlp, told
 from gbi_helpers.experiments.continual.scenarios import Split, accuracies, outputs_of
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.meter import bytes_of
-
-if TYPE_CHECKING:
-    from gbi_helpers.experiments.continual.study import World
 
 Settings = Mapping[str, Any]
 
@@ -106,7 +103,7 @@ def k_means(x: Tensor, k: int, draw: torch.Generator, rounds: int = 10) -> Tenso
     return torch.cdist(x, centres).argmin(1)
 
 
-def dreamed(world: World, seed: int, settings: Settings) -> dict[str, Any]:
+def dreamed(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     """Each size of the Gaussians; R of the best on validation images among those within the bytes allowed.
 
     One training a size, at the end of which both sets are read. Raises ``ValueError`` if all are too large.
@@ -123,7 +120,7 @@ def dreamed(world: World, seed: int, settings: Settings) -> dict[str, Any]:
     return told(r[best]["test"]) | swept | {"size": settings["sizes"][best], "stored": stored[best]}
 
 
-def replayed(world: World, seed: int, settings: Settings) -> dict[str, Any]:
+def replayed(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     """Real images in the place of dreamed ones."""
     method = Replay(settings["size"], settings["training"]["batch_size"], seed=seed)
     r = through_contexts(world.split(seed, settings), method, seed, settings)

@@ -34,5 +34,5 @@ def test_with_its_conventions_our_methods_end_where_avalanche_does():
 def test_without_avalanche_the_script_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "avalanche", None)  # as if it were not there
     script = runpy.run_path(str(Path(__file__).parent / "avalanche_witness.py"))
-    with pytest.raises(SystemExit, match="pip install --no-deps avalanche-lib==0.6.0"):
+    with pytest.raises(SystemExit, match=r"pip install --no-deps avalanche-lib==0\.6\.0"):
         script["main"]()
