@@ -80,6 +80,16 @@ def test_only_digits_seen_so_far_are_read(split):
     assert {name: score.shape for name, score in found.items()} == {"one_step": (30, 4), "k_passes": (30, 4)}
 
 
+def test_only_gates_tell_digits_of_one_code_apart(split):
+    model = drawing.decoder(16, seed=0).eval()
+    with torch.no_grad():
+        model.decoder.join.task.weight[:, 1:] = model.decoder.join.task.weight[:, :1]
+        found = drawing.pictures(model, split)
+    assert found["own_code"].shape == (10, 28, 28)
+    assert torch.equal(found["one_code"], found["one_code"][:1].expand(10, -1, -1))
+    assert not torch.equal(found["own_code"][0], found["own_code"][1])
+
+
 def test_a_picture_survives_its_text():
     images = torch.randint(256, (10, 28, 28), generator=torch.Generator().manual_seed(0)) / 255
     torch.testing.assert_close(drawing.from_text(drawing.as_text(images)), images)
@@ -91,7 +101,7 @@ def test_a_row_has_r_by_each_reading_and_a_picture_for_the_first_seed(world, nam
     for seed in (0, 1):
         found = study.STUDY.rows[name].measure(world, seed, settings)
         assert all(len(found[reading]["r"]) == 5 for reading in drawing.READINGS)
-        assert ("picture" in found) == (seed == 0)
+        assert ("pictures" in found) == (seed == 0)
         assert (found["stored"] > 0) == ("replay" in name)
     again = study.STUDY.rows[name].measure(world, 1, settings)
     assert again == found
