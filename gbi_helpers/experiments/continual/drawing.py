@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gbi_helpers.continual import Context, FineTuning, Inputs, Replay, learn
 from gbi_helpers.experiments.continual.networks import told
-from gbi_helpers.experiments.continual.scenarios import CONTEXTS, DIGITS, Split, in_order
+from gbi_helpers.experiments.continual.scenarios import DIGITS, Split, in_order
 from gbi_helpers.experiments.continual.sums import right
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.inference import enumerate_tasks, one_step
@@ -92,7 +92,8 @@ def drawn(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     method = METHODS[settings["method"]](settings["beta"], **settings.get("options", {}))
     r = through_contexts(model, split, method, seed, settings)
     found = {name: told(each) for name, each in r.items()} | {"stored": method.stored}
-    return found | ({"picture": as_text(picture(model, split))} if seed == 0 else {})
+    shown = {name: as_text(images) for name, images in pictures(model.eval(), split).items()} if seed == 0 else {}
+    return found | ({"pictures": shown} if shown else {})
 
 
 def decoder(width: int, seed: int) -> ConditionalVAE:
@@ -131,11 +132,17 @@ def scores(model: ConditionalVAE, x: Tensor, seen: int) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def picture(model: ConditionalVAE, split: Split) -> Tensor:
-    """Ten digits in the order in which they came, (10, 28, 28): the mean code of all, under each digit's gates."""
-    n = CONTEXTS * DIGITS
-    h = model.encode(split.train[0][:1000]).mean(0).expand(n, -1)
-    return model.decoder(h, one_hot(torch.arange(n, device=h.device), n)).clamp(0, 1)[:, 0]
+def pictures(model: ConditionalVAE, split: Split) -> dict[str, Tensor]:
+    """Ten digits in the order in which they came, (10, 28, 28), each under its own gates.
+
+    "own_code": from the mean code of its own images, so the code tells what it is as well; "one_code": all from the
+    mean of those codes, so that what differs is the gates' doing alone.
+    """
+    x, y = (part[:5000] for part in split.train)
+    h, z = model.encode(x), one_hot(torch.arange(model.n_tasks, device=x.device), model.n_tasks)
+    own = torch.stack([h[y == digit].mean(0) for digit in range(model.n_tasks)])
+    codes = {"own_code": own, "one_code": own.mean(0).expand_as(own)}
+    return {name: model.decoder(code, z).clamp(0, 1)[:, 0] for name, code in codes.items()}
 
 
 def as_text(images: Tensor) -> str:

@@ -32,10 +32,12 @@ class LowRank:
     """
 
     def __init__(self, x: Tensor, rank: int):
-        values, vectors = torch.linalg.eigh(torch.cov(x.double().T, correction=0))
-        n = len(values)
-        factor = (vectors[:, n - rank :] * values[n - rank :].clamp_min(0).sqrt()).T
-        self.mean, self.factor = x.double().mean(0).half(), factor.half()
+        mean = x.mean(0)
+        with torch.random.fork_rng():  # subspace iteration starts at random
+            torch.manual_seed(0)
+            _, lengths, directions = torch.svd_lowrank(x - mean, q=min(rank + 10, *x.shape), niter=4)
+        factor = (directions * lengths / len(x) ** 0.5).T[:rank]
+        self.mean, self.factor = mean.half(), factor.half()
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Vectors (n, D), clamped to [0, 1] as pixels are."""
