@@ -313,8 +313,8 @@ def test_quiz_of_three_with_answers_that_unfold(path):
 
 
 @every_chapter
-def test_three_to_five_exercises(path):
-    assert 3 <= sum(bool(grader(cell).get("solution")) for cell in book(path).cells) <= 5
+def test_three_to_six_exercises(path):
+    assert 3 <= sum(bool(grader(cell).get("solution")) for cell in book(path).cells) <= 6
 
 
 @every_book
