@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gbi_helpers import metrics
-from gbi_helpers.continual import Context, FineTuning, Inputs, Replay, learn
+from gbi_helpers.continual import Context, FineTuning, Inputs, learn
 from gbi_helpers.experiments.continual.networks import mlp, told
 from gbi_helpers.experiments.continual.scenarios import Split, accuracies, outputs_of
 from gbi_helpers.experiments.study import Row
@@ -120,13 +120,6 @@ def dreamed(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     return told(r[best]["test"]) | swept | {"size": settings["sizes"][best], "stored": stored[best]}
 
 
-def replayed(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
-    """Real images in the place of dreamed ones."""
-    method = Replay(settings["size"], settings["training"]["batch_size"], seed=seed)
-    r = through_contexts(world.split(seed, settings), method, seed, settings)
-    return told(r["test"]) | {"stored": method.stored}
-
-
 def through_contexts(split: Split, method: FineTuning, seed: int, settings: Settings) -> dict[str, Tensor]:
     """R (T, T), class-incremental, of one training, by the set that was asked: "validation" and "test"."""
     asked = {name: split.contexts("class", name) for name in ("validation", "test")}
@@ -154,12 +147,7 @@ SIZES = ((1, 0), (1, 10), (1, 40), (3, 0), (3, 4), (3, 12), (10, 3), (10, 20))  
 ROWS = {
     "dreams/mlp": Row(dreamed, "dreams", {**SHORT, "sizes": SIZES}),
     "dreams/long": Row(dreamed, "dreams, ten times the steps", {**LONG, "sizes": ((3, 12),)}),
-    "dreams/long_large": Row(
-        dreamed, "dreams of 100 Gaussians, ten times the steps", {**LONG, "sizes": ((10, 20),), "bytes": 4_000_000}
-    ),
-    "dreams/replay_long": Row(replayed, "replay of 1,000, ten times the steps", {**LONG, "size": 1_000}),
 }
 SMALL: dict[str, Settings] = {
     **{name: {"sizes": ((1, 0), (2, 3)), "hidden": (16,)} for name in ROWS if "sizes" in ROWS[name].settings},
-    "dreams/replay_long": {"size": 50, "hidden": (16,)},
 }

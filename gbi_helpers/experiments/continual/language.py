@@ -272,27 +272,14 @@ NETWORKS: dict[str, tuple[str, Settings]] = {
     "no_z": ("LSTM", {"z": "nothing", "ways": ("nothing",)}),
     "both": ("z beside the words and as a gate", {"z": "both", "ways": EVERY_WAY}),
     "gates": ("fixed gates", {"z": "gate", "ways": EVERY_WAY}),
-    "gates_inside": ("fixed gates, recurrence too", {"z": "gatein", "ways": EVERY_WAY}),
 }
-REPLAYS: dict[str, tuple[str, Settings]] = {
-    "replay_16": ("16 windows of each source, a tenth of the loss", {"size": 16, "batch_size": 4, "share": 0.1}),
-    "replay_16_most": ("16 windows of each source, most of the loss", {"size": 16, "batch_size": 16}),
-    "replay_256": ("256 windows of each source, half of the loss", {"size": 256, "batch_size": 16, "share": 0.5}),
-}
+REPLAY = {"method": "replay", "options": {"size": 16, "batch_size": 4, "share": 0.1}}
 ROWS = {
     **{f"lang/{name}": Row(measured, words, {**TEXT, **net}) for name, (words, net) in NETWORKS.items()},
-    **{
-        f"lang/{prefix}{name}": Row(
-            measured,
-            f"{NETWORKS[net][0]}, {words}",
-            {**TEXT, **NETWORKS[net][1], "method": "replay", "options": options},
-        )
-        for net, prefix in (("no_z", ""), ("both", "both_"))
-        for name, (words, options) in REPLAYS.items()
-    },
+    "lang/replay_16": Row(
+        measured, "LSTM, 16 windows of each source, a tenth of the loss", {**TEXT, **NETWORKS["no_z"][1], **REPLAY}
+    ),
     "lang/joint": Row(joint, "all sources at once, z", {**TEXT, **NETWORKS["both"][1]}),
-    "lang/joint_no_z": Row(joint, "all sources at once", {**TEXT, **NETWORKS["no_z"][1]}),
-    "lang/joint_gates": Row(joint, "all sources at once, fixed gates", {**TEXT, **NETWORKS["gates"][1]}),
 }
 SMALL = {
     name: {"text": "small", "hidden": 8, "steps": 3, "batch_size": 2, "window": 24, "per_source": 4} for name in ROWS

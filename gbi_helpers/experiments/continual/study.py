@@ -201,11 +201,10 @@ STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
 def _gated(told: Settings, where: str, strengths: Sequence[float] = STRENGTHS) -> dict[str, Row]:
-    """The strongest methods on permuted pixels, with gates and without."""
+    """EWC on permuted pixels, with gates and without."""
     held = {"method": "ewc", "sweep": ("strength", strengths)}
     return {
         f"{where}/ewc": Row(gated, "EWC", {**told, **UNGATED, **held}),
-        f"{where}/replay_1000": Row(gated, "replay of 1,000", {**told, **UNGATED, **REPLAYED}),
         f"{where}/gates_ewc": Row(gated, "gates and EWC", {**told, **held}),
     }
 
@@ -215,7 +214,7 @@ RESEMBLING = {
         f"permuted/moved_{n}": Row(gated, f"gates, {n} pixels moved", {**ORDERS, "moved": n})
         for n in (10, 30, 100, 300)
     },
-    **{f"rotated/{n}": Row(gated, f"gates, turned by {n} degrees", {**ORDERS, "turn": n}) for n in (2, 5, 10, 20)},
+    **{f"rotated/{n}": Row(gated, f"gates, turned by {n} degrees", {**ORDERS, "turn": n}) for n in (5, 20)},
 }
 ROWS = {
     **{
@@ -228,12 +227,14 @@ ROWS = {
         name: row
         for scenario in ("domain", "class")
         for name, row in _networks(LONG, scenario, "long", LONG_SWEEPS[scenario], (1000,)).items()
+        if name not in ("long/domain/fine_tuning", "long/class/si")  # nothing hangs on them
     },
     "named/ewc": _named(PIXELS, LONG_SWEEPS["domain"]["ewc"]),
     "named_long/ewc": _named(LONG, (1e8, 1e9)),
     **SUMS,
     "permuted/fine_tuning": Row(gated, "fine-tuning", {**ORDERS, **UNGATED}),
     "permuted/gates": Row(gated, "gates", {**ORDERS, "sweep": ("off", (0.3, 0.5, 0.8))}),
+    "permuted/replay_1000": Row(gated, "replay of 1,000", {**ORDERS, **UNGATED, **REPLAYED}),
     **_gated(ORDERS, "permuted"),
     **_gated(WIDE, "wide", (30.0, 100.0, 300.0, 1000.0, 3000.0)),
     **RESEMBLING,

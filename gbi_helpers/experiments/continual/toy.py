@@ -230,7 +230,7 @@ def bayes(stream: Stream, rows: int = 5_000) -> float:
     return float(excess_error(predicted, stream.means[context]).mean())
 
 
-BLOCKS = {50: {"blocks": 40, "block": 50}, 200: {"blocks": 20, "block": 200}}
+BLOCKS = {50: {"blocks": 40, "block": 50}}  # how many, and samples of each
 LSTM, GBI = {"variant": "lstm"}, {"variant": "post"}
 STRENGTHS = (1.0, 10.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 TRIED: dict[str, tuple[str, Settings, str, tuple[Settings, ...]]] = {
