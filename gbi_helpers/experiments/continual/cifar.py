@@ -200,14 +200,12 @@ COMPONENTS: Settings = {**SEES, "components": 1024}
 SHRINK: Settings = {"shrink": (0.1, 0.03, 0.01, 0.003)}
 LEARNER: Settings = {**COMPONENTS, "hidden": (512,), "training": {"steps": 175, "batch_size": 128, "lr": 1e-3}}
 EWC = tuple({"strength": strength} for strength in (1e2, 1e4, 1e6))
-REPLAY = ({"steps": 70}, {"steps": 175}, {"steps": 175, "drop": 0.5}, {"steps": 350, "drop": 0.5})
+REPLAY = tuple({"steps": steps, "lr": lr, "drop": 0.5} for steps, lr in ((175, 3e-4), (175, 1e-4), (350, 1e-4)))
 JOINT = tuple(
     {"hidden": (width,), "drop": drop, "lr": lr, "decay": 0.0, "epochs": 12, "batch_size": 128}
     for width, drop, lr in ((512, 0.4, 2e-3), (1024, 0.5, 1e-3))
 )
-WIDE = tuple(
-    {"hidden": (512,), "drop": 0.5, "lr": lr, "decay": 0.0, "epochs": 8, "batch_size": 128} for lr in (3e-4, 1e-3)
-)
+WIDE = tuple({"hidden": (512,), "drop": 0.5, "lr": lr, "decay": 0.0, "epochs": 20, "batch_size": 128} for lr in (1e-3,))
 ROWS = {
     "cifar/sums": Row(sums, "sums of patch features", {**SEES, **SHRINK}),
     "cifar/sums_components": Row(sums, "sums of what the networks see", {**COMPONENTS, **SHRINK}),
