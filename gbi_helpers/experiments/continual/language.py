@@ -26,7 +26,6 @@ from gbi_helpers.inference import loss_of, max_entropy, one_step
 from gbi_helpers.models.language import WordLSTM, word_nll
 from gbi_helpers.models.natural import NaturalGates, Streamed
 from gbi_helpers.runtime import usual_defaults
-from gbi_helpers.training import fit
 
 Settings = Mapping[str, Any]
 INFERRED = ("counts", "gradient")  # ways to come by z that know the first words of a window, and no more
@@ -237,24 +236,6 @@ def measured(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     return found | facts | {"data": {"source": source, "digest": corpus.digest}}
 
 
-def joint(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
-    """The very same windows, shuffled, in as many steps: loss (T,) on each source in the end, by way to come by z."""
-    source, corpus, windows = opened(seed, settings)
-    model, gates = network(corpus, seed, settings["hidden"], settings["z"]), namers(corpus, settings)[-1]
-    data = [(*context.inputs, context.y) for context in contexts(corpus, seed, settings)]
-    fit(
-        model, lambda batch: word_nll(model(*batch[:-1]), batch[-1]).mean(),
-        [torch.cat(parts) for parts in zip(*data, strict=True)], steps=settings["steps"] * corpus.n_tasks,
-        batch_size=settings["batch_size"], lr=settings["lr"], schedule="constant", warm_up=0,
-        optimizer=ClippedAdamW, seed=seed, desc="all sources",
-    )  # fmt: skip
-    ways = beliefs(model.eval(), gates, windows, settings)
-    by_way = {way: later(model, windows, z, settings["known"]) for way, z in ways.items()}
-    found = {way: {"losses": each, "loss": each.mean()} for way, each in by_way.items()}
-    facts = {"order": corpus.tasks, "named": {way: _named(z, windows) for way, z in ways.items() if way in INFERRED}}
-    return found | facts | {"data": {"source": source, "digest": corpus.digest}}
-
-
 def opened(seed: int, settings: Settings) -> tuple[str, Corpus, Windows]:
     """What the text is called, its corpus with the sources in the order of the seed, and its test windows."""
     source, corpus = text(settings["text"])
@@ -279,7 +260,6 @@ ROWS = {
     "lang/replay_16": Row(
         measured, "LSTM, 16 windows of each source, a tenth of the loss", {**TEXT, **NETWORKS["no_z"][1], **REPLAY}
     ),
-    "lang/joint": Row(joint, "all sources at once, z", {**TEXT, **NETWORKS["both"][1]}),
 }
 SMALL = {
     name: {"text": "small", "hidden": 8, "steps": 3, "batch_size": 2, "window": 24, "per_source": 4} for name in ROWS

@@ -22,8 +22,8 @@ TOLD = {
     "ewc": "where a context ends",
     "si": "where a context ends",
     "lwf": "where a context ends",
-    "replay_100": "images it stored",
-    "replay_1000": "images it stored",
+    "replay_100": "where a context ends; keeps images",
+    "replay_1000": "where a context ends; keeps images",
     "joint": "everything",
 }
 TESTED = 10_000
