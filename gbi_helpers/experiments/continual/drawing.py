@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gbi_helpers.continual import Context, FineTuning, Inputs, Replay, learn
+from gbi_helpers.continual import Context, FineTuning, Inputs, learn
 from gbi_helpers.experiments.continual.networks import told
 from gbi_helpers.experiments.continual.scenarios import DIGITS, Split, in_order
 from gbi_helpers.experiments.continual.sums import right
@@ -51,35 +51,7 @@ class Frozen(Naive):
         gates.weight.requires_grad_(True)
 
 
-class Replayed(Naive):
-    """Stored images are shown again: in context t new ones weigh 1/t, a batch from the store 1 - 1/t."""
-
-    def __init__(self, beta: float, size: int, batch_size: int, seed: int = 0):
-        super().__init__(beta)
-        self.store, self.batch_size = Replay(size, seed=seed), batch_size
-
-    def loss(self, model: nn.Module, inputs: Inputs, y: Tensor, outputs: Tensor) -> Tensor:
-        """Free energy of new and of stored images."""
-        found, t = super().loss(model, inputs, y, outputs), self.store.contexts + 1
-        if t == 1:
-            return found
-        rows = torch.randperm(len(self.store.y), generator=self.store.draw, device="cpu")[: self.batch_size].to(
-            y.device
-        )
-        again = super().loss(model, (self.store.inputs[0][rows],), self.store.y[rows], outputs)
-        return found / t + (1 - 1 / t) * again
-
-    def after(self, model: nn.Module, context: Context) -> None:
-        """Store images, as many of each digit."""
-        self.store.after(nn.Flatten(), context)  # it keeps answers as well, of which none is used here
-
-    @property
-    def stored(self) -> int:
-        """Bytes of the store."""
-        return self.store.stored
-
-
-METHODS: dict[str, Callable[..., Naive]] = {"naive": Naive, "frozen": Frozen, "replay": Replayed}
+METHODS: dict[str, Callable[..., Naive]] = {"naive": Naive, "frozen": Frozen}
 READINGS = ("one_step", "k_passes")
 
 
@@ -156,10 +128,8 @@ def from_text(text: str) -> Tensor:
 
 
 TOLD = {"n": 15_000, "width": 400, "beta": 0.1, "training": {"steps": 500, "batch_size": 128, "lr": 2e-3}}
-REPLAY = {"method": "replay", "options": {"size": 1_000, "batch_size": 128}}
 ROWS = {
     "draw/naive": Row(drawn, "Z given, nothing else", {**TOLD, "method": "naive"}),
     "draw/frozen": Row(drawn, "all but the gates frozen after two digits", {**TOLD, "method": "frozen"}),
-    "draw/replay_1000": Row(drawn, "Z given, replay of 1,000", {**TOLD, **REPLAY}),
 }
 SMALL: dict[str, Settings] = {name: {"width": 16} for name in ROWS}
