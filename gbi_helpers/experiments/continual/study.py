@@ -227,7 +227,7 @@ ROWS = {
         name: row
         for scenario in ("domain", "class")
         for name, row in _networks(LONG, scenario, "long", LONG_SWEEPS[scenario], (1000,)).items()
-        if name not in ("long/domain/fine_tuning", "long/class/si")  # nothing hangs on them
+        if not name.endswith("/fine_tuning") and name != "long/class/si"  # nothing hangs on them
     },
     "named/ewc": _named(PIXELS, LONG_SWEEPS["domain"]["ewc"]),
     "named_long/ewc": _named(LONG, (1e8, 1e9)),
