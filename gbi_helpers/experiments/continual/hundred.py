@@ -79,8 +79,7 @@ def seen(seed: int, settings: Settings) -> tuple[Stream, dict[str, Any]]:
 
     The copy of CIFAR-100 at hand may lack test images: how many are read, and of how many, is told.
     ``filters_of``: "first", the training images of the first context, or "all" of them. ``components``: so many
-    principal components of the first context's features, in place of the features. ``scaled``: features by the mean and
-    deviation that they have there.
+    principal components of the first context's features, in place of the features.
     """
     options = tuple(sorted(settings["features"].items()))
     only = seed if settings["filters_of"] == "first" else None
@@ -91,17 +90,8 @@ def seen(seed: int, settings: Settings) -> tuple[Stream, dict[str, Any]]:
         used += 4 * x.shape[1] * (n + 1)  # directions and mean
         x = _components(key, n)
     stream = _stream(data, x, seed)
-    if settings.get("scaled"):
-        stream, used = scaled(stream), used + 8 * x.shape[1]
     sizes = {name: len(y) for name, y in stream.y.items()} | {"test_of": TEST}
     return stream, {"data": data.source, "digest": data.digest, "images": sizes, "sees_with": used}
-
-
-def scaled(stream: Stream) -> Stream:
-    """The stream with mean 0 and deviation 1 in its first context, in 16 bits."""
-    first = stream.part("train", 0)[0].float()
-    mean, sd = first.mean(0), first.std(0) + 0.01
-    return stream.through(lambda x: ((x - mean) / sd).half())
 
 
 @functools.cache

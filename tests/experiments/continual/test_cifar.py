@@ -63,18 +63,6 @@ def test_features_know_the_first_context_alone():
         data.train.x.copy_(kept)
 
 
-def test_scale_is_that_of_the_first_context_alone():
-    stream = blobs()
-    for x in stream.x.values():
-        x.mul_(5).add_(7)
-    seen = hundred.scaled(stream)
-    first, _ = seen.part("train", 0)
-    torch.testing.assert_close(first.float().mean(0), torch.zeros(120), rtol=0, atol=1e-2)
-    later = Stream({name: x.clone() for name, x in stream.x.items()}, stream.y)
-    later.x["train"][later.y["train"] >= hundred.CLASSES] += 50
-    torch.testing.assert_close(hundred.scaled(later).x["test"], seen.x["test"], rtol=0, atol=0)
-
-
 def test_the_order_of_the_classes_is_the_seeds():
     one, other = hundred.numbers(0), hundred.numbers(1)
     assert not torch.equal(one, other)
