@@ -41,7 +41,9 @@ class LowRank:
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Vectors (n, D), clamped to [0, 1] as pixels are."""
-        a = torch.randn(n, len(self.factor), generator=generator, device=generator.device).to(self.mean.device)
+        a = torch.randn(n, len(self.factor), generator=generator, dtype=torch.float32, device=generator.device).to(
+            self.mean.device
+        )
         return (self.mean.float() + a @ self.factor.float()).clamp(0, 1)
 
     @property
@@ -73,11 +75,13 @@ class Dreams(FineTuning):
     def dream(self) -> tuple[Tensor, Tensor]:
         """Images (B, D) of old digits, and which ones (B,)."""
         whose = [(digit, share, one) for digit, gaussians in self.known.items() for share, one in gaussians]
-        share = torch.tensor([share for _, share, _ in whose], device="cpu")
+        share = torch.tensor([share for _, share, _ in whose], dtype=torch.float32, device="cpu")
         chosen = torch.multinomial(share, self.batch_size, replacement=True, generator=self.generator)
         counts = torch.bincount(chosen, minlength=len(whose))
         x = [one.draw(n, self.generator) for (_, _, one), n in zip(whose, counts.tolist(), strict=True)]
-        return torch.cat(x), torch.tensor([digit for digit, _, _ in whose], device="cpu").repeat_interleave(counts)
+        return torch.cat(x), torch.tensor(
+            [digit for digit, _, _ in whose], dtype=torch.int64, device="cpu"
+        ).repeat_interleave(counts)
 
     def after(self, model: nn.Module, context: Context) -> None:
         """Sum up each new digit."""
