@@ -113,8 +113,8 @@ def expanded(split: Split, n: int, seed: int = 0) -> Split:
     """
     draw = torch.Generator().manual_seed(seed)
     size = split.train[0].shape[1]
-    weights = torch.randn(size, n, generator=draw, device=draw.device) / size**0.5
-    offset = torch.randn(n, generator=draw, device=draw.device)
+    weights = torch.randn(size, n, generator=draw, dtype=torch.float32, device=draw.device) / size**0.5
+    offset = torch.randn(n, generator=draw, dtype=torch.float32, device=draw.device)
     weights, offset = weights.to(split.train[0]), offset.to(split.train[0])
     sets = {name: getattr(split, name) for name in ("train", "validation", "test")}
     return Split(**{name: ((x @ weights + offset).relu(), y) for name, (x, y) in sets.items()})
