@@ -1,11 +1,13 @@
 """A real JupyterLab for the browser tests, ended by the process that started it; Chromium is in the conftest above."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tarfile
 from pathlib import Path
 
+import nbformat
 import pytest
 from widgets.lab_benchmark import jupyterlab
 
@@ -23,6 +25,32 @@ def lab(tmp_path_factory):
     """A JupyterLab with settings and signatures of its own."""
     with jupyterlab(tmp_path_factory.mktemp("lab")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def without_kernel(browser, lab):
+    """Opens a trusted notebook of one view, and other cells, in JupyterLab without a kernel: a context manager."""
+
+    @contextlib.contextmanager
+    def open_notebook(name, html, *others):
+        output = nbformat.v4.new_output("execute_result", data={"text/html": html}, execution_count=1)
+        cells = [nbformat.v4.new_code_cell("view", outputs=[output], execution_count=1)]
+        cells += [nbformat.v4.new_code_cell(source) for source in others]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), lab.folder / name)
+        lab.trust(name)
+        context = browser.new_context(viewport={"width": 1280, "height": 1000})
+        page = context.new_page()
+        page.goto(lab.url(name))
+        dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
+        dialog.wait_for(timeout=60_000)
+        dialog.locator("select").select_option(label="No Kernel")
+        dialog.locator("button.jp-mod-accept").click()
+        dialog.wait_for(state="detached")
+        page.locator(".gbi").wait_for(timeout=20_000)
+        yield page
+        context.close()
+
+    return open_notebook
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import re
 from dataclasses import replace
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -203,33 +202,20 @@ def test_without_javascript_picture_and_table_stand_there(opened):
 # ---- a trusted notebook, opened in JupyterLab without a kernel ----
 
 
-def test_digits_in_jupyterlab_choose_an_image_and_no_command_of_its_own(browser, lab, record):
+def test_digits_in_jupyterlab_choose_an_image_and_no_command_of_its_own(without_kernel, record):
     """There "0 0" restarts the kernel, and "m" makes the cell a text, also where a button of a view has the focus."""
-    output = nbformat.v4.new_output("execute_result", {"text/html": learn_along(record).html}, execution_count=1)
-    cells = [nbformat.v4.new_code_cell("learn_along(record)", outputs=[output], execution_count=1)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), lab.folder / "learning.ipynb")
-    lab.trust("learning.ipynb")
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    page = context.new_page()
-    page.goto(lab.url("learning.ipynb"))
-    dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
-    dialog.wait_for(timeout=60_000)
-    dialog.locator("select").select_option(label="No Kernel")
-    dialog.locator("button.jp-mod-accept").click()
-    dialog.wait_for(state="detached")
-    page.locator(".gbi").wait_for(timeout=20_000)
-    slider = page.locator(".gbi input")
-    slider.scroll_into_view_if_needed()
-    slider.click(position={"x": 6, "y": 15})
-    for key in "001":
-        page.keyboard.press(key)
-    told = page.locator(".gbi-pick p")
-    assert told.inner_text().startswith("a test image of 1 (1 of 4)")
-    page.locator(".gbi-choices button").nth(5).click()
-    for key in "003mdd":
-        page.keyboard.press(key)
-    assert told.inner_text().startswith("a test image of 3 (1 of 4)")
-    page.wait_for_timeout(300)
-    assert page.locator(".jp-Dialog").count() == 0
-    assert page.locator(".jp-CodeCell").count() == 1
-    context.close()
+    with without_kernel("learning.ipynb", learn_along(record).html) as page:
+        slider = page.locator(".gbi input")
+        slider.scroll_into_view_if_needed()
+        slider.click(position={"x": 6, "y": 15})
+        for key in "001":
+            page.keyboard.press(key)
+        told = page.locator(".gbi-pick p")
+        assert told.inner_text().startswith("a test image of 1 (1 of 4)")
+        page.locator(".gbi-choices button").nth(5).click()
+        for key in "003mdd":
+            page.keyboard.press(key)
+        assert told.inner_text().startswith("a test image of 3 (1 of 4)")
+        page.wait_for_timeout(300)
+        assert page.locator(".jp-Dialog").count() == 0
+        assert page.locator(".jp-CodeCell").count() == 1

@@ -2,7 +2,6 @@
 
 import re
 
-import nbformat
 import pytest
 
 from gbi_helpers import modules
@@ -122,23 +121,9 @@ def test_axe_finds_no_serious_violation(opened, axe, width):
 
 
 @pytest.fixture(scope="module")
-def in_lab(browser, lab, html):
-    outputs = [nbformat.v4.new_output("execute_result", data={"text/html": html}, execution_count=1)]
-    cells = [nbformat.v4.new_code_cell("modules(nets)", outputs=outputs, execution_count=1)]
-    cells.append(nbformat.v4.new_code_cell("1 + 1"))
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), lab.folder / "modules.ipynb")
-    lab.trust("modules.ipynb")
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    page = context.new_page()
-    page.goto(lab.url("modules.ipynb"))
-    dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
-    dialog.wait_for(timeout=60_000)
-    dialog.locator("select").select_option(label="No Kernel")
-    dialog.locator("button.jp-mod-accept").click()
-    dialog.wait_for(state="detached")
-    page.locator(".gbi").wait_for(timeout=20_000)
-    yield page
-    context.close()
+def in_lab(without_kernel, html):
+    with without_kernel("modules.ipynb", html, "1 + 1") as page:
+        yield page
 
 
 def selected(page):

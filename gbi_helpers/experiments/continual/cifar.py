@@ -1,8 +1,8 @@
 """Split-CIFAR-100: a hundred classes, ten at a time, for sums and for networks that see the same label-free features.
 
-Filters come from the training images of the first ten classes alone, so nothing
-of what is to come leaks into them; the order of the classes is the seed's. What a learner may choose it chooses on
-validation images: those of the classes that it has met.
+Filters come from the training images of the first ten classes alone, so nothing of what is to come leaks into them; the
+order of the classes is the seed's. What a learner may choose it chooses on validation images: those of the classes that
+it has met.
 """
 
 from __future__ import annotations
@@ -16,21 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gbi_helpers.continual import Replay, learn
+from gbi_helpers.continual import Replay
 from gbi_helpers.experiments.continual import networks
 from gbi_helpers.experiments.continual.hundred import CONTEXTS, HUNDRED, Stream, by_context, seen
-from gbi_helpers.experiments.continual.scenarios import accuracies
-from gbi_helpers.experiments.continual.sums import READINGS, Scores
+from gbi_helpers.experiments.continual.sums import READINGS, read
 from gbi_helpers.experiments.study import Row
-from gbi_helpers.inference import max_entropy, one_step
 from gbi_helpers.meter import bytes_of
 from gbi_helpers.metrics import accuracy
-from gbi_helpers.models.hundred import ZOnly, nearest_equidistant
-from gbi_helpers.models.projection import Projection
 from gbi_helpers.models.streaming import StreamedMeans
-from gbi_helpers.readouts import decoder_loss
 from gbi_helpers.runtime import usual_defaults
-from gbi_helpers.theory import one_step_gap
 from gbi_helpers.training import fit
 
 Settings = Mapping[str, Any]
@@ -45,20 +39,6 @@ def told(r: Tensor) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- sums
-
-
-def read(to: Projection, model: ZOnly, x: Tensor) -> Scores:
-    """Scores (N, K) of vectors x (N, D), larger for likelier classes, by each way to read one gradient."""
-    t, patterns = to(x.to(to.mean)), model.decoder.patterns.detach()
-    z0 = max_entropy(len(t), model.n_tasks, t.dtype, t.device)
-    with usual_defaults():
-        even = ZOnly(patterns.shape[1], model.n_tasks).to(patterns)
-    with torch.no_grad():
-        even.decoder.patterns.copy_(nearest_equidistant(patterns))
-    step = one_step(decoder_loss(model, t), z0).log_q
-    delta = one_step_gap(patterns, sd=1.0)
-    found = (step, step + delta, one_step(decoder_loss(even, t), z0).log_q)
-    return dict(zip(READINGS, found, strict=True))
 
 
 def through_contexts(stream: Stream, shares: Sequence[float]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -128,17 +108,10 @@ def trained(stream: Stream, seed: int, settings: Settings, one: Settings) -> tup
     training = {**settings["training"], **{name: one[name] for name in TRAINING if name in one}}
     options = {name: value for name, value in one.items() if name not in (*TRAINING, *NET)}
     method = networks.METHODS[settings["method"]](**settings.get("options", {}), **options)
-    learned, asked = stream.contexts("train"), {name: stream.contexts(name) for name in ("validation", "test")}
+    asked = {name: stream.contexts(name) for name in ("validation", "test")}
     x = stream.x["train"]
-    model, rows = net(x.shape[1], {**settings, **one}, seed).to(x.device), {name: list[list[float]]() for name in asked}
-
-    def test(i: int) -> list[float]:
-        for name, contexts in asked.items():
-            rows[name].append(accuracies(model, contexts, "class", i))
-        return rows["test"][-1]
-
-    learn(model, learned, method, test, seed=seed, **training)
-    r = {name: torch.tensor(found, dtype=torch.float64, device="cpu") for name, found in rows.items()}
+    model = net(x.shape[1], {**settings, **one}, seed).to(x.device)
+    r = networks.through(model, stream.contexts("train"), asked, "class", method, seed=seed, **training)
     return r, (IMAGE + 1) * len(method.y) if isinstance(method, Replay) else method.stored
 
 

@@ -61,7 +61,7 @@ def drawn(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     ordered["train"] = tuple(part[: settings["n"]] for part in ordered["train"])  # type: ignore[assignment]
     split = Split(**ordered)
     model = decoder(settings["width"], seed).to(split.train[0].device)
-    method = METHODS[settings["method"]](settings["beta"], **settings.get("options", {}))
+    method = METHODS[settings["method"]](settings["beta"])
     r = through_contexts(model, split, method, seed, settings)
     found = {name: told(each) for name, each in r.items()} | {"stored": method.stored}
     shown = {name: as_text(images) for name, images in pictures(model.eval(), split).items()} if seed == 0 else {}

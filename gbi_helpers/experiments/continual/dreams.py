@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from gbi_helpers import metrics
-from gbi_helpers.continual import Context, FineTuning, Inputs, learn
-from gbi_helpers.experiments.continual.networks import mlp, told
-from gbi_helpers.experiments.continual.scenarios import Split, accuracies, outputs_of
+from gbi_helpers.continual import Context, FineTuning, Inputs
+from gbi_helpers.experiments.continual.networks import run, told
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.meter import bytes_of
 
@@ -41,10 +40,8 @@ class LowRank:
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Vectors (n, D), clamped to [0, 1] as pixels are."""
-        a = torch.randn(n, len(self.factor), generator=generator, dtype=torch.float32, device=generator.device).to(
-            self.mean.device
-        )
-        return (self.mean.float() + a @ self.factor.float()).clamp(0, 1)
+        a = torch.randn(n, len(self.factor), generator=generator, dtype=torch.float32, device=generator.device)
+        return (self.mean.float() + a.to(self.mean.device) @ self.factor.float()).clamp(0, 1)
 
     @property
     def stored(self) -> int:
@@ -79,9 +76,8 @@ class Dreams(FineTuning):
         chosen = torch.multinomial(share, self.batch_size, replacement=True, generator=self.generator)
         counts = torch.bincount(chosen, minlength=len(whose))
         x = [one.draw(n, self.generator) for (_, _, one), n in zip(whose, counts.tolist(), strict=True)]
-        return torch.cat(x), torch.tensor(
-            [digit for digit, _, _ in whose], dtype=torch.int64, device="cpu"
-        ).repeat_interleave(counts)
+        digits = torch.tensor([digit for digit, _, _ in whose], dtype=torch.int64, device="cpu")
+        return torch.cat(x), digits.repeat_interleave(counts)
 
     def after(self, model: nn.Module, context: Context) -> None:
         """Sum up each new digit."""
@@ -114,7 +110,7 @@ def dreamed(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     """
     split, batch = world.split(seed, settings), settings["training"]["batch_size"]
     methods = [Dreams(parts, rank, batch, seed) for parts, rank in settings["sizes"]]
-    r = [through_contexts(split, method, seed, settings) for method in methods]
+    r = [run(split, "class", method, seed, settings) for method in methods]
     stored = [method.stored for method in methods]
     validation = [metrics.final_accuracy(each["validation"]) for each in r]
     within = [i for i, size in enumerate(stored) if size <= settings["bytes"]]
@@ -122,22 +118,6 @@ def dreamed(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     test = [metrics.final_accuracy(each["test"]) for each in r]
     swept = {"validation": validation, "test": test, "stored_by_size": stored}
     return told(r[best]["test"]) | swept | {"size": settings["sizes"][best], "stored": stored[best]}
-
-
-def through_contexts(split: Split, method: FineTuning, seed: int, settings: Settings) -> dict[str, Tensor]:
-    """R (T, T), class-incremental, of one training, by the set that was asked: "validation" and "test"."""
-    asked = {name: split.contexts("class", name) for name in ("validation", "test")}
-    rows: dict[str, list[list[float]]] = {name: [] for name in asked}
-    x = split.train[0]
-    model = mlp(x.shape[1], tuple(settings["hidden"]), outputs_of("class"), seed).to(x.device)
-
-    def test(after: int) -> list[float]:
-        for name, contexts in asked.items():
-            rows[name].append(accuracies(model, contexts, "class", after))
-        return rows["test"][-1]
-
-    learn(model, split.contexts("class"), method, test, seed=seed, **settings["training"])
-    return {name: torch.tensor(found, dtype=torch.float64, device="cpu") for name, found in rows.items()}
 
 
 SHORT = {

@@ -41,8 +41,21 @@ def mlp(size: int, hidden: tuple[int, ...], outputs: int, seed: int, drop: float
 
 def run(split: Split, scenario: Scenario, method: FineTuning, seed: int, settings: Settings) -> dict[str, Tensor]:
     """R (T, T) of a method on validation and on test images, from one training."""
-    told = split.contexts(scenario)
     asked = {name: split.contexts(scenario, name) for name in ("validation", "test")}
+    x = split.train[0]
+    model = mlp(x.shape[1], tuple(settings["hidden"]), outputs_of(scenario), seed).to(x.device)
+    return through(model, split.contexts(scenario), asked, scenario, method, seed=seed, **settings["training"])
+
+
+def through(
+    model: nn.Module,
+    told: list[Context],
+    asked: Mapping[str, list[Context]],
+    scenario: Scenario,
+    method: FineTuning,
+    **options: Any,
+) -> dict[str, Tensor]:
+    """R (T, T) on each set that is ``asked``, from one training through the contexts; options are those of learning."""
     rows: dict[str, list[list[float]]] = {name: [] for name in asked}
 
     def test(i: int) -> list[float]:
@@ -50,9 +63,7 @@ def run(split: Split, scenario: Scenario, method: FineTuning, seed: int, setting
             rows[name].append(accuracies(model, contexts, scenario, i))
         return rows["test"][-1]
 
-    x = told[0].inputs[0]
-    model = mlp(x.shape[1], tuple(settings["hidden"]), outputs_of(scenario), seed).to(x.device)
-    learn(model, told, method, test, seed=seed, **settings["training"])
+    learn(model, told, method, test, **options)
     return {name: torch.tensor(found, dtype=torch.float64, device="cpu") for name, found in rows.items()}
 
 

@@ -14,9 +14,12 @@ from gbi_helpers.experiments.continual.scenarios import CONTEXTS, DIGITS, Scenar
 from gbi_helpers.inference import loss_of, max_entropy, one_step
 from gbi_helpers.meter import bytes_of
 from gbi_helpers.metrics import accuracy
+from gbi_helpers.models.hundred import ZOnly, nearest_equidistant
 from gbi_helpers.models.natural import Streamed
+from gbi_helpers.models.projection import Projection
 from gbi_helpers.models.streaming import StreamedMeans
 from gbi_helpers.readouts import decoder_loss
+from gbi_helpers.runtime import usual_defaults
 
 READINGS = ("one_step", "one_step_delta", "equidistant")
 Scores = dict[str, Tensor]  # of each way to read, (N, K)
@@ -32,18 +35,23 @@ def stages(split: Split) -> list[StreamedMeans]:
 
 
 def scores(sums: StreamedMeans, x: Tensor, shrink: float) -> Scores:
-    """Scores (N, K) of vectors x (N, D), larger for likelier digits, by each way to read the decoder."""
-    to, model = sums.decoder(shrink)
-    t = to(x.double())
-    step = one_step(decoder_loss(model, t), max_entropy(len(t), sums.n_tasks, t.dtype, t.device)).log_q
-    delta = theory.one_step_gap(model.decoder.patterns.detach(), sd=1.0)
-    found = {"one_step": step, "one_step_delta": step + delta}
-    if sums.n_tasks > 2:
-        _, even = sums.decoder(shrink, equidistant=True)
-        found["equidistant"] = one_step(
-            decoder_loss(even, t), max_entropy(len(t), sums.n_tasks, t.dtype, t.device)
-        ).log_q
-    return {name: found.get(name, found["one_step"]) for name in READINGS}  # two points are always equidistant
+    """Scores (N, K) of vectors x (N, D), larger for likelier classes, by each way to read the decoder."""
+    return read(*sums.decoder(shrink), x)
+
+
+def read(to: Projection, model: ZOnly, x: Tensor) -> Scores:
+    """The same, of a decoder that is there; two points are always equidistant."""
+    t, patterns = to(x.to(to.mean)), model.decoder.patterns.detach()
+    z0 = max_entropy(len(t), model.n_tasks, t.dtype, t.device)
+    step = one_step(decoder_loss(model, t), z0).log_q
+    even = step
+    if model.n_tasks > 2:
+        with usual_defaults():
+            moved = ZOnly(patterns.shape[1], model.n_tasks).to(patterns)
+        with torch.no_grad():
+            moved.decoder.patterns.copy_(nearest_equidistant(patterns))
+        even = one_step(decoder_loss(moved, t), z0).log_q
+    return dict(zip(READINGS, (step, step + theory.one_step_gap(patterns, sd=1.0), even), strict=True))
 
 
 def right(score: Tensor, y: Tensor, scenario: Scenario) -> list[float]:

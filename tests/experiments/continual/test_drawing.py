@@ -6,17 +6,11 @@ import torch
 from gbi_helpers.continual import learn
 from gbi_helpers.experiments.continual import drawing, study
 from gbi_helpers.experiments.continual.scenarios import Split, in_order
-from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.inference import enumerate_tasks
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.readouts import decoder_loss
 
 TRAINING = {"steps": 6, "batch_size": 16, "lr": 1e-2}
-
-
-@pytest.fixture(scope="module", name="world")
-def a_little(tmp_path_factory):
-    return study.opened(Shelf(tmp_path_factory.mktemp("shelf")), "small")
 
 
 @pytest.fixture(scope="module", name="split")

@@ -6,12 +6,6 @@ import torch
 from gbi_helpers.continual import FineTuning
 from gbi_helpers.experiments.continual import dreams, study
 from gbi_helpers.experiments.continual.networks import mlp
-from gbi_helpers.experiments.shelf import Shelf
-
-
-@pytest.fixture(scope="module", name="world")
-def a_little(tmp_path_factory):
-    return study.opened(Shelf(tmp_path_factory.mktemp("shelf")), "small")
 
 
 @pytest.fixture(scope="module", name="split")

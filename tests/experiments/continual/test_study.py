@@ -13,11 +13,6 @@ from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.files import DataError
 
 
-@pytest.fixture(scope="module", name="world")
-def a_little(tmp_path_factory):
-    return study.opened(Shelf(tmp_path_factory.mktemp("shelf")), "small")
-
-
 @pytest.fixture(scope="module", name="split")
 def pixels_of_seed_3(world):
     return world.split(3, {"sees": "pixels", "n": 600})
