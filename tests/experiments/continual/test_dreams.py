@@ -5,7 +5,7 @@ import torch
 
 from gbi_helpers.continual import FineTuning
 from gbi_helpers.experiments.continual import dreams, study
-from gbi_helpers.experiments.continual.networks import mlp
+from gbi_helpers.experiments.continual.networks import mlp, run
 
 
 @pytest.fixture(scope="module", name="split")
@@ -67,7 +67,7 @@ def test_new_images_weigh_less_with_each_context(split):
 def test_what_was_learned_is_kept_that_fine_tuning_loses(split):
     settings = {"hidden": (32,), "training": {"steps": 60, "batch_size": 32, "lr": 3e-3}}
     r = {
-        name: dreams.through_contexts(split, method, 0, settings)["test"][-1]
+        name: run(split, "class", method, 0, settings)["test"][-1]
         for name, method in (("dreams", dreams.Dreams(1, 10, 32)), ("bare", FineTuning()))
     }
     assert r["bare"][:4].mean() < 10
