@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gbi_helpers.claims import claim
-    from gbi_helpers.inference import enumerate_tasks, iterate, loss_of, max_entropy, one_step
+    from gbi_helpers.inference import enumerate_tasks, iterate, loss_of, max_entropy, one_step, rescore
     from gbi_helpers.records import Posterior, TrainingRecord, Trajectory, WordsRecord
     from gbi_helpers.runtime import device, profile, seed_everything
     from gbi_helpers.widgets import learn_along, modules, read_along, scrub, slide, type_along
@@ -36,6 +36,7 @@ __all__ = [
     "one_step",
     "profile",
     "read_along",
+    "rescore",
     "scrub",
     "seed_everything",
     "slide",
@@ -44,7 +45,7 @@ __all__ = [
 
 _HOMES = {
     "claims": ("claim",),
-    "inference": ("enumerate_tasks", "iterate", "loss_of", "max_entropy", "one_step"),
+    "inference": ("enumerate_tasks", "iterate", "loss_of", "max_entropy", "one_step", "rescore"),
     "records": ("Posterior", "TrainingRecord", "Trajectory", "WordsRecord"),
     "runtime": ("device", "profile", "seed_everything"),
     "widgets": ("learn_along", "modules", "read_along", "scrub", "slide", "type_along"),

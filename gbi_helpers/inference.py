@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from gbi_helpers.guards import LossFn, check_finite, check_simplex, check_start, checked_loss, checked_prior
 from gbi_helpers.progress import progress_bar
 from gbi_helpers.records import Posterior, Trajectory
-
-LossFn = Callable[[Tensor], Tensor]
 
 
 def max_entropy(
@@ -32,20 +31,23 @@ def max_entropy(
     return torch.full((batch, n_tasks), 1.0 / n_tasks, dtype=dtype, device=device)
 
 
-def one_step(loss_fn: LossFn, z0: Tensor, step_size: float = 1.0) -> Posterior:
+def one_step(
+    loss_fn: LossFn, z0: Tensor, step_size: float = 1.0, space: Literal["simplex", "free"] = "simplex"
+) -> Posterior:
     """Task posterior from one gradient at ``z0`` (B, K): softmax(-step_size * dL/dz).
 
     One forward, one backward, to z only. With a loss in nats, summed over each sample's data, ``step_size=1`` is the
     Bayesian choice. From the uniform z0 it equals :func:`enumerate_tasks` where the loss is linear in z, and for every
-    linear-Gaussian model with two tasks (Hummos et al. 2024, section 2).
+    linear-Gaussian model with two tasks (Hummos et al. 2024, section 2). ``space="free"``: z0 may lie off the simplex,
+    as the start from which one step is exact does (:func:`gbi_helpers.theory.exact_start`).
     Raises ``ValueError`` if z0 is off the simplex, or the loss is not one finite number per row with a gradient to z.
     """
-    _check_simplex(z0)
+    (check_start if space == "free" else check_simplex)(z0)
     if not torch.as_tensor(step_size, device="cpu").isfinite().all():
         raise ValueError(f"step_size must be a finite number, but is {step_size}.")
     with _frozen_surroundings(z0):
         z = z0.detach().clone().requires_grad_()
-        loss = _checked_loss(loss_fn, z)
+        loss = checked_loss(loss_fn, z)
         grad = _gradient(loss, z)
     return Posterior(log_q=torch.log_softmax(-step_size * grad, dim=-1), loss=loss.detach(), grad=grad)
 
@@ -57,18 +59,99 @@ def enumerate_tasks(loss_fn: LossFn, z0: Tensor, log_prior: Tensor | None = None
     row "likelihood". Raises ``ValueError`` as :func:`one_step` does, and for a prior of another shape or with NaN, or
     one that leaves no task possible.
     """
-    _check_simplex(z0)
+    check_simplex(z0)
     n_tasks = z0.shape[1]
     with _frozen_surroundings(z0), torch.no_grad():
         loss = z0.new_empty(0)
         for task in progress_bar(range(n_tasks), desc="tasks"):
             one_hot = torch.zeros_like(z0)
             one_hot[:, task] = 1
-            column = _checked_loss(loss_fn, one_hot)
+            column = checked_loss(loss_fn, one_hot)
             # One tensor for all: small ones, kept between large ones that go, would scatter the heap (80 GB at K=1e4).
             loss = column.new_empty(z0.shape) if task == 0 else loss
             loss[:, task] = column
-    return Posterior(log_q=torch.log_softmax(_checked_prior(log_prior, loss) - loss, dim=-1), loss=loss)
+    return Posterior(log_q=torch.log_softmax(checked_prior(log_prior, loss) - loss, dim=-1), loss=loss)
+
+
+def rescore(
+    log_q: Tensor,
+    loss_fn: LossFn,
+    z0: Tensor,
+    m: int = 2,
+    within: float | None = None,
+    rows: Callable[[Tensor], LossFn] | None = None,
+) -> Posterior:
+    """One step proposes, exact passes decide: the best ``m`` tasks of ``log_q`` (B, K), re-scored by their own losses.
+
+    ``within``: instead of m, all tasks within so many nats of the best; a sample with one such task costs no pass.
+    The candidates keep the probability that they had together and share it as exact Bayes would; with m = K it is
+    :func:`enumerate_tasks`. ``loss`` (B, K) holds the exact losses, NaN where none was computed: its finite entries are
+    the price, in passes. Without ``rows`` a pass takes the whole batch. ``rows(index)`` returns the loss function of
+    the samples ``index`` (N,) alone, which may repeat: then a pass takes a batch of the candidates that there are.
+    Raises ``ValueError`` for m outside 1 .. K, ``within`` below 0, or scores of another shape than z0.
+    """
+    check_simplex(z0)
+    chosen = _candidates(log_q, z0, m, within)
+    loss = torch.full_like(z0, torch.nan)
+    with _frozen_surroundings(z0), torch.no_grad():
+        for sample, task in _passes(chosen, log_q, packed=rows is not None):
+            one_hot = torch.nn.functional.one_hot(task, z0.shape[1]).to(z0)
+            if rows:
+                loss[sample, task] = checked_loss(rows(sample), one_hot)
+            else:
+                whole = z0.clone()
+                whole[sample] = one_hot
+                loss[sample, task] = checked_loss(loss_fn, whole)[sample]
+    kept = log_q.masked_fill(~chosen, -torch.inf).logsumexp(-1, keepdim=True)
+    shared = torch.log_softmax((-loss).masked_fill(~chosen, -torch.inf), dim=-1) + kept
+    return Posterior(log_q=torch.where(chosen & loss.isfinite(), shared, log_q), loss=loss)
+
+
+def fit_within(log_q: Tensor, exact: Tensor, coverage: float = 0.99) -> float:
+    """For :func:`rescore`: nats below one step's best within which the exact best lies, in ``coverage`` of cases.
+
+    ``log_q`` (N, K): one step on N samples like those to come; ``exact`` (N, K): all passes on the same. No label is
+    needed. It is a conformal quantile (Vovk et al. 2005): of new samples from the same source at least ``coverage``
+    have their exact best among the candidates, on average over draws of the N.
+    Raises ``ValueError`` for other shapes, or so few samples that no quantile of theirs can promise it.
+    """
+    if log_q.shape != exact.shape or log_q.dim() != 2:
+        raise ValueError(f"Both must be (samples, tasks), but are {tuple(log_q.shape)} and {tuple(exact.shape)}.")
+    n = len(log_q)
+    rank = math.ceil((n + 1) * coverage)
+    if not 0 < coverage < 1 or rank > n:
+        raise ValueError(f"coverage must lie between 0 and n / (n + 1), with n = {n} samples, but is {coverage}.")
+    deficit = log_q.amax(-1) - log_q.gather(1, exact.argmax(-1, keepdim=True))[:, 0]
+    return float(deficit.sort().values[rank - 1])
+
+
+def _candidates(log_q: Tensor, z0: Tensor, m: int, within: float | None) -> Tensor:
+    """Which tasks (B, K) are re-scored."""
+    if log_q.shape != z0.shape:
+        raise ValueError(f"log_q must be {tuple(z0.shape)} as z0 is, but is {tuple(log_q.shape)}.")
+    check_finite(log_q.exp(), "posterior")
+    if within is not None:
+        if not within >= 0:
+            raise ValueError(f"within is a distance in nats, so it must be >= 0, but is {within}.")
+        near = log_q >= log_q.amax(-1, keepdim=True) - within
+        return near & (near.sum(-1, keepdim=True) > 1)  # one alone has no rival
+    if not 1 <= m <= z0.shape[1]:
+        raise ValueError(f"m must lie between 1 and the {z0.shape[1]} tasks, but is {m}.")
+    return torch.zeros_like(log_q, dtype=torch.bool).scatter(1, log_q.topk(m, dim=-1).indices, True)
+
+
+PACKED = 1000  # candidates in a pass: more rows than fit a processor's cache take longer for each
+
+
+def _passes(chosen: Tensor, log_q: Tensor, packed: bool) -> list[tuple[Tensor, Tensor]]:
+    """The candidates as (samples, tasks) of each pass: packed one after another, or the r-th of every sample."""
+    if packed:
+        sample, task = chosen.nonzero(as_tuple=True)
+        return list(zip(sample.split(PACKED), task.split(PACKED), strict=True)) if len(sample) else []
+    counts = chosen.sum(-1)
+    order = log_q.masked_fill(~chosen, -torch.inf).argsort(-1, descending=True)
+    parts = [(counts > rank).nonzero()[:, 0] for rank in range(int(counts.max()))]
+    return [(sample, order[sample, rank]) for rank, sample in enumerate(parts)]
 
 
 def iterate(
@@ -96,14 +179,14 @@ def iterate(
         path, losses = [], []
         for _ in progress_bar(range(steps), desc="inference"):
             z = _feed(u, space)
-            loss = _checked_loss(loss_fn, z)
+            loss = checked_loss(loss_fn, z)
             path.append(z.detach().clone())
             losses.append(loss.detach())
             u.grad = _gradient(loss + weight * _penalty(u, z, penalty) if weight else loss, u)
             descent.step()
         with torch.no_grad():
             path.append(_feed(u, space).detach().clone())
-            losses.append(_checked_loss(loss_fn, path[-1]))
+            losses.append(checked_loss(loss_fn, path[-1]))
     z_path = torch.stack(path)
     return Trajectory(z=z_path, loss=torch.stack(losses), q=z_path if space == "logits" else None)
 
@@ -140,19 +223,6 @@ def _frozen_surroundings(z0: Tensor) -> Iterator[None]:
         yield
 
 
-def _checked_loss(loss_fn: LossFn, z: Tensor) -> Tensor:
-    """The loss at z, one finite number per row; ``ValueError`` otherwise, naming the first bad sample."""
-    loss = loss_fn(z)
-    if not isinstance(loss, Tensor) or loss.shape != z.shape[:1]:
-        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(
-            f"The loss function must return one loss per sample, shape ({len(z)},), but returned {got}. "
-            "Sum over the data of each sample, not over the batch."
-        )
-    _check_finite(loss, "loss")
-    return loss
-
-
 def _gradient(loss: Tensor, wrt: Tensor) -> Tensor:
     """Per-sample gradients (B, D) by one backward of the summed loss: row b of z enters only the loss of sample b."""
     grad = torch.autograd.grad(loss.sum(), wrt, allow_unused=True)[0] if loss.requires_grad else None
@@ -160,54 +230,8 @@ def _gradient(loss: Tensor, wrt: Tensor) -> Tensor:
         raise ValueError(
             "The loss has no gradient to z. Feed z to the model, and do not detach it or compute under torch.no_grad()."
         )
-    _check_finite(grad, "gradient")
+    check_finite(grad, "gradient")
     return grad
-
-
-def _any(wrong: Tensor) -> bool:
-    """Whether any entry is true; on PyTorch's "meta" device, where shapes are tried out, there are no entries."""
-    return not wrong.is_meta and bool(wrong.any())
-
-
-def _check_finite(values: Tensor, what: str) -> None:
-    bad = (~torch.isfinite(values)).flatten(1).any(1) if values.dim() > 1 else ~torch.isfinite(values)
-    if _any(bad):
-        sample = int(bad.nonzero()[0])
-        raise ValueError(
-            f"The {what} of sample {sample} is not finite ({int(bad.sum())} of {len(values)} samples). "
-            "Look for NaN in that sample's inputs, or a division by zero or a logarithm of zero in the loss."
-        )
-
-
-def _check_simplex(z0: Tensor) -> None:
-    """``ValueError`` unless z0 is (B, K) floating point with rows that are probabilities."""
-    _check_start(z0)
-    tolerance = 1e-6 if z0.dtype == torch.float64 else 1e-4 if z0.dtype == torch.float32 else 2e-2
-    off = ((z0.sum(-1) - 1).abs() > tolerance) | (z0 < -tolerance).any(-1)
-    if _any(off):
-        raise ValueError(
-            f"z0 must hold probabilities, but row {int(off.nonzero()[0])} is not on the simplex (entries >= 0, sum 1). "
-            "Start from max_entropy(batch, n_tasks), or use iterate(..., space='free') for a z without bounds."
-        )
-
-
-def _check_start(z0: Tensor) -> None:
-    if not isinstance(z0, Tensor) or z0.dim() != 2 or 0 in z0.shape or not z0.is_floating_point():
-        got = f"{tuple(z0.shape)} of {z0.dtype}" if isinstance(z0, Tensor) else type(z0).__name__
-        raise ValueError(f"z0 must be a floating-point tensor of shape (batch, tasks), but is {got}.")
-    _check_finite(z0, "start z0")
-
-
-def _checked_prior(log_prior: Tensor | None, loss: Tensor) -> Tensor:
-    if log_prior is None:
-        return torch.zeros_like(loss)
-    shape = tuple(log_prior.shape) if isinstance(log_prior, Tensor) else type(log_prior).__name__
-    if shape not in (loss.shape, loss.shape[1:]) or _any(~log_prior.logsumexp(-1).isfinite()):
-        raise ValueError(
-            f"log_prior must hold log probabilities of shape {tuple(loss.shape[1:])} or {tuple(loss.shape)}, "
-            f"without NaN and with a possible task in each row, but is {shape}."
-        )
-    return log_prior.to(loss)
 
 
 def _check_iterate(z0: Tensor, steps: int, lr: float, space: str, penalty: str, weight: float) -> None:
@@ -219,7 +243,7 @@ def _check_iterate(z0: Tensor, steps: int, lr: float, space: str, penalty: str, 
         raise ValueError("The entropy of a free z is not defined: use penalty='l2', or space='logits'.")
     if steps < 0 or not 0 < lr < math.inf or not 0 <= weight < math.inf:
         raise ValueError(f"steps and weight must be >= 0 and lr > 0, all finite, but are {steps}, {weight} and {lr}.")
-    (_check_start if space == "free" else _check_simplex)(z0)
+    (check_start if space == "free" else check_simplex)(z0)
 
 
 def _start(z0: Tensor, space: str) -> Tensor:

@@ -117,6 +117,11 @@ CALLS = {
     "inference.max_entropy": lambda d: inference.max_entropy(2, 3, d.x.dtype, d.x.device),
     "inference.one_step": lambda d: inference.one_step(d.loss, d.z0),
     "inference.enumerate_tasks": lambda d: inference.enumerate_tasks(d.loss, d.z0, log_prior=d.log_q[0]),
+    "inference.rescore": lambda d: [
+        inference.rescore(d.log_q, d.loss, d.z0),
+        inference.rescore(d.log_q, d.loss, d.z0, within=0.5, rows=lambda index: d.loss),
+    ],
+    "inference.fit_within": lambda d: inference.fit_within(d.log_q, d.other, 0.5),
     "inference.iterate": lambda d: [
         inference.iterate(d.loss, d.z0, steps=3, weight=0.1, penalty="entropy"),
         inference.iterate(d.loss, d.z0, steps=3, space="free", optimizer=torch.optim.SGD),
@@ -224,6 +229,7 @@ CALLS = {
 NEEDS_NUMBERS = {
     name for name in CALLS if name.split(".")[0] in ("records", "widgets") or name.startswith("models.projection.")
 } | {
+    "inference.rescore", "inference.fit_within",
     "metrics.summarise", "metrics.accuracy", "metrics.agreement", "metrics.negative_log_score",
     "metrics.calibration_error", "metrics.reliability", "metrics.kl", "metrics.detection", "metrics.correlation",
     "metrics.fitted_step_size", "data.toy.switching_stream", "data.toy.random_z", "data.toy.shuffled_z",

@@ -14,7 +14,7 @@ import gbi_helpers
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gbi_helpers"
 FLOORS = (
-    {"runtime", "files", "claims", "bayes", "meter", "metrics", "modularity", "progress"},
+    {"runtime", "files", "claims", "bayes", "meter", "metrics", "modularity", "progress", "guards"},
     {"records", "models"},
     {"data", "inference", "training", "checkpoints"},
     {"theory", "readouts", "continual", "discovery"},
