@@ -79,6 +79,27 @@ def fit_delta(loss_fn: LossFn, z0: Tensor) -> Tensor:
     return gap(loss_fn, z0).mean(0)
 
 
+def dreamed_delta(grad: Tensor, z0: Tensor) -> Tensor:
+    """The gap (K,) without a pass, in nats, centred: half the variance of the gradient on dreams, negated.
+
+    ``grad`` (S, K): dL/dz at the start ``z0`` (K,), each of a sample drawn from what the model itself says there. It is
+    the gap to second order, exactly so for a linear-Gaussian decoder, as the gap is minus a KL divergence and Fisher
+    information its curvature. S backward passes, whatever K is.
+    """
+    along = grad - (grad * z0).sum(-1, keepdim=True)  # g . d_k, with d_k = e_k - z0
+    missed = -along.square().mean(0) / 2
+    return missed - missed.mean()
+
+
+def second_order_gap(loss_fn: LossFn, z0: Tensor) -> Tensor:
+    """The gap (B, K) of each sample as far as the curvature at z0 knows it, in nats, centred: -d_k' H d_k / 2.
+
+    By K Hessian-vector products, each dearer than a pass: it is for looking, not for saving.
+    """
+    missed = -curvature_along(loss_fn, z0, points=1)[..., 0] / 2
+    return missed - missed.mean(-1, keepdim=True)
+
+
 def corrected_one_step(loss_fn: LossFn, z0: Tensor, delta: Tensor, step_size: float = 1.0) -> Posterior:
     """:func:`one_step` with the gap ``delta`` (K,) or (B, K) put back: softmax(delta - step_size * dL/dz).
 

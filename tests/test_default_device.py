@@ -131,6 +131,8 @@ CALLS = {
     "theory.natural_gap": lambda d: theory.natural_gap(lambda t: t.exp().sum(-1), d.weights, d.z0[0], 2),
     "theory.gap": lambda d: theory.gap(d.loss, d.z0),
     "theory.fit_delta": lambda d: theory.fit_delta(d.loss, d.z0),
+    "theory.dreamed_delta": lambda d: theory.dreamed_delta(d.other, d.z0[0]),
+    "theory.second_order_gap": lambda d: theory.second_order_gap(d.loss, d.z0),
     "theory.corrected_one_step": lambda d: theory.corrected_one_step(d.loss, d.z0, d.other[0]),
     "theory.kl_bound": lambda d: theory.kl_bound(d.other),
     "theory.curvature_along": lambda d: theory.curvature_along(d.loss, d.z0, points=3),

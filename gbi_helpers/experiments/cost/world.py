@@ -1,0 +1,58 @@
+"""What the rows of chapter 10 share: the data and networks of chapters 05, 07 and 08, each opened by its own study."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gbi_helpers.experiments.cifar import world as cifar
+from gbi_helpers.experiments.language import world as language
+from gbi_helpers.experiments.mnist import study as mnist
+from gbi_helpers.experiments.shelf import Shelf, mark
+from gbi_helpers.experiments.study import SMALL
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """Worlds of other studies, opened where a row first asks. Their networks lie on their own shelves."""
+
+    shelf: Shelf
+    variant: str
+
+    @functools.cached_property
+    def mnist(self) -> mnist.World:
+        """The slice of MNIST that comes with the course."""
+        return mnist.opened(self._shelf("mnist"), self.variant or "slice")
+
+    @functools.cached_property
+    def language(self) -> language.World:
+        """The packages' text."""
+        return language.opened(self._shelf("language"), self.variant or "packages")
+
+    @functools.cached_property
+    def cifar(self) -> cifar.World:
+        """All of CIFAR-100; the small variant has a little of its stand-in. ``DataError`` without the real set."""
+        return cifar.opened(self._shelf("cifar"), self.variant)
+
+    @property
+    def digest(self) -> str:
+        """Tells the data from any other; CIFAR-100, which may not be here, has one sum in its loader."""
+        return mark(self.mnist.digest, self.language.digest)
+
+    @property
+    def facts(self) -> Settings:
+        """What the record says of the data."""
+        return {"data": {"mnist": self.mnist.facts, "language": self.language.facts}}
+
+    def _shelf(self, study: str) -> Shelf:
+        """A small run shares nothing with the real ones."""
+        return self.shelf if self.variant == SMALL else Shelf(self.shelf.folder.parent / study)
+
+
+def opened(shelf: Shelf, variant: str) -> World:
+    """Nothing is read yet."""
+    return World(shelf, variant)
