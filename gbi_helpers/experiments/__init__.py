@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 STUDIES = {
-    name: f"gbi_helpers.experiments.{name}.study" for name in ("toy", "mnist", "ood", "cifar", "language", "continual", "cost")
+    name: f"gbi_helpers.experiments.{name}.study"
+    for name in ("toy", "mnist", "ood", "cifar", "language", "continual", "cost")
 }
