@@ -71,7 +71,7 @@ def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
         (["language", "--size", "babylm"], [("language", 5, None, "babylm")]),
         (
             ["all", "--size", "small", "--seeds", "1"],
-            [(name, 1, None, "small") for name in ("toy", "mnist", "ood", "cifar", "language", "continual")],
+            [(name, 1, None, "small") for name in ("toy", "mnist", "ood", "cifar", "language", "continual", "cost")],
         ),
     ],
     ids=lambda given: " ".join(map(str, given)) if given and isinstance(given[0], str) else "",
