@@ -51,10 +51,11 @@ def exact_start(patterns: Tensor) -> Tensor:
     left, size = left[:, size > size[0] / SINGULAR], size[size > size[0] / SINGULAR]
     # Equally far: 2 a_k . c = |a_k|^2 + const. With c = (z - 1/K) @ a that is the system of all a_j . a_k.
     off = left @ ((left.mT @ (length - length.mean()) / 2) / size.square())
-    farther = length - 2 * away @ (off @ away)
+    z = (1 / len(points) + off).to(patterns)
+    farther = points.square().sum(-1) - 2 * points @ (z.double() @ points)  # as whoever uses it will see it
     if not farther.max() - farther.min() <= length.max() * torch.finfo(patterns.dtype).eps ** 0.5:
         raise ValueError(_no_start(away))
-    return (1 / len(points) + off).to(patterns)
+    return z
 
 
 def natural_start(
