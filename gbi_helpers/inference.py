@@ -39,7 +39,7 @@ def one_step(
     One forward, one backward, to z only. With a loss in nats, summed over each sample's data, ``step_size=1`` is the
     Bayesian choice. From the uniform z0 it equals :func:`enumerate_tasks` where the loss is linear in z, and for every
     linear-Gaussian model with two tasks (Hummos et al. 2024, section 2). ``space="free"``: z0 may lie off the simplex,
-    as the start from which one step is exact does (:func:`gbi_helpers.theory.exact_start`).
+    as the start from which one step is exact does (:func:`gbi_helpers.starts.exact_start`).
     Raises ``ValueError`` if z0 is off the simplex, or the loss is not one finite number per row with a gradient to z.
     """
     (check_start if space == "free" else check_simplex)(z0)

@@ -21,6 +21,28 @@ difference, up to a constant shared by all tasks, is the gap delta (K,). All sta
    linear term, which has no gap; what is left is delta_k = n (dA/dz_k(z0) - A(theta_k)), without an x in it. One
    vector, put back once, makes one step exact for every x and any K. It stops being true as soon as z mixes other
    parameters: means and covariances, or the weights of a hidden layer.
+6. Dreams: the gap is a KL divergence. Let p_z be what the model says of data under z. For x ~ p_z0 the mean of
+   L(e_k) - L(z0) is KL(p_z0 | p_k) by definition, that of g . d_k is 0, as of every score. So in the mean over dreams
+   delta_k = -KL(p_z0 | p_k), for every model with a normalised likelihood. With natural gates it is so for each x: what
+   5 leaves is the Bregman divergence of A, which is that KL. One step is Bayes that forgets to normalise.
+   A trained network is asked about data, which are not its dreams: there g has a mean, and the gap is another for each
+   x. Where the gradient was itself trained, it is no score at all.
+7. Margin and certificate. Where exact Bayes leads by more than range(delta) nats, one step names the same task; and
+   always the exact best lies within range(delta) nats of one step's best. The logits differ by delta, so a difference
+   of two of them moves by at most its range. So ``rescore(..., within=range)`` is all K passes, provably.
+   In a trained network delta is known only after those passes: a quantile (``fit_within``) then holds on average, not
+   always. And a certificate is dear: with more data the range grows, until all tasks are within it.
+8. One step is four things: (i) a step of exponentiated gradient, q0 exp(-g), of size 1 from the uniform q0; (ii) the
+   natural-gradient step of size 1 on the free energy F(q) = L(q) - H(q), whose gradient g + log q takes the natural
+   parameters log q to -g, from any start; (iii) the minimiser of F with L replaced by its tangent, g . q - H(q), as
+   Gibbs has it; (iv) for a loss linear in z the end of all steps, the minimiser of F.
+   A curved L has another g at every place: steps of size 1 may swing for ever, small ones settle on the best mixture,
+   which is not the posterior of the tasks.
+9. Second order: delta_k = -d_k' H d_k / 2, with the curvature at z0. By 1 it is exact for quadratic losses, and wrong
+   by a sixth of the greatest third derivative on the way elsewhere: too much wherever the loss bends less farther out.
+   For words, with gates twice as strong, it grows fourfold and the KL at last twofold. In the mean over dreams H is
+   Fisher's information, the variance of g.
+Statements 10 to 13, about the start and about tasks that one step never names, are in :mod:`gbi_helpers.starts`.
 """
 
 from __future__ import annotations
@@ -46,16 +68,25 @@ def one_step_gap(patterns: Tensor, sd: float | Tensor, samples: int = 1) -> Tens
     return -samples * away.square().sum(-1) / (2 * sd**2)
 
 
+def natural_kl(log_partition: Callable[[Tensor], Tensor], theta: Tensor, z: Tensor, samples: float = 1) -> Tensor:
+    """KL(p_z | p_k) (K,) in nats, from what natural gates say at ``z`` (K,) to what each pure task says (6 above).
+
+    ``log_partition``: theta (..., P) -> A (...); ``theta`` (K, P): what each pure task has; ``samples``: how many an x
+    holds, such as the words of a text. ``z`` may lie off the simplex.
+    """
+    at = (z.detach() @ theta.detach()).requires_grad_()
+    with torch.enable_grad():
+        value = log_partition(at)
+        (mean,) = torch.autograd.grad(value, at)
+    return samples * (log_partition(theta.detach()) - value.detach() - (theta.detach() - at.detach()) @ mean)
+
+
 def natural_gap(log_partition: Callable[[Tensor], Tensor], theta: Tensor, z0: Tensor, samples: float = 1) -> Tensor:
     """The gap (K,) of natural gates, in nats, centred: exact minus one-step logits, the same for all data (5 above).
 
-    ``log_partition``: theta (..., P) -> A (...); ``theta`` (K, P): what each pure task has; ``z0`` (K,): the start;
-    ``samples``: how many an x holds, such as the words of a text.
+    It is minus :func:`natural_kl`, which says what the arguments are, at the start ``z0``.
     """
-    at = z0.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        (slope,) = torch.autograd.grad(log_partition(at @ theta.detach()), at)
-    missed = samples * (slope - log_partition(theta.detach()))
+    missed = -natural_kl(log_partition, theta, z0, samples)
     return missed - missed.mean()
 
 
@@ -110,6 +141,26 @@ def corrected_one_step(loss_fn: LossFn, z0: Tensor, delta: Tensor, step_size: fl
         raise ValueError(f"delta must be {tuple(z0.shape[1:])} or {tuple(z0.shape)}, but is {tuple(delta.shape)}.")
     step = one_step(loss_fn, z0, step_size)
     return Posterior(torch.log_softmax(step.log_q + delta.to(z0), dim=-1), step.loss, step.grad)
+
+
+def natural_step(loss_fn: LossFn, q: Tensor, step_size: float = 1.0) -> Posterior:
+    """A natural-gradient step from ``q`` (B, K) on the free energy L(q) - H(q): log q' = (1 - s) log q - s dL/dz.
+
+    Of size s = 1 it forgets where it began, and is :func:`gbi_helpers.inference.one_step` at q (8 above). A
+    probability of 0 counts as the smallest number above 0. Raises ``ValueError`` as that does.
+    """
+    step = one_step(loss_fn, q, step_size)
+    kept = (1 - step_size) * q.detach().clamp_min(torch.finfo(q.dtype).tiny).log()
+    return Posterior(torch.log_softmax(kept + step.log_q, dim=-1), step.loss, step.grad)
+
+
+def survives(log_p: Tensor, delta: Tensor) -> Tensor:
+    """Where (B,) exact Bayes leads by more nats than the gap ranges over, so that one step names the same task.
+
+    ``log_p`` (B, K): exact log posterior; ``delta`` (K,) or (B, K): the gap. Sufficient, not necessary (7 above).
+    """
+    best = log_p.topk(2, dim=-1).values
+    return best[..., 0] - best[..., 1] > delta.amax(-1) - delta.amin(-1)
 
 
 def kl_bound(delta: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gbi_helpers import bayes, checks, inference, metrics, modularity, readouts, records, theory, widgets
+from gbi_helpers import bayes, checks, inference, metrics, modularity, readouts, records, starts, theory, widgets
 from gbi_helpers.checkpoints import load_model
 from gbi_helpers.data import Vocabulary, load_mnist, toy
 from gbi_helpers.data.standin import render_standin
@@ -38,7 +38,7 @@ from gbi_helpers.training import fit
 
 PACKAGE = Path(inference.__file__).parent
 MODULES = (
-    "inference", "theory", "metrics", "records", "readouts", "bayes", "modularity", "widgets",
+    "inference", "theory", "starts", "metrics", "records", "readouts", "bayes", "modularity", "widgets",
     "data.toy", "models.base", "models.hundred", "models.image", "models.projection",
 )  # fmt: skip
 # Layers made from nothing: like those of PyTorch, they are made where the defaults say.
@@ -138,6 +138,13 @@ CALLS = {
     "theory.curvature_along": lambda d: theory.curvature_along(d.loss, d.z0, points=3),
     "theory.first_order_bound": lambda d: theory.first_order_bound(d.other - 1, d.other),
     "theory.third_order_bound": lambda d: theory.third_order_bound(d.loss, d.two, points=3),
+    "theory.natural_kl": lambda d: theory.natural_kl(lambda t: t.exp().sum(-1), d.weights, d.z0[0], 2),
+    "theory.natural_step": lambda d: theory.natural_step(d.loss, d.log_q.exp(), 0.5),
+    "theory.survives": lambda d: theory.survives(d.log_q, d.other[0]),
+    "starts.exact_start": lambda d: starts.exact_start(d.weights),
+    "starts.natural_start": lambda d: starts.natural_start(lambda t: t.exp().sum(-1), d.weights),
+    "starts.visible": lambda d: [starts.visible(d.weights), starts.visible(d.weights, d.z0[0])],
+    "starts.nameable_share": lambda d: starts.nameable_share(20, 5),
     "metrics.summarise": lambda d: [metrics.summarise([1.0, 2.5, 4.1]), metrics.summarise(d.other)],
     "metrics.accuracy": lambda d: metrics.accuracy(d.log_q.argmax(1), d.y),
     "metrics.agreement": lambda d: metrics.agreement(d.log_q, d.other),
@@ -231,7 +238,7 @@ CALLS = {
 NEEDS_NUMBERS = {
     name for name in CALLS if name.split(".")[0] in ("records", "widgets") or name.startswith("models.projection.")
 } | {
-    "inference.rescore", "inference.fit_within",
+    "inference.rescore", "inference.fit_within", "starts.exact_start", "starts.natural_start", "starts.nameable_share",
     "metrics.summarise", "metrics.accuracy", "metrics.agreement", "metrics.negative_log_score",
     "metrics.calibration_error", "metrics.reliability", "metrics.kl", "metrics.detection", "metrics.correlation",
     "metrics.fitted_step_size", "data.toy.switching_stream", "data.toy.random_z", "data.toy.shuffled_z",

@@ -17,7 +17,7 @@ FLOORS = (
     {"runtime", "files", "claims", "bayes", "meter", "metrics", "modularity", "progress", "guards"},
     {"records", "models"},
     {"data", "inference", "training", "checkpoints"},
-    {"theory", "readouts", "continual", "discovery"},
+    {"theory", "starts", "readouts", "continual", "discovery"},
     {"plots", "widgets", "watching"},
     {"checks"},
     {"experiments"},
