@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from statistics import NormalDist
 
 import torch
 from torch import Generator, Tensor
@@ -168,7 +169,7 @@ threshold = Exercise(
             "within",
         ),
         Mistake(
-            _of_missed(lambda d, c: d.mean() + torch.special.ndtri(torch.tensor(c, dtype=d.dtype)) * d.std()),
+            _of_missed(lambda d, c: d.mean() + NormalDist().inv_cdf(c) * d.std()),
             "Mean and standard deviation promise that for a Gaussian. Deficits are none; ranks need no shape.",
             "within",
         ),
