@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -40,3 +40,38 @@ class Contest(Exercise):
 
     def _example(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
         return super()._example(got, [truth.to(g) for truth, g in zip(self.truth, got, strict=True)])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Duel(Contest):
+    """Right is whoever names more than a rival does at the same price, by ``lead`` points of all cases together.
+
+    ``truth``: what the dearest method names. ``rival``: the function to beat, called as a student's is.
+    """
+
+    rival: Callable[..., Tensor] = field(kw_only=True)
+    lead: float = 0.0
+
+    @property
+    def enough(self) -> float:
+        """Percent that must be named."""
+        return self.named(self._of_rival()) + self.lead
+
+    def _of_rival(self) -> list[Tensor]:
+        return [answer for (answer,) in self._answers(self.rival)]
+
+    def _right(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
+        return self.named(got) >= self.enough
+
+    def _describe(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
+        if not all((g == g.round()).all() for g in got):
+            return "These are no tasks: return the number of the task for each sample, as argmax does."
+        rival = self._of_rival()
+        return (
+            f"It names what all passes name in {self.named(got):.0f} % of the samples ({self._each(got)} by problem). "
+            f"The rival does in {self.named(rival):.0f} % ({self._each(rival)}), and {self.enough:.0f} are enough here."
+        )
+
+    def _each(self, answers: Sequence[Tensor]) -> str:
+        shares = [(a == t).double().mean().item() for a, t in zip(answers, self.truth, strict=True)]
+        return ", ".join(f"{100 * share:.0f}" for share in shares)

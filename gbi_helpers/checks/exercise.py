@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from gbi_helpers.checks.priced import Metered
 from gbi_helpers.claims import say
 
 Inputs = tuple[Any, ...]
@@ -109,8 +110,8 @@ class Exercise:
         return [self._call(function, inputs) for inputs in self.cases]
 
     def _call(self, function: Callable[..., Any], inputs: Inputs) -> Answer:
-        """What the function returns for a copy of the inputs, as a tuple of float64 tensors."""
-        passed = [i.clone() if isinstance(i, Tensor) else i for i in inputs]
+        """What the function returns for inputs of its own, as a tuple of float64 tensors."""
+        passed = [_fresh(i) for i in inputs]
         try:
             with torch.device("cpu"):  # where the inputs are, and so what a student makes beside them
                 result = function(*passed)
@@ -230,6 +231,13 @@ class Exercise:
         raise AssertionError(f"{self.name}: not yet. {why}")
 
 
+def _fresh(value: Any) -> Any:
+    """An input that no call before has touched: a copy of a tensor, a full budget."""
+    if isinstance(value, Metered):
+        return value.anew()
+    return value.clone() if isinstance(value, Tensor) else value
+
+
 def _unchanged(before: Tensor, after: Tensor) -> bool:
     """Whether a tensor is what it was; a NaN is, where there was one."""
     return before.shape == after.shape and bool(((before == after) | (before.isnan() & after.isnan())).all())
@@ -267,7 +275,9 @@ def _shapes(inputs: Inputs) -> str:
 def _shape(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}"
-    return "a function" if callable(value) else f"{value:.3g}"
+    if callable(value):
+        return "a function"
+    return repr(value) if isinstance(value, Metered) else f"{value:.3g}"
 
 
 def _rows(values: Tensor) -> Tensor:
