@@ -104,6 +104,17 @@ function legend(parent, curves) {
   }
 }
 
+const ROOM = 20; // labels that fit under the bars
+
+// What is heard of bars: all of them, or of many the five that stand out most.
+function sayBars(labels, values) {
+  const order = [...labels.keys()];
+  const said = labels.length > ROOM
+    ? order.sort((a, b) => Math.abs(values[b]) - Math.abs(values[a])).slice(0, 5)
+    : order;
+  return said.map((k) => `${labels[k]} ${number(values[k])}`).join(", ");
+}
+
 function columns(parent, record, drawn) {
   const box = panel(parent, drawn.title, "gbi-slide");
   const svg = make("svg", { role: "img" }, box);
@@ -118,9 +129,10 @@ function columns(parent, record, drawn) {
     const slot = (width - left) / labels.length;
     const middle = (k) => left + (k + 0.5) * slot;
     const wide = { class: "gbi-bar", width: slot * 0.78 };
+    const every = Math.ceil(labels.length / ROOM);
     rects = labels.map((_, k) => make("rect", { ...wide, x: middle(k) - slot * 0.39 }, svg));
     numbers = labels.map((name, k) => {
-      make("text", { x: middle(k), y: bottom + 15, "text-anchor": "middle" }, svg, name);
+      if (k % every === 0) make("text", { x: middle(k), y: bottom + 15, "text-anchor": "middle" }, svg, name);
       return make("text", { class: "gbi-on", x: middle(k), "text-anchor": "middle" }, svg);
     });
   }
@@ -133,8 +145,7 @@ function columns(parent, record, drawn) {
       place(numbers[k], { y: Math.min(top, base) - 5 });
       numbers[k].textContent = labels.length > 8 ? "" : number(value);
     }
-    const each = labels.map((name, k) => `${name} ${number(values[k])}`);
-    svg.setAttribute("aria-label", `${drawn.title}. ${each.join(", ")}.`);
+    svg.setAttribute("aria-label", `${drawn.title}. ${sayBars(labels, values)}.`);
   }
   return { svg, layout, draw };
 }

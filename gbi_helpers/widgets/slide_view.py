@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 5000  # places of the sliders
+ROOM = 20  # labels that fit under bars: of more, as many are written, evenly spaced
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000")
 DASHES = ("-", (0, (5, 3)), (0, (1, 2)), (0, (6, 2, 1, 2)))
 
@@ -249,7 +250,10 @@ def _picture(slides: Slides) -> Figure:
 def _draw(axis: Axes, drawn: Drawn, place: int) -> None:
     for k, (name, x, y) in enumerate(zip(drawn.names, drawn.x, drawn.y, strict=True)):
         if drawn.kind == "bars":
-            axis.bar(drawn.more["labels"], y[place], color=COLOURS[0])
+            labels = drawn.more["labels"]
+            axis.bar(range(len(labels)), y[place], color=COLOURS[0])
+            every = -(-len(labels) // ROOM)
+            axis.set_xticks(range(0, len(labels), every), labels[::every])
         elif x.shape[1] == 1:
             axis.plot(x[place], y[place], "o", color=COLOURS[k % 4], label=name)
         else:

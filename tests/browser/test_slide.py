@@ -71,6 +71,21 @@ def test_bars_and_legend_say_what_is_drawn(opened):
     assert "nats 0.72" in page.locator(".gbi-slide > svg").first.get_attribute("aria-label")
 
 
+def test_of_a_hundred_bars_some_have_room_for_a_label_and_the_largest_are_read_out(opened, tmp_path):
+    belief = torch.zeros(2, 100)
+    belief[1, [7, 42]] = torch.tensor([0.25, 0.75])
+    bars = Bars("Belief", belief, [f"t{k}" for k in range(100)], (0, 1))
+    path = tmp_path / "hundred.html"
+    path.write_text(PAGE.format(slide({"step": [0, 1]}, bars, says={"most": belief.amax(1)}, start=[1]).html), "utf-8")
+    page = opened(path)
+    drawn = page.locator(".gbi-slide > svg").first
+    assert drawn.locator("rect.gbi-bar").count() == 100
+    written = [text for text in drawn.locator("text").all_text_contents() if text.startswith("t")]
+    assert written == [f"t{k}" for k in range(0, 100, 5)]
+    assert drawn.get_attribute("aria-label").startswith("Belief. t42 0.75, t7 0.25, ")
+    assert drawn.get_attribute("aria-label").count(", ") == 4
+
+
 @pytest.mark.parametrize("width", [1000, 390])
 def test_axe_finds_no_serious_violation_and_a_phone_no_sideways_scrolling(opened, axe, width):
     page = opened(viewport={"width": width, "height": 900})

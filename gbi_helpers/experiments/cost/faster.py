@@ -96,7 +96,11 @@ def forward_mode(name: str, batch: int, turns: int, seconds: float) -> Found:
     best = in_turns(calls, turns, seconds)
     counted = {"forward": once / forward_of(shapes), "step": once / flops(one_step, shapes.rows(), shapes.z0)}
     clock = {other: best["slope"] / best[other] for other in ("forward", "step")}
-    return {"flops": counted, "time": clock, "saved": saved_bytes(slope_along, shapes.rows(), shapes.z0, way.to("meta"))}
+    return {
+        "flops": counted,
+        "time": clock,
+        "saved": saved_bytes(slope_along, shapes.rows(), shapes.z0, way.to("meta")),
+    }
 
 
 def on_gpu(names: Sequence[str], n_tasks: int, batch: int, turns: int, seconds: float, **options: Any) -> Found:
@@ -120,5 +124,3 @@ def over_decoders(
         name: {batch: tried(measure, name, batch=batch, **options) for batch in batches} for name in names
     }
     return found | {"machine": machine()}
-
-

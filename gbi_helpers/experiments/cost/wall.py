@@ -18,6 +18,7 @@ from gbi_helpers.guards import LossFn
 from gbi_helpers.inference import enumerate_tasks, one_step, rescore
 from gbi_helpers.meter import in_turns
 
+
 def machine(device: str = "cpu") -> dict[str, Any]:
     """What the seconds depend on: processor, threads, PyTorch. No name of the machine."""
     found = {"processor": _processor(), "instructions": torch.backends.cpu.get_cpu_capability()}
