@@ -31,6 +31,22 @@ def decoder_loss(model: Generative, x: Tensor, nll: Nll | None = None) -> LossFn
     return loss_of(model.decoder, h, lambda output, _: nll(output, x))
 
 
+def decoder_rows(model: Generative, x: Tensor, nll: Nll | None = None) -> Callable[[Tensor], LossFn]:
+    """For :func:`gbi_helpers.inference.rescore`: ``rows(index)`` is the loss of the images x[index] alone, in nats.
+
+    ``index`` (N,) may repeat; the codes of x (B, ...) are computed once, here. No gradient reaches a weight.
+    """
+    nll = nll or model.nll
+    with torch.no_grad():
+        h = model.encode(x)
+
+    def rows(index: Tensor) -> LossFn:
+        code = h[index] if isinstance(h, Tensor) else tuple(part[index] for part in h)  # a U-Net's has several parts
+        return loss_of(model.decoder, code, lambda output, _: nll(output, x[index]))
+
+    return rows
+
+
 @torch.no_grad()
 def logits_of(classifier: nn.Module, x: Tensor) -> Tensor:
     """Class logits (N, K) of images, a thousand at a time."""

@@ -1,0 +1,232 @@
+"""Ways to spend a few passes, as functions of scores and exact losses, so that no pass is done twice.
+
+A way is priced in forwards of the decoder a sample: a gradient to z costs two, an exact pass one. Scores are nats: of
+one step minus the gradient, of all passes minus the loss. What :func:`gbi_helpers.inference.rescore` does with a model
+is done to matrices (N, K) here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gbi_helpers import metrics
+from gbi_helpers.inference import LossFn, enumerate_tasks, fit_within, max_entropy, one_step
+
+GRADIENT = 2.0  # forwards: one, and the backward to z, which costs as much
+MANY = (2, 3, 5, 10)  # candidates
+COVERAGES = (0.98, 0.99)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known of N samples: the scores of one step and of all passes, (N, K) each, and their tasks (N,)."""
+
+    one: Tensor
+    exact: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N samples of a trained model: ``rows(index)`` is the loss of some of them; ``y`` (N,) their tasks."""
+
+    rows: Callable[[Tensor], LossFn]
+    y: Tensor
+    n_tasks: int
+    dtype: torch.dtype = torch.float32
+    batch: int = 250
+
+    def uniform(self) -> Tensor:
+        """z (N, K) that favours no task."""
+        return max_entropy(len(self.y), self.n_tasks, self.dtype, self.y.device)
+
+    def everything(self) -> LossFn:
+        """The loss of all samples."""
+        return self.rows(self._index())
+
+    def score_at(self, z: Tensor) -> Tensor:
+        """Minus the gradient (N, K) at z (N, K), which may lie off the simplex."""
+        found = []
+        for index in self._index().split(self.batch):
+            grad = one_step(self.rows(index), z[index], space="free").grad
+            assert grad is not None
+            found.append(-grad)
+        return torch.cat(found)
+
+    def read(self) -> Reading:
+        """One gradient from the uniform start, and all K passes."""
+        z0 = self.uniform()
+        parts = self._index().split(self.batch)
+        exact = torch.cat([-enumerate_tasks(self.rows(index), z0[index]).loss for index in parts])
+        return Reading(self.score_at(z0), exact, self.y)
+
+    def _index(self) -> Tensor:
+        return torch.arange(len(self.y), device=self.y.device)
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """Who ranks the tasks before any pass: log beliefs (N, K) of validation and of test samples, and its price."""
+
+    before: Tensor
+    after: Tensor
+    price: float
+
+
+def proposer(before: Tensor, after: Tensor, price: float, y: Tensor | None = None) -> Proposer:
+    """From scores (N, K); ``y``: the tasks of the validation samples, for scores that are not in nats yet."""
+    size = 1.0 if y is None else metrics.fitted_step_size(before, y)
+    return Proposer(torch.log_softmax(size * before, 1), torch.log_softmax(size * after, 1), price)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Log beliefs (N, K), and forwards a sample; ``within``: the distance in nats, where one was fitted."""
+
+    log_q: Tensor
+    price: float
+    within: float | None = None
+
+
+# ---------------------------------------------------------------- candidates, and who decides among them
+
+
+def best(log_q: Tensor, m: int, among: Tensor | None = None) -> Tensor:
+    """Which (N, K) are the best m, of those that are ``among`` (N, K)."""
+    left = log_q if among is None else log_q.masked_fill(~among, -torch.inf)
+    return torch.zeros_like(log_q, dtype=torch.bool).scatter(1, left.topk(m, dim=-1).indices, True)
+
+
+def near(log_q: Tensor, within: float) -> Tensor:
+    """Which (N, K) lie within so many nats of the best; none where the best has no rival."""
+    close = log_q >= log_q.amax(-1, keepdim=True) - within
+    return close & (close.sum(-1, keepdim=True) > 1)
+
+
+def decided(log_q: Tensor, score: Tensor, chosen: Tensor) -> Tensor:
+    """Candidates (N, K) share the belief that they had by ``score``; all others keep theirs, as in ``rescore``."""
+    kept = log_q.masked_fill(~chosen, -torch.inf).logsumexp(-1, keepdim=True)
+    shared = torch.log_softmax(score.masked_fill(~chosen, -torch.inf), dim=-1) + kept
+    return torch.where(chosen, shared, log_q)
+
+
+def ways(log_q: Tensor, exact: Tensor, price: float, within: Mapping[float, float]) -> dict[str, Answer]:
+    """What a proposer's beliefs become: as they are (""), with the best m passed, with those near the best passed.
+
+    ``within``: distance in nats by the coverage that it promises.
+    """
+    found = {"": Answer(log_q, price)}
+    for m in MANY:
+        if m < log_q.shape[1]:
+            found[f"_top_{m}"] = Answer(decided(log_q, exact, best(log_q, m)), price + m)
+    for coverage, nats in within.items():
+        chosen = near(log_q, nats)
+        extra = float(chosen.sum(1).double().mean())
+        found[f"_within_{round(100 * coverage)}"] = Answer(decided(log_q, exact, chosen), price + extra, nats)
+    return found
+
+
+def distances(log_q: Tensor, exact: Tensor) -> dict[float, float]:
+    """For each of :data:`COVERAGES`, the distance fitted to validation samples, without their labels."""
+    return {coverage: fit_within(log_q, exact, coverage) for coverage in COVERAGES}
+
+
+def curve(log_q: Tensor, exact: Tensor) -> Tensor:
+    """The task (N, K) that is named after m = 1 .. K candidates were passed."""
+    order = log_q.argsort(dim=1, descending=True)
+    return order.gather(1, exact.gather(1, order).cummax(1).indices)
+
+
+# ---------------------------------------------------------------- further gradients in place of passes
+
+
+def narrowed(samples: Samples, log_q: Tensor, sizes: Sequence[int]) -> Answer:
+    """Gradients at the centroid of fewer and fewer survivors: so many (``sizes``) after each.
+
+    (2,) is one more gradient, at the midpoint of the two best.
+    """
+    left = torch.ones_like(log_q, dtype=torch.bool)
+    for size in sizes:
+        left = best(log_q, size, left)
+        log_q = decided(log_q, samples.score_at(left.to(log_q) / size), left)
+    return Answer(log_q, GRADIENT * (1 + len(sizes)))
+
+
+def shrinking(n_tasks: int, keep: float) -> list[int]:
+    """Numbers of survivors when a share ``keep`` is kept each time, down to the last above one."""
+    sizes = []
+    while (n_tasks := math.ceil(n_tasks * keep)) > 1:
+        sizes.append(n_tasks)
+    return sizes
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+def measured(answer: Answer, seen: Reading, alone: float = 0.0) -> dict[str, float]:
+    """Accuracy and agreement with all passes in percent, KL(all passes || answer) in nats, price; of a fitted distance
+    also "within" in nats and the "extra" passes beside the price ``alone`` of the proposer.
+    """
+    found = {
+        "accuracy": metrics.accuracy(answer.log_q.argmax(1), seen.y),
+        "agreement": metrics.agreement(answer.log_q, seen.exact),
+        "kl": metrics.kl(torch.log_softmax(seen.exact, 1), answer.log_q),
+        "price": answer.price,
+    }
+    if answer.within is None:
+        return found
+    return found | {"within": answer.within, "extra": answer.price - alone}
+
+
+def best_many(one: Proposer, known: Reading, seen: Reading) -> dict[str, float]:
+    """The number of candidates m with which validation samples are named best, the least of equals; on test samples."""
+    right = (curve(one.before, known.exact) == known.y[:, None]).double().mean(0)
+    m = int(right.argmax()) + 1
+    named = curve(one.after, seen.exact)[:, m - 1]
+    return {
+        "m": m,
+        "accuracy": metrics.accuracy(named, seen.y),
+        "agreement": metrics.accuracy(named, seen.exact.argmax(1)),
+        "price": one.price + (m if m > 1 else 0),
+    }
+
+
+def curves(one: Proposer, seen: Reading) -> dict[str, list[float]]:
+    """Percent of test samples, by m = 1 .. K: "agreement" with all passes, and "accuracy"."""
+    named, exact = curve(one.after, seen.exact), seen.exact.argmax(1)
+    truths = {"agreement": exact, "accuracy": seen.y}
+    return {name: (100 * (named == truth[:, None]).double().mean(0)).tolist() for name, truth in truths.items()}
+
+
+def by_labels(
+    before: Mapping[str, Answer], after: Mapping[str, Answer], known: Tensor, seen: Tensor
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Accuracy and log score of each way on validation samples of tasks ``known`` (N,), and on test samples.
+
+    With the step size that fits its beliefs to the validation labels: no way is punished for being too sure.
+    """
+    sizes = {name: metrics.fitted_step_size(answer.log_q, known) for name, answer in before.items()}
+    parts = {"validation": (before, known), "test": (after, seen)}
+    return {
+        part: {name: _scores(answer.log_q, sizes[name], y) for name, answer in answers.items()}
+        for part, (answers, y) in parts.items()
+    }
+
+
+def _scores(log_q: Tensor, size: float, y: Tensor) -> dict[str, float]:
+    log_score = metrics.negative_log_score(torch.log_softmax(size * log_q.double(), 1), y)
+    return {"accuracy": metrics.accuracy(log_q.argmax(1), y), "log_score": log_score}
+
+
+def picked(scores: Mapping[str, Mapping[str, Mapping[str, float]]], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The way that validation favours "by_accuracy" and "by_log_score", the first of equals, and its test scores."""
+    told, found = scores["validation"], scores["test"]
+    accurate = max(names, key=lambda name: told[name]["accuracy"])
+    likely = min(names, key=lambda name: told[name]["log_score"])
+    return {rule: {"way": name, **found[name]} for rule, name in (("by_accuracy", accurate), ("by_log_score", likely))}
