@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal
-from gbi_helpers.checks.priced import LossOf
+from gbi_helpers.checks.priced import LossOf, unspent
 from gbi_helpers.inference import rescore
 
 
@@ -21,7 +21,7 @@ def _rescore_inputs(draw: Generator, batch: int, tasks: int, m: int, scale: floa
 
 
 def _rescored(log_q: Tensor, loss_of: LossOf, m: int) -> Tensor:
-    ask = loss_of.anew()
+    ask = unspent(loss_of)
     return rescore(log_q, lambda z: ask(z.argmax(1)), torch.full_like(log_q, 1 / log_q.shape[1]), m).log_q
 
 
@@ -29,7 +29,7 @@ def _with(score: Callable[..., Tensor], largest: bool = True, ordered: bool = Tr
     """What becomes of log q where the candidates get ``score(log q of theirs, their losses)``."""
 
     def wrong(log_q: Tensor, loss_of: LossOf, m: int) -> Tensor:
-        ask, best = loss_of.anew(), log_q.topk(m, 1, largest=largest).indices
+        ask, best = unspent(loss_of), log_q.topk(m, 1, largest=largest).indices
         losses = torch.stack([ask(task) for task in best.T], 1)
         found = score(log_q.gather(1, best), losses)
         return log_q.scatter(1, best if ordered else best.sort(1).values, found)

@@ -57,6 +57,11 @@ class Duel(Contest):
         """Percent that must be named."""
         return self.named(self._of_rival()) + self.lead
 
+    def compare(self, student: Callable[..., Tensor]) -> list[tuple[float, float]]:
+        """Percent named by a student's function, and by the rival, in each problem."""
+        answers = [answer for (answer,) in self._answers(student)]
+        return list(zip(self._shares(answers), self._shares(self._of_rival()), strict=True))
+
     def _of_rival(self) -> list[Tensor]:
         return [answer for (answer,) in self._answers(self.rival)]
 
@@ -73,5 +78,8 @@ class Duel(Contest):
         )
 
     def _each(self, answers: Sequence[Tensor]) -> str:
-        shares = [(a == t).double().mean().item() for a, t in zip(answers, self.truth, strict=True)]
-        return ", ".join(f"{100 * share:.0f}" for share in shares)
+        return ", ".join(f"{share:.0f}" for share in self._shares(answers))
+
+    def _shares(self, answers: Sequence[Tensor]) -> list[float]:
+        """Percent named in each problem."""
+        return [100 * (a == t).double().mean().item() for a, t in zip(answers, self.truth, strict=True)]

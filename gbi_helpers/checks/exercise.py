@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from gbi_helpers.checks.priced import Metered
+from gbi_helpers.checks.priced import Metered, unspent
 from gbi_helpers.claims import say
 
 Inputs = tuple[Any, ...]
@@ -233,9 +233,7 @@ class Exercise:
 
 def _fresh(value: Any) -> Any:
     """An input that no call before has touched: a copy of a tensor, a full budget."""
-    if isinstance(value, Metered):
-        return value.anew()
-    return value.clone() if isinstance(value, Tensor) else value
+    return value.clone() if isinstance(value, Tensor) else unspent(value)
 
 
 def _unchanged(before: Tensor, after: Tensor) -> bool:

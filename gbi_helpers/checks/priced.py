@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-M = TypeVar("M", bound="Metered")
+T = TypeVar("T")
 
 
 class OverspentError(RuntimeError):
@@ -17,7 +17,7 @@ class OverspentError(RuntimeError):
 
 
 class Metered:
-    """A budget in forwards a sample; whoever is called gets a full one, by :meth:`anew`."""
+    """A budget in forwards a sample. Each call of a student's function gets a full one, by :func:`unspent`."""
 
     def __init__(self, samples: int, budget: int):
         self.samples, self.budget, self._spent = samples, budget, 0
@@ -27,12 +27,6 @@ class Metered:
         """Forwards that are left, a sample on average."""
         return self.budget - self._spent / self.samples
 
-    def anew(self: M) -> M:
-        """The same with nothing spent."""
-        full = copy.copy(self)
-        full._spent = 0
-        return full
-
     def _pay(self, price: int, samples: int) -> None:
         asked = price * samples
         if self._spent + asked > self.budget * self.samples:
@@ -41,6 +35,15 @@ class Metered:
                 f"{self.budget} are left. Ask for less, or for fewer samples."
             )
         self._spent += asked
+
+
+def unspent(asked: T, budget: int | None = None) -> T:
+    """The same with nothing spent, of this budget or its own; what asks for no price, such as a function, as it is."""
+    if not isinstance(asked, Metered):
+        return asked
+    full = copy.copy(asked)
+    full._spent, full.budget = 0, asked.budget if budget is None else budget
+    return full
 
 
 class LossOf(Metered):

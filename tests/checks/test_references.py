@@ -19,6 +19,7 @@ from sklearn.neural_network import MLPClassifier
 from gbi_helpers import enumerate_tasks, max_entropy, one_step, theory
 from gbi_helpers.checks import ch09_store, ch10_contest
 from gbi_helpers.checks.exercise import NEARLY, drawn
+from gbi_helpers.experiments.cost.duel import WAYS, zoom
 from gbi_helpers.inference import fit_within
 
 
@@ -621,74 +622,6 @@ def price_by_counting(n_tasks, width, outputs, step_above=2, looked_up=True):
     return advantage, next(k for k in range(1, 1000) if k * above >= outputs / 2 * (2 * above + 2 * width * k))
 
 
-def named_by_best(ask, score):
-    """The exact best of the tasks that are left to pay for."""
-    best = score.topk(round(ask.left), 1).indices
-    losses = torch.stack([ask.loss(F.one_hot(task, 100)) for task in best.T], 1)
-    return best.gather(1, losses.argmin(1, keepdim=True))[:, 0]
-
-
-def named_by_shared_gap(ask, z0, shrunk=False, passes=1):
-    """The gap from other tasks' losses, one a sample; ``shrunk``: as far as samples of one task agree about it."""
-    loss, slope = ask.gradient(z0)
-    task = torch.arange(len(z0)) % 100
-    missed = loss + (F.one_hot(task, 100) * slope).sum(1) - (z0 * slope).sum(1) - ask.loss(F.one_hot(task, 100))
-    delta = missed.view(-1, 100).mean(0)
-    noise = (missed.view(-1, 100) - delta).square().sum() / (len(z0) - 100) / (len(z0) / 100)
-    keep = (1 - noise / delta.var()).clamp(0, 1) if shrunk else 1
-    return named_by_best(ask, keep * delta - slope)
-
-
-def named_by_turns(ask, z0):
-    """The shared gap, shrunk; then passes go where the next task has most to win, a sixth of the batch at a time."""
-    loss, slope = ask.gradient(z0)
-    rows, task = torch.arange(len(z0)), torch.arange(len(z0)) % 100
-    missed = (loss + slope[rows, task] - (z0 * slope).sum(1) - ask.loss(F.one_hot(task, 100))).view(-1, 100)
-    noise = (missed - missed.mean(0)).square().sum() / (len(z0) - 100) / len(missed)
-    score = (1 - noise / missed.mean(0).var()).clamp(0, 1) * (missed.mean(0) - missed.mean()) - slope
-    rank, known = score.argsort(1, descending=True), torch.full_like(score, math.inf)
-    asked, next_ = torch.zeros_like(rows), rows
-    while round(ask.left * len(z0)):
-        at = rank[next_, asked[next_]]
-        known[next_, at] = ask.loss(F.one_hot(at, 100), next_)
-        asked[next_] += 1
-        seen = known.isfinite()
-        shift = (-known - score).masked_fill(~seen, 0).sum(1) / seen.sum(1)
-        ahead = -known.amin(1) - score.gather(1, rank.gather(1, asked[:, None]))[:, 0] - shift
-        next_ = ahead.argsort()[: min(len(z0) // 6, round(ask.left * len(z0)))]
-    return known.argmin(1)
-
-
-def named_by_zoom(*kept, rescored=False):
-    """A gradient at the centre of those that are left, again and again."""
-
-    def named(ask, z0):
-        score = -ask.gradient(z0)[1]
-        for m in kept:
-            best = score.topk(m, 1).indices
-            slope = ask.gradient(torch.zeros_like(z0).scatter(1, best, 1 / m))[1]
-            score = torch.full_like(z0, -math.inf).scatter(1, best, -slope.gather(1, best))
-        return named_by_best(ask, score) if rescored else score.argmax(1)
-
-    return named
-
-
-def named_by_spread(ask, z0):
-    """The batch's own gradients in the place of dreams."""
-    slope = ask.gradient(z0)[1]
-    return named_by_best(ask, -(slope - slope.mean(0)).var(0) / 2 - slope)
-
-
-def named_by_midpoints(ask, z0):
-    score = -ask.gradient(z0)[1]
-    first, second, third = score.topk(3, 1).indices.T
-    for other in (second, third):
-        slope = ask.gradient((F.one_hot(first, 100) + F.one_hot(other, 100)) / 2)[1]
-        pair = torch.stack([first, other], 1)
-        first = pair.gather(1, slope.gather(1, pair).argmin(1, keepdim=True))[:, 0]
-    return first
-
-
 def in_float32(solution):
     return lambda first, *others: solution(first.float(), *others)
 
@@ -708,19 +641,8 @@ UNSOUND = {
     "a network": named_by(lambda: MLPClassifier((20,), max_iter=50, random_state=0)),
 }
 # Seven forwards a sample, well and badly spent.
-BETTER = {
-    "the gap, shared": named_by_shared_gap,
-    "the gap, shared and shrunk": lambda ask, z0: named_by_shared_gap(ask, z0, shrunk=True),
-    "the gap, then in turns": named_by_turns,
-}
-DOMINATED = {
-    "one step": lambda ask, z0: ask.gradient(z0)[1].argmin(1),
-    "zoom": named_by_zoom(15, 4),
-    "zoom, then passes": named_by_zoom(15, rescored=True),
-    "midpoints": named_by_midpoints,
-    "spread": named_by_spread,
-    "passes at random": lambda ask, z0: named_by_best(ask, z0.cumsum(1)),
-}
+BETTER = {name: WAYS[name] for name in ("sharing", "shrunk", "shrunk_doubtful", "turns")}
+DOMINATED = {name: WAYS[name] for name in ("one_step", "zoom", "zoom_passes", "midpoints", "spread")}
 SOLUTIONS = [
     ("ch00.posterior_from_gradient", lambda g, a: (weights := torch.exp(-a * g)) / weights.sum()),
     ("ch00.log_score", score_by_backward()),
@@ -909,15 +831,11 @@ WRITTEN_OUT = [
     ("ch10.half_of_ceiling", lambda *a: price_by_counting(*a, step_above=3), "*training* step"),
     ("ch10.half_of_ceiling", lambda *a: price_by_counting(*a, step_above=1), "there *and back*"),
     ("ch10.half_of_ceiling", lambda *a: price_by_counting(*a, looked_up=False), "looks its column up"),
-    ("ch10.beat_rescoring", lambda ask, z0: named_by_best(ask, -ask.gradient(z0)[1]), "the one to beat"),
-    ("ch10.beat_rescoring", DOMINATED["one step"], "5 of your 7 forwards are unspent"),
-    ("ch10.beat_rescoring", DOMINATED["zoom"], "and 90 are enough here"),
+    ("ch10.beat_rescoring", WAYS["rescoring"], "the one to beat"),
+    ("ch10.beat_rescoring", WAYS["one_step"], "5 of your 7 forwards are unspent"),
+    ("ch10.beat_rescoring", WAYS["zoom"], "and 90 are enough here"),
     ("ch10.beat_rescoring", lambda ask, z0: ask.gradient(z0)[0], "These are no tasks"),
-    (
-        "ch10.beat_rescoring",
-        named_by_zoom(50, 25, 12),
-        "this costs 2 forwards a sample, and 1 of 7 are left",
-    ),
+    ("ch10.beat_rescoring", zoom(50, 25, 12), "this costs 2 forwards a sample, and 1 of 7 are left"),
     ("ch10.beat_rescoring", lambda ask, z0: ask.loss(z0[0]), "a row for each of 300 samples"),
 ]
 
@@ -1066,25 +984,18 @@ def test_half_of_the_ceiling_is_where_it_is_said():
     assert exercise.reference(torch.tensor([float(half)]), 512, 512)[0].item() == 256
 
 
-def duel(seed):
-    """The exercise on another draw of its problems."""
-    problems = drawn(seed, ch10_contest._problem, *ch10_contest.PROBLEMS)
-    cases, truth = [problem[:2] for problem in problems], [problem[2] for problem in problems]
-    return replace(EXERCISES["ch10.beat_rescoring"], cases=cases, truth=truth)
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_the_duel_is_fair_whatever_the_draw(seed):
     """Whoever shares the gap beats re-scoring on other draws, and no other way of the chapter does."""
-    anew = duel(seed)
-    assert 40 < anew.named([(anew._call(DOMINATED["one step"], inputs))[0] for inputs in anew.cases]) < 65
+    anew = ch10_contest.another(seed)
+    assert all(40 < named < 75 for named, _ in anew.compare(WAYS["one_step"]))
     assert not [name for name, better in BETTER.items() if told(anew, better)]
     assert not [name for name, way in DOMINATED.items() if not told(anew, way)]
     assert told(anew, anew.rival)
 
 
 def test_a_duel_says_what_each_did():
-    says = told(EXERCISES["ch10.beat_rescoring"], DOMINATED["zoom"])
+    says = told(EXERCISES["ch10.beat_rescoring"], WAYS["zoom"])
     each = r"\(\d\d, \d\d, \d\d( by problem)?\)"
     assert re.search(rf"in \d\d % of the samples {each}\. The rival does in 88 % {each}, and 90 are enough", says)
     assert re.search(r"\(On input 0: yours \[.*\], right \[.*\]\.\)$", says)
