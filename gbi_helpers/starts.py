@@ -79,7 +79,10 @@ def natural_start(
         slope = torch.autograd.functional.jacobian(height, place)  # KL of the first task minus those of the others
         if slope.abs().max() <= tolerance * (1 + value.abs().max()):
             return torch.cat([1 - place.sum(0, keepdim=True), place]).to(theta)
-        place = _lower(height, place, slope)
+        try:
+            place = _lower(height, place, slope)
+        except torch.linalg.LinAlgError:  # so far out that the model says one thing alone there
+            break
     raise ValueError(
         f"Newton's method found no start equally far, in KL, from all {len(theta)} tasks: there is none where a task "
         "is a mixture of others, or where their parameters are not independent. Put the gap back instead: natural_gap."
