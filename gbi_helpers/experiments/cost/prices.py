@@ -59,7 +59,7 @@ def _gpu(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
 TASKS = (2, 10, 100, 1_000, 10_000)
 TEXTS = ("lstm", "gate", "transformer")
 CLOCK = {"turns": 40, "seconds": 2.0}
-CROSSOVER = {"tasks": (2, 3, 5, 10, 30, 100), "batches": (1, 16, 256, 4_096), "gigaflops": 12.0, **CLOCK}
+CROSSOVER = {"tasks": (2, 3, 5, 10, 30, 100), "batches": (1, 16, 256, 4_096), "gigaflops": 30.0, **CLOCK}
 SIZES = {"texts": TEXTS, "words": (5, 10, 20, 50, 100), "samples": (1, 16, 256, 4_096), "n_tasks": 10, "batch": 16}
 FASTER = {"n_tasks": 10, "names": tuple(NAMES), "batches": (1, 16), **CLOCK}
 MODES = {"names": tuple(NAMES), "batches": (1, 16), **CLOCK}
@@ -91,6 +91,6 @@ SMALL: dict[str, dict[str, Any]] = {
     **{f"wall/{name}": {"tasks": (2, 5), "batches": (1, 4), **BRIEF} for name in NAMES},
     "compile": {"backend": "eager", "names": ("mlp",), "batches": (1,), **BRIEF},
     "half": {"names": ("mlp",), "batches": (2,), **BRIEF},
-    "forward_mode": {"batches": (2,), **BRIEF},
+    "forward_mode": {"names": ("mlp", "gate"), "batches": (2,), **BRIEF},
     "gpu": {"tasks": (2, 5), "batches": (1, 4), "batch": 4, **BRIEF},
 }

@@ -18,6 +18,7 @@ from gbi_helpers.guards import LossFn
 from gbi_helpers.inference import enumerate_tasks, one_step, rescore
 from gbi_helpers.meter import in_turns
 
+
 def machine(device: str = "cpu") -> dict[str, Any]:
     """What the seconds depend on: processor, threads, PyTorch. No name of the machine."""
     found = {"processor": _processor(), "instructions": torch.backends.cpu.get_cpu_capability()}
@@ -84,7 +85,8 @@ def crossover(
     device: str = "cpu",
 ) -> dict[str, Any]:
     """For each batch, :func:`ratios` by K as far as K passes stay below ``gigaflops``; and where K passes tie."""
-    by_batch = {batch: _by_tasks(name, tasks, batch, gigaflops, turns, seconds, device) for batch in batches}
+    found = {batch: _by_tasks(name, tasks, batch, gigaflops, turns, seconds, device) for batch in batches}
+    by_batch = {batch: row for batch, row in found.items() if row}
     ties = {kind: {b: tie(row, kind) for b, row in by_batch.items()} for kind in ("batch", "rescored", "loop")}
     return {"ratios": by_batch, "tie": ties, "machine": machine(device)}
 
