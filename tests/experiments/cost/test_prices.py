@@ -198,6 +198,14 @@ def test_without_a_gpu_it_is_said(monkeypatch):
     assert "No CUDA device" in faster.on_gpu(tuple(NAMES), 10, 4, 1, 0.0)["said"]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_all_decoders_are_timed():
+    found = faster.on_gpu(**{**ROWS["gpu"].settings, **SMALL["gpu"]})
+    assert all(set(found[name]["crossover"]["ratios"]) == {1, 4} and found[name]["half"] for name in NAMES)
+    assert found["machine"]["gpu"]
+
+
 def test_the_machine_is_described_without_its_name_or_paths():
     found = wall.machine()
     assert {"processor", "instructions", "threads", "torch"} == set(found)
