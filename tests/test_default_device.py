@@ -25,6 +25,7 @@ from gbi_helpers.data import Vocabulary, load_mnist, toy
 from gbi_helpers.data.standin import render_standin
 from gbi_helpers.experiments.cifar import live, prices
 from gbi_helpers.experiments.cifar.recipes import train_code, train_linear, varied
+from gbi_helpers.experiments.cost import counted, decoders, lookup, wall
 from gbi_helpers.experiments.language import reading
 from gbi_helpers.experiments.mnist.recipes import train_gradient_aware
 from gbi_helpers.experiments.toy import inference as toy_inference
@@ -449,6 +450,9 @@ WHOLE = {
     "a shipped picture model": a_shipped_picture_model,
     "a shipped language model": a_shipped_language_model,
     "passes counted": lambda: prices.passes(10),
+    "operations counted": lambda: (counted.counted("gate", 10), lookup.counted_ratios("post", [10])),
+    "all ways to an answer": lambda: [way() for way in wall.ways(decoders.asked("mlp", 3, 2)).values()],
+    "cheap ways to an answer": lambda: [lookup.cheap(kind, 3, 2).all_losses() for kind in lookup.WORDS],
 }
 
 

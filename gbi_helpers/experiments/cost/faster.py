@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gbi_helpers.experiments.cost.counted import forward_of, without_gradients
+from gbi_helpers.experiments.cost.counted import without_gradients
 from gbi_helpers.experiments.cost.decoders import all_at_once, asked, chunks
 from gbi_helpers.experiments.cost.wall import bare_step, crossover, machine
 from gbi_helpers.guards import LossFn
@@ -80,27 +80,31 @@ def forward_step(loss_fn: LossFn, z0: Tensor) -> Tensor:
 
 
 def forward_mode(name: str, batch: int, turns: int, seconds: float) -> Found:
-    """One slope, which is all that two tasks need: FLOPs and time over those of a forward, and of one step.
+    """One slope, which is all that two tasks need: its FLOPs and its time over those of a forward and of one step.
 
-    "saved": bytes kept for a way back.
+    By algebra it is two forwards. PyTorch takes three: it multiplies what it has by the slope of the weights, too,
+    which is zero. "saved": bytes kept for a way back.
     """
-    shapes, question = asked(name, 2, batch, device="meta"), asked(name, 2, batch)
-    way = torch.tensor([1.0, -1.0], dtype=torch.float32, device="cpu")
-    once = flops(slope_along, shapes.rows(), shapes.z0, way.to("meta"))
-    loss_fn, z0 = question.rows(), question.z0
+    loss_fn, z0, way = _two_tasks(name, batch, "cpu")
     calls: dict[str, Callable[[], Any]] = {
         "slope": lambda: slope_along(loss_fn, z0, way),
         "forward": lambda: without_gradients(loss_fn, z0),
         "step": lambda: bare_step(loss_fn, z0),
     }
     best = in_turns(calls, turns, seconds)
-    counted = {"forward": once / forward_of(shapes), "step": once / flops(one_step, shapes.rows(), shapes.z0)}
-    clock = {other: best["slope"] / best[other] for other in ("forward", "step")}
-    return {
-        "flops": counted,
-        "time": clock,
-        "saved": saved_bytes(slope_along, shapes.rows(), shapes.z0, way.to("meta")),
-    }
+    shapes = _two_tasks(name, batch, "meta")
+    once, forward = flops(slope_along, *shapes), flops(without_gradients, *shapes[:2])
+    step = flops(one_step, *shapes[:2])
+    clock = {"forward": best["slope"] / best["forward"], "step": best["slope"] / best["step"]}
+    saved = saved_bytes(slope_along, *shapes)
+    return {"flops": {"forward": once / forward, "step": once / step}, "time": clock, "saved": saved}
+
+
+def _two_tasks(name: str, batch: int, where: str) -> tuple[LossFn, Tensor, Tensor]:
+    """The loss, its start, and the way from the second task to the first."""
+    question = asked(name, 2, batch, device=where)
+    way = torch.tensor([1.0, -1.0], dtype=torch.float32, device=where)
+    return question.rows(), question.z0, way
 
 
 def on_gpu(names: Sequence[str], n_tasks: int, batch: int, turns: int, seconds: float, **options: Any) -> Found:

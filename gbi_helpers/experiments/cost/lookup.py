@@ -1,4 +1,4 @@
-"""K passes and one step as one who knows the decoder does them: what lies before Z once, columns looked up, no one-hots.
+"""K passes and one step as who knows the decoder does them: what lies before Z once, columns looked up, no one-hots.
 
 A one-hot z times a layer with K columns is one of its columns, so nobody who tries K classes multiplies. Nor does one
 step: at the uniform start the layer says the mean of its columns, and only the last product of its way back grows with
@@ -100,9 +100,9 @@ def _added(n_tasks: int, batch: int, size: int = SIZE, width: int = SIZE) -> Che
 
 
 def _with_code(n_tasks: int, batch: int, size: int, width: int, conditioning: Any) -> tuple[Asked, Tensor, Any, Any]:
-    """A model of chapter 07: the question, Z's columns (K, w) with their bias, the units before Z, and what is above."""
+    """A model of chapter 07: the question, Z's columns (K, w) and bias, the units before Z, and what is above."""
     model = CodeModel(size, n_tasks=n_tasks, conditioning=conditioning, width=width).eval().requires_grad_(False)
-    x = torch.randn(batch, size)
+    x = _drawn(batch, size)
     join, h = model.decoder.join, model.encode(x)
     assert join.task is not None
     columns = (join.task.weight.T + join.task.bias).contiguous()
@@ -111,7 +111,7 @@ def _with_code(n_tasks: int, batch: int, size: int, width: int, conditioning: An
 
 def _linear(n_tasks: int, batch: int, size: int = SIZE) -> Cheap:
     """Every loss is a distance to a pattern."""
-    model, x = ZOnly(size, n_tasks).eval().requires_grad_(False), torch.randn(batch, size)
+    model, x = ZOnly(size, n_tasks).eval().requires_grad_(False), _drawn(batch, size)
     patterns = model.decoder.patterns.normal_()
     mean = patterns.mean(0)
 
@@ -125,7 +125,7 @@ def _linear(n_tasks: int, batch: int, size: int = SIZE) -> Cheap:
 def _post(n_tasks: int, batch: int, hidden: int = 32, words: int = 20) -> Cheap:
     """The recurrence runs once, and K read-outs of one number follow."""
     net = ToyLSTM(1, "post", "learned", n_tasks=n_tasks, hidden=hidden).eval().requires_grad_(False)
-    x = torch.randn(batch, words + 1, 1)
+    x = _drawn(batch, words + 1, 1)
     before, after = x[:, :-1], x[:, 1:]
     gate, weight, bias = net.gate[0], net.weight_out[0, 0], net.bias_out[0]
 
@@ -144,6 +144,11 @@ def _post(n_tasks: int, batch: int, hidden: int = 32, words: int = 20) -> Cheap:
 
 
 MAKERS: dict[str, Callable[..., Cheap]] = {"deep": _deep, "linear": _linear, "added": _added, "post": _post}
+
+
+def _drawn(*shape: int) -> Tensor:
+    """Random samples, where :func:`cheap` says."""
+    return torch.randn(shape, dtype=torch.float32, device=torch.get_default_device())
 
 
 def _squares(output: Tensor, x: Tensor) -> Tensor:

@@ -85,7 +85,8 @@ def crossover(
     device: str = "cpu",
 ) -> dict[str, Any]:
     """For each batch, :func:`ratios` by K as far as K passes stay below ``gigaflops``; and where K passes tie."""
-    by_batch = {batch: _by_tasks(name, tasks, batch, gigaflops, turns, seconds, device) for batch in batches}
+    found = {batch: _by_tasks(name, tasks, batch, gigaflops, turns, seconds, device) for batch in batches}
+    by_batch = {batch: row for batch, row in found.items() if row}
     ties = {kind: {b: tie(row, kind) for b, row in by_batch.items()} for kind in ("batch", "rescored", "loop")}
     return {"ratios": by_batch, "tie": ties, "machine": machine(device)}
 
