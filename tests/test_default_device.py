@@ -178,6 +178,7 @@ CALLS = {
     "records.WordsRecord": lambda d: stored(words(d)),
     "readouts.logits_of": lambda d: readouts.logits_of(lambda x: x @ d.weights[:2], d.many),
     "readouts.decoder_loss": lambda d: readouts.decoder_loss(d.model, d.x)(d.z0),
+    "readouts.decoder_rows": lambda d: readouts.decoder_rows(d.model, d.x)(d.y)(d.z0),
     "readouts.gbi_one_step": lambda d: readouts.gbi_one_step(d.model, d.x),
     "readouts.gbi_iterative": lambda d: readouts.gbi_iterative(d.model, d.x, steps=3),
     "readouts.likelihood": lambda d: readouts.likelihood(d.model, d.x),

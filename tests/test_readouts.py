@@ -7,8 +7,9 @@ import torch
 
 from gbi_helpers import max_entropy
 from gbi_helpers.models.base import one_hot
+from gbi_helpers.models.hundred_images import UNet
 from gbi_helpers.models.image import ConditionalVAE, ConvAutoencoder
-from gbi_helpers.readouts import READOUTS, ebi, nbi, pixel_entropy, readouts
+from gbi_helpers.readouts import READOUTS, decoder_loss, decoder_rows, ebi, nbi, pixel_entropy, readouts
 
 
 @pytest.fixture(name="model")
@@ -38,6 +39,20 @@ def test_readouts_of_chunks_are_those_of_the_whole(model, x):
     for name in READOUTS:
         whole, chunked = (readouts(model, x, [name], chunk=size)[name].posterior.log_q for size in (6, 2))
         torch.testing.assert_close(whole, chunked, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("made", [ConvAutoencoder, lambda: UNet(channels=8)])
+def test_some_rows_have_the_loss_that_they_have_among_all(made, x):
+    torch.manual_seed(0)
+    model = made().eval()
+    x = x if isinstance(model, ConvAutoencoder) else torch.rand(6, 3, 32, 32)
+    index, z = torch.tensor([4, 0, 4]), torch.softmax(torch.randn(3, model.n_tasks), 1)
+    found, encodings = decoder_rows(model, x)(index)(z), []
+    torch.testing.assert_close(found, decoder_loss(model, x[index])(z))
+    encode, model.encode = model.encode, lambda x: encodings.append(len(x)) or encode(x)
+    rows = decoder_rows(model, x)
+    rows(index)(z), rows(index[:1])(z[:1])
+    assert encodings == [6]  # once, for all
 
 
 def test_nbi_is_the_norm_of_the_gradient_at_each_corner(model, x):

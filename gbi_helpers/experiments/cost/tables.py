@@ -1,0 +1,130 @@
+"""Accuracy against price for readers: one table a set, who is on the frontier, and what validation chooses.
+
+Prices are forwards of the decoder a sample. ± is 95 % of the mean over seeds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from gbi_helpers.experiments.results import Results
+from gbi_helpers.experiments.tables import Table, interval
+
+PROPOSERS = {
+    "one_step": "one step",
+    "delta": "one step + δ",
+    "dreamed": "one step + δ of 100 dreams",
+    "start": "one step from the exact start",
+    "mean": "nearest mean of pixels",
+    "softmax": "softmax regression",
+    "classifier": "classifier",
+    "unigram": "counts of words",
+    "bigram": "counts of words and pairs",
+    "namer": "LSTM that names",
+}
+WAYS = {
+    "all": "all K passes",
+    "midpoint": "one step, and one between the two best",
+    "zoom_half": "one step, halving the survivors",
+    "zoom_quarter": "one step, quartering the survivors",
+}
+PASSED = {
+    "": "",
+    "_top_2": ", best 2 passed",
+    "_top_3": ", best 3 passed",
+    "_top_5": ", best 5 passed",
+    "_top_10": ", best 10 passed",
+    "_within_98": ", those near enough (98 %) passed",
+    "_within_99": ", those near enough (99 %) passed",
+    "_best": ", as many passed as validation likes",
+}
+LABELS = WAYS | {name + way: words + more for name, words in PROPOSERS.items() for way, more in PASSED.items()}
+RIVALS = ("mean", "softmax", "classifier", "unigram", "bigram", "namer")
+MAIN = (
+    *("one_step", "delta", "dreamed", "start", "one_step_within_99", "delta_within_99", "one_step_top_2"),
+    *("one_step_top_3", "one_step_top_10", "midpoint", "zoom_quarter", "zoom_half", "all"),
+)
+RULES = {"by_accuracy": "accuracy", "by_log_score": "log score"}
+DELTA_OR_NOT = ("mnist", "mnist_aware", "cifar_code", "language_5", "language_20", "language_50")
+
+Point = tuple[str, float, float]  # way, price, accuracy
+
+
+def ways(results: Results, row: str) -> list[str]:
+    """The ways that a set has, in the order of the labels."""
+    return [way for way in LABELS if results.has(row, way, "accuracy")]
+
+
+def points(results: Results, row: str, rivals: bool = True) -> list[Point]:
+    """Each way of a set with its mean price and accuracy, the cheapest first; without ``rivals``: ours alone."""
+    found = [
+        (way, results.mean(row, way, "price"), results.mean(row, way, "accuracy"))
+        for way in ways(results, row)
+        if rivals or not way.startswith(RIVALS)
+    ]
+    return sorted(found, key=lambda point: (point[1], -point[2]))
+
+
+def pareto(results: Results, row: str, rivals: bool = True) -> list[Point]:
+    """The ways that nothing at most as dear is as accurate as, the cheapest first: the frontier."""
+    kept: list[Point] = []
+    for point in points(results, row, rivals):
+        if not kept or point[2] > kept[-1][2]:
+            kept.append(point)
+    return kept
+
+
+def priced(results: Results, row: str, chosen: Sequence[str] = MAIN) -> Table:
+    """The chosen ways of a set that it has, the cheapest first."""
+    there = [way for way, *_ in points(results, row) if way in chosen]
+    return ["way", "forwards", "% right", "% as all passes"], [_line(results, row, way) for way in there]
+
+
+def beside(results: Results, row: str) -> Table:
+    """The rivals of a set: each alone, with two passes, with those that are near enough, and what validation likes."""
+    told = {"": "alone", "_top_2": "best 2", "_within_99": "near enough", "_best": "as many as validation likes"}
+    there = [name for name in ("one_step", "delta", *RIVALS) if results.has(row, name)]
+    header = ["who proposes", *(f"{words}: {what}" for words in told.values() for what in ("forwards", "% right"))]
+    return header, [
+        [LABELS[name], *(text for way in told for text in _line(results, row, name + way)[1:3])] for name in there
+    ]
+
+
+def _line(results: Results, row: str, way: str) -> list[str]:
+    price, right, same = (results.summary(row, way, key) for key in ("price", "accuracy", "agreement"))
+    return [LABELS[way], f"{price.mean:.2f}", interval(right, 1), interval(same, 1)]
+
+
+def delta_or_not(results: Results, rows: Sequence[str] = DELTA_OR_NOT) -> Table:
+    """What δ adds to one step, seed by seed, in points; how often validation labels take it, and what that adds."""
+    shown = []
+    for row in rows:
+        if results.has(row):
+            added = interval(results.paired((row, "delta", "accuracy"), (row, "one_step", "accuracy")), 2)
+            shown.append([results.words[row], added, *_by_rules(results, row, "with_delta_or_not", "delta")])
+    return ["set", "δ adds", *_rules("δ")], shown
+
+
+def rescored_or_not(results: Results, rows: Sequence[str]) -> Table:
+    """What two passes add to one step, seed by seed, in points; how often validation takes them, what that adds."""
+    way, shown = "one_step_top_2", []
+    for row in rows:
+        if results.has(row):
+            added = interval(results.paired((row, way, "accuracy"), (row, "one_step", "accuracy")), 2)
+            shown.append([results.words[row], added, *_by_rules(results, row, "rescored_or_not", way)])
+    return ["set", "two passes add", *_rules("them")], shown
+
+
+def _rules(what: str) -> list[str]:
+    return [text for words in RULES.values() for text in (f"{words} takes {what}", "that adds")]
+
+
+def _by_rules(results: Results, row: str, among: str, way: str) -> list[str]:
+    """For each rule, how many seeds it takes the way in, and what it adds to one step."""
+    found = []
+    for rule in RULES:
+        taken = Counter(one["chosen"][among][rule]["way"] for one in results.rows[row].values())[way]
+        added = results.paired((row, "chosen", among, rule, "accuracy"), (row, "one_step", "accuracy"))
+        found += [f"{taken} of {results.seeds(row)}", interval(added, 2)]
+    return found

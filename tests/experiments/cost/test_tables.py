@@ -1,0 +1,67 @@
+"""Chapter 10's numbers for readers."""
+
+from __future__ import annotations
+
+import pytest
+
+from gbi_helpers.experiments.cost import frontier, tables
+from gbi_helpers.experiments.results import Results
+
+
+def way(price, accuracy):
+    return {"price": price, "accuracy": accuracy, "agreement": accuracy}
+
+
+def chosen(name, accuracy):
+    rules = {rule: {"way": name, "accuracy": accuracy} for rule in tables.RULES}
+    return dict.fromkeys(frontier.AMONG, rules)
+
+
+@pytest.fixture(name="results")
+def two_seeds():
+    first = {
+        "one_step": way(2, 80.0), "delta": way(2, 78.0), "one_step_top_2": way(4, 90.0), "midpoint": way(4, 89.0),
+        "all": way(10, 90.0), "softmax": way(0.1, 70.0), "softmax_top_2": way(2.1, 85.0), "chosen": chosen("delta", 78),
+    }  # fmt: skip
+    for name in ("one_step", "delta", "softmax"):
+        first |= {f"{name}_within_99": way(3, 88.0), f"{name}_best": way(5, 89.0)}
+    first["delta_top_2"] = way(4, 90.0)
+    second = {**first, "one_step": way(2, 84.0), "chosen": chosen("one_step", 84.0)}
+    return Results("cost", {"mnist": {"0": first, "1": second}}, {}, {}, {"mnist": "digits"})
+
+
+def test_the_frontier_holds_what_nothing_as_cheap_beats(results):
+    found, ours = (tables.pareto(results, "mnist", rivals=rivals) for rivals in (True, False))
+    on_it = ["softmax", "one_step", "softmax_top_2", "one_step_within_99", "one_step_top_2"]
+    assert [name for name, *_ in found] == on_it
+    assert [name for name, *_ in ours] == [name for name in on_it if "softmax" not in name]
+    assert found[1][1:] == (2, 82)
+
+
+def test_a_set_is_told_from_cheap_to_dear(results):
+    header, rows = tables.priced(results, "mnist")
+    assert [row[0] for row in rows] == [
+        "one step", "one step + δ", "one step, those near enough (99 %) passed",
+        "one step + δ, those near enough (99 %) passed", "one step, best 2 passed",
+        "one step, and one between the two best", "all K passes",
+    ]  # fmt: skip
+    assert rows[0][1:3] == ["2.00", "82.0 ± 25.4"]
+    assert len(header) == len(rows[0])
+
+
+def test_rivals_stand_beside_one_step(results):
+    header, rows = tables.beside(results, "mnist")
+    assert [row[0] for row in rows] == ["one step", "one step + δ", "softmax regression"]
+    assert rows[2][1:5] == ["0.10", "70.0 ± 0.0", "2.10", "85.0 ± 0.0"]
+    assert all(len(row) == len(header) for row in rows)
+
+
+def test_what_validation_chooses_is_paired_seed_by_seed(results):
+    header, rows = tables.delta_or_not(results)
+    assert rows == [["digits", "-4.00 ± 25.41", "1 of 2", "-1.00 ± 12.71", "1 of 2", "-1.00 ± 12.71"]]
+    assert len(header) == len(rows[0])
+    assert tables.rescored_or_not(results, ["mnist"])[1][0][:3] == ["digits", "8.00 ± 25.41", "0 of 2"]
+
+
+def test_every_way_has_one_label():
+    assert len(set(tables.LABELS.values())) == len(tables.LABELS)
