@@ -217,7 +217,7 @@ def _mixed(asked: Asked) -> Asked:
 NAMES = {
     "vae_mul": of_images("vae_mul"),
     "gradient_aware": of_images("gradient_aware"),
-    **{f"words_{n}": of_words("gbi", n, per_source=128) for n in (5, 20, 50)},
+    **{f"words_{n}": of_words("gbi", n, per_source=64) for n in (5, 20, 50)},
 }
 SAID = {"vae_mul": "VAE-mul", "gradient_aware": "gradient-aware"} | {f"words_{n}": f"{n} words" for n in (5, 20, 50)}
 

@@ -65,7 +65,7 @@ def _one_size(known: Asked, seen: Asked) -> dict[str, float]:
     return {**found, "evidence": evidence, "gap": apart, "mean_gap": shared, "gap_per_nat": apart / evidence}
 
 
-WORDS = {"sizes": (1, 2, 5, 10, 20, 50, 100), "per_source": 64, "samples": 512, "fit_samples": 256}
+WORDS = {"sizes": (1, 2, 5, 10, 20, 50, 100), "per_source": 64, "samples": 512, "fit_samples": 96}
 PIXELS = {"sizes": (12, 49, 196, 784), "samples": 2000, "fit_samples": 500}
 KINDS = {
     "gbi": "words: LSTM, z beside and as a gate",
