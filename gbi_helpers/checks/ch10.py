@@ -6,7 +6,6 @@ from gbi_helpers.checks import ch10_contest, ch10_prices, ch10_readout, ch10_the
 
 kl_gap = ch10_theory.kl_gap
 circumcentre = ch10_theory.circumcentre
-rescore_by_hand = ch10_readout.rescore_by_hand
 threshold = ch10_readout.threshold
 half_of_ceiling = ch10_prices.half_of_ceiling
 beat_rescoring = ch10_contest.beat_rescoring

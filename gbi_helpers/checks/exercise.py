@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from gbi_helpers.checks.priced import Metered, unspent
+from gbi_helpers.checks.priced import Ask, unspent
 from gbi_helpers.claims import say
 
 Inputs = tuple[Any, ...]
@@ -275,7 +275,7 @@ def _shape(value: Any) -> str:
         return f"a tensor {tuple(value.shape)}"
     if callable(value):
         return "a function"
-    return repr(value) if isinstance(value, Metered) else f"{value:.3g}"
+    return repr(value) if isinstance(value, Ask) else f"{value:.3g}"
 
 
 def _rows(values: Tensor) -> Tensor:

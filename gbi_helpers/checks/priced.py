@@ -16,64 +16,20 @@ class OverspentError(RuntimeError):
     """More was asked than the budget pays for."""
 
 
-class Metered:
-    """A budget in forwards a sample. Each call of a student's function gets a full one, by :func:`unspent`."""
-
-    def __init__(self, samples: int, budget: int):
-        self.samples, self.budget, self._spent = samples, budget, 0
-
-    @property
-    def left(self) -> float:
-        """Forwards that are left, a sample on average."""
-        return self.budget - self._spent / self.samples
-
-    def _pay(self, price: int, samples: int) -> None:
-        asked = price * samples
-        if self._spent + asked > self.budget * self.samples:
-            raise OverspentError(
-                f"overspent: this costs {asked / self.samples:.3g} forwards a sample, and {self.left:.3g} of "
-                f"{self.budget} are left. Ask for less, or for fewer samples."
-            )
-        self._spent += asked
-
-
-def unspent(asked: T, budget: int | None = None) -> T:
-    """The same with nothing spent, of this budget or its own; what asks for no price, such as a function, as it is."""
-    if not isinstance(asked, Metered):
-        return asked
-    full = copy.copy(asked)
-    full._spent, full.budget = 0, asked.budget if budget is None else budget
-    return full
-
-
-class LossOf(Metered):
-    """The exact loss (B,) of each sample at the task (B,) that is asked for it: a pass, of as many as are paid for."""
-
-    def __init__(self, losses: Tensor, passes: int):
-        super().__init__(len(losses), passes)
-        self._at = lambda task: losses.gather(1, task[:, None])[:, 0]
-
-    def __call__(self, task: Tensor) -> Tensor:
-        """One pass."""
-        task = torch.as_tensor(task, device="cpu")
-        if task.shape != (self.samples,) or task.is_floating_point():
-            raise ValueError(
-                f"ask for one task a sample: whole numbers of shape ({self.samples},), not {tuple(task.shape)} "
-                f"of {task.dtype}."
-            )
-        self._pay(1, self.samples)
-        return self._at(task)
-
-
-class Ask(Metered):
+class Ask:
     """The samples of a batch, which answer for a price: 1 forward for a loss, 2 for a loss with its gradient.
 
     ``loss_of(z (N, K), rows (N,)) -> (N,)``: the losses of the samples ``rows``.
     """
 
     def __init__(self, loss_of: Callable[[Tensor, Tensor], Tensor], samples: int, budget: int):
-        super().__init__(samples, budget)
+        self.samples, self.budget, self._spent = samples, budget, 0
         self._loss_of = loss_of
+
+    @property
+    def left(self) -> float:
+        """Forwards that are left, a sample on average."""
+        return self.budget - self._spent / self.samples
 
     def __repr__(self) -> str:
         return f"ask ({self.samples} samples, {self.left:.3g} forwards each)"
@@ -99,3 +55,21 @@ class Ask(Metered):
         if z.dim() != 2 or len(z) != len(rows):
             raise ValueError(f"z must have a row for each of {len(rows)} samples, but has shape {tuple(z.shape)}.")
         return z.detach().to("cpu", torch.float64, copy=True), rows
+
+    def _pay(self, price: int, samples: int) -> None:
+        asked = price * samples
+        if self._spent + asked > self.budget * self.samples:
+            raise OverspentError(
+                f"overspent: this costs {asked / self.samples:.3g} forwards a sample, and {self.left:.3g} of "
+                f"{self.budget} are left. Ask for less, or for fewer samples."
+            )
+        self._spent += asked
+
+
+def unspent(asked: T, budget: int | None = None) -> T:
+    """The same with nothing spent, of this budget or its own; what asks for no price, such as a function, as it is."""
+    if not isinstance(asked, Ask):
+        return asked
+    full = copy.copy(asked)
+    full._spent, full.budget = 0, asked.budget if budget is None else budget
+    return full

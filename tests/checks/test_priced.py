@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gbi_helpers.checks.priced import Ask, LossOf, OverspentError, unspent
+from gbi_helpers.checks.priced import Ask, OverspentError, unspent
 
 Z = torch.rand(6, 3, dtype=torch.float64)
 
@@ -71,16 +71,3 @@ def test_with_nothing_spent_there_is_the_whole_budget_or_another():
     assert ask.left == 2
     assert unspent(len) is len
     assert repr(ask) == "ask (6 samples, 2 forwards each)"
-
-
-def test_a_pass_gives_each_sample_the_loss_of_its_task():
-    losses = torch.rand(4, 3)
-    loss_of = LossOf(losses, passes=2)
-    assert torch.equal(loss_of(torch.tensor([0, 2, 1, 2])), losses[range(4), [0, 2, 1, 2]])
-    with pytest.raises(ValueError, match=r"whole numbers of shape \(4,\), not \(\) of torch.int64"):
-        loss_of(1)
-    with pytest.raises(ValueError, match=r"of torch\.float32"):
-        loss_of(torch.zeros(4))
-    loss_of(torch.zeros(4, dtype=torch.long))
-    with pytest.raises(OverspentError, match="this costs 1 forwards a sample, and 0 of 2 are left"):
-        loss_of(torch.zeros(4, dtype=torch.long))

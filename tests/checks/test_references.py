@@ -571,40 +571,6 @@ def circumcentre_by_angles(w, squared=True):
     return weight / weight.sum(), cosines.min()
 
 
-def rescored_by_loop(log_q, loss_of, m, share=True):
-    out, best = log_q.clone(), log_q.argsort(1, descending=True)[:, :m]
-    losses = [loss_of(best[:, rank]) for rank in range(m)]
-    for row, tasks in enumerate(best.tolist()):
-        had = math.log(sum(log_q[row, task].exp() for task in tasks)) if share else 0
-        total = torch.logsumexp(torch.stack([-loss[row] for loss in losses]), 0)
-        for rank, task in enumerate(tasks):
-            out[row, task] = had - losses[rank][row] - total
-    return out
-
-
-def rescored_by_exp(log_q, loss_of, m):
-    best = log_q.topk(m, 1).indices
-    weight = torch.stack([torch.exp(-loss_of(task)) for task in best.T], 1)
-    had = log_q.exp().gather(1, best).sum(1, keepdim=True)
-    return log_q.scatter(1, best, (had * weight / weight.sum(1, keepdim=True)).log())
-
-
-def rescored_everything(log_q, loss_of, m):
-    """Right, and dearer than was asked."""
-    losses = torch.stack([loss_of(torch.full((len(log_q),), task)) for task in range(log_q.shape[1])], 1)
-    kept = log_q >= log_q.topk(m, 1).values[:, -1:]
-    had = log_q.masked_fill(~kept, -math.inf).logsumexp(1, keepdim=True)
-    return torch.where(kept, torch.log_softmax((-losses).masked_fill(~kept, -math.inf), 1) + had, log_q)
-
-
-def rescored_by_mask(log_q, loss_of, m):
-    best = log_q.topk(m, 1).indices
-    found = torch.log_softmax(-torch.stack([loss_of(task) for task in best.T], 1), 1)
-    mask, out = torch.zeros_like(log_q, dtype=torch.bool).scatter(1, best, True), log_q.clone()
-    out[mask] = (found + log_q.gather(1, best).logsumexp(1, keepdim=True)).flatten()
-    return out
-
-
 def threshold_by_counting(log_q, exact, y, coverage, one_more=1, task=None):
     """The least of the deficits that enough of n + 1 would lie at or below."""
     n, winner = len(log_q), exact.argmax(1) if task is None else task(exact, y)
@@ -698,7 +664,6 @@ SOLUTIONS = [
     ("ch10.kl_gap", kl_by_sigmoids),
     ("ch10.kl_gap", kl_by_dreaming),
     ("ch10.circumcentre", circumcentre_by_angles),
-    ("ch10.rescore_by_hand", rescored_by_loop),
     ("ch10.threshold", threshold_by_counting),
     ("ch10.half_of_ceiling", price_by_counting),
     *(("ch10.beat_rescoring", better) for better in BETTER.values()),
@@ -719,7 +684,6 @@ FRAGILE = [
     ("ch09.streaming", streaming_in_float32),
     ("ch09.gates_from_images", gates_by_exp),
     ("ch10.kl_gap", kl_by_logarithms),
-    ("ch10.rescore_by_hand", rescored_by_exp),
 ]
 LEAVES_FLOAT64 = [
     ("ch08.after_each_word", after_by_loop),
@@ -821,11 +785,6 @@ WRITTEN_OUT = [
     ("ch10.circumcentre", lambda w: (torch.ones(3) / 3, circumcentre_by_angles(w)[1]), "That is the centroid"),
     ("ch10.circumcentre", lambda w: circumcentre_by_angles(w, squared=False), "three sides"),
     ("ch10.circumcentre", lambda w: (circumcentre_by_angles(w)[0] @ w, 0.0), "the shape"),
-    ("ch10.rescore_by_hand", rescored_everything, "overspent"),
-    ("ch10.rescore_by_hand", rescored_by_mask, "in the wrong places"),
-    ("ch10.rescore_by_hand", lambda *a: rescored_by_loop(*a, share=False), "sums to more"),
-    ("ch10.rescore_by_hand", lambda *a: normalised(rescored_by_loop(*a, share=False)), "normalised the whole row"),
-    ("ch10.rescore_by_hand", lambda q, loss_of, m: loss_of(q.argmax()), "ask for one task a sample"),
     ("ch10.threshold", lambda *a: threshold_by_counting(*a, one_more=0), "one more: n + 1"),
     ("ch10.threshold", lambda *a: threshold_by_counting(*a, task=lambda _, y: y), "of the *label*"),
     ("ch10.half_of_ceiling", lambda *a: price_by_counting(*a, step_above=3), "*training* step"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gbi_helpers.experiments.cost import bent, frontier, laws, prices
+from gbi_helpers.experiments.cost import bent, duel, frontier, laws, prices
 from gbi_helpers.experiments.cost.world import opened
 from gbi_helpers.experiments.study import SMALL, Study
 
@@ -10,7 +10,7 @@ STUDY = Study(
     "cost",
     __name__,
     "10",
-    {**prices.ROWS, **laws.ROWS, **bent.ROWS, **frontier.ROWS},
+    {**prices.ROWS, **laws.ROWS, **bent.ROWS, **frontier.ROWS, **duel.ROWS},
     opened,
-    {"": {}, SMALL: {**prices.SMALL, **laws.SMALL, **bent.SMALL, **frontier.SMALL}},
+    {"": {}, SMALL: {**prices.SMALL, **laws.SMALL, **bent.SMALL, **frontier.SMALL, **duel.SMALL}},
 )
