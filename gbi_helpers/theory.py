@@ -30,14 +30,15 @@ difference, up to a constant shared by all tasks, is the gap delta (K,). All sta
 7. Margin and certificate. Where exact Bayes leads by more than range(delta) nats, one step names the same task; and
    always the exact best lies within range(delta) nats of one step's best. The logits differ by delta, so a difference
    of two of them moves by at most its range. So ``rescore(..., within=range)`` is all K passes, provably.
-   In a trained network delta is known only after those passes: a quantile (``fit_within``) then holds on average, not
-   always. And a certificate is dear: with more data the range grows, until all tasks are within it.
+   Who knows delta puts it back instead; of use is a bound on its range, such as 3. In a trained network there mostly is
+   none: a quantile (``fit_within``) then holds on average, not always. And a certificate is dear: its range grows with
+   the data, and with a hundred tasks it keeps dozens where one step is nearly always right.
 8. One step is four things: (i) a step of exponentiated gradient, q0 exp(-g), of size 1 from the uniform q0; (ii) the
    natural-gradient step of size 1 on the free energy F(q) = L(q) - H(q), whose gradient g + log q takes the natural
    parameters log q to -g, from any start; (iii) the minimiser of F with L replaced by its tangent, g . q - H(q), as
    Gibbs has it; (iv) for a loss linear in z the end of all steps, the minimiser of F.
    A curved L has another g at every place: steps of size 1 may swing for ever, small ones settle on the best mixture,
-   which is not the posterior of the tasks.
+   which is not the posterior of the tasks (if sometimes the better guess at the best of them).
 9. Second order: delta_k = -d_k' H d_k / 2, with the curvature at z0. By 1 it is exact for quadratic losses, and wrong
    by a sixth of the greatest third derivative on the way elsewhere: too much wherever the loss bends less farther out.
    For words, with gates twice as strong, it grows fourfold and the KL at last twofold. In the mean over dreams H is
@@ -115,7 +116,9 @@ def dreamed_delta(grad: Tensor, z0: Tensor) -> Tensor:
 
     ``grad`` (S, K): dL/dz at the start ``z0`` (K,), each of a sample drawn from what the model itself says there. It is
     the gap to second order, exactly so for a linear-Gaussian decoder, as the gap is minus a KL divergence and Fisher
-    information its curvature. S backward passes, whatever K is.
+    information its curvature. S backward passes, whatever K is: D dimensions ask for them. Dreams drawn at random are
+    like the gap with a correlation of 1 / sqrt(1 + D / S), so fewer than D do harm; D with noise from an orthogonal
+    matrix (times sqrt(D)) know it wholly. Never use it sample by sample: one dream's square is mostly chance.
     """
     along = grad - (grad * z0).sum(-1, keepdim=True)  # g . d_k, with d_k = e_k - z0
     missed = -along.square().mean(0) / 2

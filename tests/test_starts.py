@@ -169,6 +169,14 @@ def test_a_task_that_is_a_mixture_of_others_leaves_no_start(seed, far):
     assert kl[2] < kl[:2].mean() + 1e-9  # nearer than they are on average, from everywhere
 
 
+def test_a_search_that_leads_to_where_no_number_is_left_says_so_too():
+    """Far out the model says one word alone, and the curvature is a matrix that no routine takes apart."""
+    pure = torch.softmax(normal(5, 50, seed=115), -1)
+    theta = torch.cat([pure, pure[:2].mean(0, keepdim=True)]).log()
+    with pytest.raises(ValueError, match="found no start"):
+        natural_start(lambda t: t.logsumexp(-1), theta)
+
+
 # ---------------------------------------------------------------- blind spots
 
 

@@ -83,6 +83,15 @@ def test_survivors_shrink_to_two(n_tasks, keep, sizes):
     assert readings.shrinking(n_tasks, keep) == sizes
 
 
+def test_who_was_dropped_does_not_come_back():
+    log_q = torch.tensor([[0.1, 0.6, 0.3]]).log()
+    assert readings.best(log_q, 1, among=torch.tensor([[True, False, True]])).tolist() == [[False, False, True]]
+    samples = Samples(lambda index: lambda z: (z * torch.tensor([[0.0, 5.0, 9.0, 1.0]])).sum(1), torch.zeros(1), 4)
+    log_q = torch.tensor([[0.3, 0.1, 0.35, 0.25]]).log()  # the third falls, below the second that was dropped before
+    zoomed = readings.narrowed(samples, log_q, [3, 3])
+    torch.testing.assert_close(zoomed.log_q[0, 1].exp(), torch.tensor(0.1))
+
+
 def test_zooming_in_keeps_those_who_survived_and_the_beliefs_sum_to_one():
     samples = bent()
     log_q = torch.log_softmax(samples.read().one, 1)
