@@ -10,9 +10,9 @@ Goes on where :mod:`gbi_helpers.theory` stops; a_k = pattern_k - mean pattern of
     It mostly lies off the simplex, where no trained network has ever been; they refuse it. Putting the gap back from
     the uniform start costs the same and stays where the network was trained.
 11. Where there is none. A Gaussian family has one if the patterns are affinely independent (so K <= D + 1), or lie on
-    one sphere: more points than that have no centre. Words may have none for any number of words: a task that is a
-    mixture of two others, p_3 = (p_1 + p_2) / 2, is nearer than they are on average, from everywhere, since -log is
-    convex: KL(p_z | p_3) < (KL(p_z | p_1) + KL(p_z | p_2)) / 2. Overlapping tasks are what real data have.
+    one sphere: points at random, more than D + 1, have no common centre. Words may have none for any number of words: a
+    task that is a mixture of two others, p_3 = (p_1 + p_2) / 2, is nearer than they are on average, from everywhere,
+    since -log is convex: KL(p_z | p_3) < (KL(p_z | p_1) + KL(p_z | p_2)) / 2. Real tasks overlap.
 12. Blind spots. With ever more data from task k, one step from the uniform start names the task with the largest
     a_j . a_k, so k itself only if |a_k|^2 exceeds all others: k is the furthest in its own direction. For patterns
     drawn from a normal distribution in D dimensions a_j . a_k / |a_k| is a normal number, so the share of visible tasks

@@ -39,8 +39,8 @@ difference, up to a constant shared by all tasks, is the gap delta (K,). All sta
    Gibbs has it; (iv) for a loss linear in z the end of all steps, the minimiser of F.
    A curved L has another g at every place: steps of size 1 may swing for ever, small ones settle on the best mixture,
    which is not the posterior of the tasks (if sometimes the better guess at the best of them).
-9. Second order: delta_k = -d_k' H d_k / 2, with the curvature at z0. By 1 it is exact for quadratic losses, and wrong
-   by a sixth of the greatest third derivative on the way elsewhere: too much wherever the loss bends less farther out.
+9. Second order: delta_k = -d_k' H d_k / 2, with the curvature at z0. By 1 it is exact for quadratic losses, and
+   elsewhere wrong by a sixth of the third derivative on the way at most: too large where the loss bends less far out.
    For words, with gates twice as strong, it grows fourfold and the KL at last twofold. In the mean over dreams H is
    Fisher's information, the variance of g.
 Statements 10 to 13, about the start and about tasks that one step never names, are in :mod:`gbi_helpers.starts`.

@@ -34,7 +34,9 @@ def law(world: World, seed: int, settings: Settings) -> Values:
     for tasks in settings["tasks"]:
         dims = [max(1, round(ratio * math.log(tasks))) for ratio in settings["ratios"]]
         shares = torch.tensor(
-            [[seen(tasks, size, each) for each in range(settings["seeds"])] for size in dims], device="cpu"
+            [[seen(tasks, size, each) for each in range(settings["seeds"])] for size in dims],
+            dtype=torch.float64,
+            device="cpu",
         )
         found["dims"][tasks] = dims
         found["law"][tasks] = [nameable_share(tasks, size) for size in dims]
