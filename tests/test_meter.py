@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -61,15 +62,24 @@ def test_memory_needs_no_numbers_either():
     assert saved_bytes(lambda: x.exp().log(), apart_from=[x]) == 4 * 6 * 10**9
 
 
+def told(seconds):
+    """A clock by which every call takes so long."""
+    ticks = itertools.count()
+    return lambda: next(ticks) * seconds
+
+
 def test_calls_are_timed_in_turns_and_the_least_of_each_is_told():
     seen = []
-    found = in_turns({"one": lambda: seen.append(1), "two": lambda: seen.append(2)}, turns=3)
+    calls = {"one": lambda: seen.append(1), "two": lambda: seen.append(2)}
+    assert in_turns(calls, turns=3, seconds=100.0, clock=told(1.0)) == {"one": 1.0, "two": 1.0}
     assert seen == [1, 2] + [1, 1, 2, 2] * 3  # one round warms up
-    assert set(found) == {"one", "two"}
-    assert all(0 <= value < float("inf") for value in found.values())
     seen.clear()
-    in_turns({"one": lambda: seen.append(1)}, turns=50, seconds=0.0)
-    assert len(seen) == 1 + 2 * 3  # three rounds at the least
+    in_turns(calls, turns=50, seconds=0.5, clock=told(1.0))
+    assert len(seen) == 2 + 4 * 3  # three rounds at the least
+    seen.clear()
+    in_turns(calls, turns=1, clock=told(1e-6))
+    assert seen == [1, 2] + [1] * 10 + [2] * 10  # what is short comes often
+    assert all(0 <= value < float("inf") for value in in_turns(calls).values())
 
 
 def test_plain_kernels_end_with_their_block():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gbi_helpers.experiments.cost.counted import without_gradients
 from gbi_helpers.experiments.cost.decoders import all_at_once, asked, chunks
-from gbi_helpers.experiments.cost.wall import bare_step, crossover, machine
+from gbi_helpers.experiments.cost.wall import bare_step, clock_for, crossover, machine
 from gbi_helpers.guards import LossFn
 from gbi_helpers.inference import one_step
 from gbi_helpers.meter import flops, in_turns, plain_kernels, saved_bytes, timed
@@ -45,7 +45,7 @@ def compiled(name: str, n_tasks: int, batch: int, turns: int, seconds: float, ba
             "plain_step": lambda: bare_step(loss_fn, question.z0),
             "plain_batch": lambda: without_gradients(*passes),
         }
-        best = in_turns({**quick, **plain}, turns, seconds)
+        best = in_turns({**quick, **plain}, turns, seconds, clock_for())
     finally:
         torch.compiler.reset()
     return {**{way: best[way] / best[f"plain_{way}"] for way in quick}, "seconds": took}
@@ -58,7 +58,7 @@ def halved(name: str, n_tasks: int, batch: int, turns: int, seconds: float, wher
         question = asked(name, n_tasks, batch, device=where, dtype=dtype)
         calls[f"step{bits}"] = _bound(bare_step, question.rows(), question.z0)
         calls[f"batch{bits}"] = _bound(all_at_once, chunks(question), n_tasks)
-    best = in_turns(calls, turns, seconds)
+    best = in_turns(calls, turns, seconds, clock_for(where))
     return {way: best[f"{way}16"] / best[f"{way}32"] for way in ("step", "batch")}
 
 
@@ -91,7 +91,7 @@ def forward_mode(name: str, batch: int, turns: int, seconds: float) -> Found:
         "forward": lambda: without_gradients(loss_fn, z0),
         "step": lambda: bare_step(loss_fn, z0),
     }
-    best = in_turns(calls, turns, seconds)
+    best = in_turns(calls, turns, seconds, clock_for())
     shapes = _two_tasks(name, batch, "meta")
     once, forward = flops(slope_along, *shapes), flops(without_gradients, *shapes[:2])
     step = flops(one_step, *shapes[:2])

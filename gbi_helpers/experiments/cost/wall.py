@@ -1,9 +1,13 @@
-"""K passes against one step by the clock: as ratios, in one run, taken in turns, the least of many turns of each."""
+"""K passes against one step by the clock: as ratios, in one run, taken in turns, the least of many turns of each.
+
+One thread works, so its CPU time is what a clock on the wall would say on a machine that does nothing else.
+"""
 
 from __future__ import annotations
 
 import math
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,14 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     found = {"processor": _processor(), "instructions": torch.backends.cpu.get_cpu_capability()}
     if device == "cuda":
         found["gpu"] = torch.cuda.get_device_name()
-    return {**found, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    kind = "CPU time" if clock_for(device) is time.process_time else "wall time"
+    return {**found, "threads": torch.get_num_threads(), "torch": torch.__version__, "clock": kind}
+
+
+def clock_for(device: str = "cpu") -> Callable[[], float]:
+    """CPU time, of which a busy machine takes nothing; wall time where a GPU works, or CPU time is coarse."""
+    coarse = platform.system() == "Windows"  # it ticks 64 times a second there
+    return time.perf_counter if coarse or device != "cpu" else time.process_time
 
 
 def _processor() -> str:
@@ -66,10 +77,11 @@ def ways(question: Asked) -> dict[str, Callable[[], Tensor]]:
     }
 
 
-def ratios(question: Asked, turns: int, seconds: float) -> dict[str, float]:
+def ratios(question: Asked, turns: int, seconds: float, device: str = "cpu") -> dict[str, float]:
     """Times as ratios: bare ways to the bare step, the package's to its one step; "checks": what these add to it."""
     loss_fn, z0 = question.rows(), question.z0
-    best = in_turns({**ways(question), "forward": lambda: without_gradients(loss_fn, z0)}, turns, seconds)
+    calls = {**ways(question), "forward": lambda: without_gradients(loss_fn, z0)}
+    best = in_turns(calls, turns, seconds, clock_for(device))
     bare, step = best["bare"], best["step"]
     found = {"step_over_forward": bare / best["forward"], "checks": step / bare, "batch": best["batch"] / bare}
     return found | {"rescored": best["rescored"] / step, "loop": best["loop"] / step}
@@ -98,7 +110,7 @@ def _by_tasks(
     for n_tasks in tasks:
         forward = forward_of(asked(name, n_tasks, device="meta"))
         if n_tasks * batch * forward <= gigaflops * 1e9:
-            found[n_tasks] = ratios(asked(name, n_tasks, batch, device=device), turns, seconds)
+            found[n_tasks] = ratios(asked(name, n_tasks, batch, device=device), turns, seconds, device)
     return found
 
 
@@ -135,7 +147,7 @@ def _looked_up(n_tasks: int, batch: int, turns: int, seconds: float) -> dict[str
         "step": lambda: one_step(loss_fn, z0),
         "pass": lambda: without_gradients(loss_fn, z0),
     }
-    best = in_turns(calls, turns, seconds)
+    best = in_turns(calls, turns, seconds, clock_for())
     loop = n_tasks * best["pass"]
     found = {"tasks": n_tasks, "honest": best["every"] / best["cheap"], "every_over_step": best["every"] / best["step"]}
     return found | {"step_over_cheap": best["step"] / best["cheap"], "loop_over_step": loop / best["step"]}

@@ -208,7 +208,7 @@ def test_on_a_gpu_all_decoders_are_timed():
 
 def test_the_machine_is_described_without_its_name_or_paths():
     found = wall.machine()
-    assert {"processor", "instructions", "threads", "torch"} == set(found)
+    assert {"processor", "instructions", "threads", "torch", "clock"} == set(found)
     assert all(value for value in found.values())
     assert not any("/home" in str(value) or "\\" in str(value) for value in found.values())
 
