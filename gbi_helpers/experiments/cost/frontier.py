@@ -164,7 +164,7 @@ ROWS: dict[str, Row] = {
     "cifar_pixels": _hundred("CIFAR-100, discriminants of pixels", "lda_pixels", sets.hundred_linear, **IMAGES),
     "cifar_features": _hundred("CIFAR-100, discriminants of features", "lda_features", sets.hundred_linear, **IMAGES),
     "cifar_code": _hundred(
-        "CIFAR-100, features, a code", "features_mul", sets.hundred_code, **{**IMAGES, "test": 2_000}
+        "CIFAR-100, features, a code", "features_mul", sets.hundred_code, **{**IMAGES, "test": 2_000, "share": 1.0}
     ),
     **{f"language_{n}": _texts(n) for n in LENGTHS},
 }
