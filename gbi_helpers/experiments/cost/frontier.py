@@ -47,6 +47,7 @@ def frontier(made: Set, first: bool = False) -> Values:
     found = _every(proposers, made, seen) | _proposed(proposers, known, seen)
     found["chosen"] = _chosen(proposers, known, seen)
     found["counted"] = counted(made, proposers["one_step"], known, seen)
+    found["samples"] = {"validation": len(known.y), "test": len(seen.y)}
     if first:
         found["curves"] = {name: readings.curves(one, seen) for name, one in proposers.items()}
     return found
@@ -77,18 +78,27 @@ def _proposed(proposers: Mapping[str, Proposer], known: Reading, seen: Reading) 
 
 
 def _chosen(proposers: Mapping[str, Proposer], known: Reading, seen: Reading) -> Values:
-    """What validation labels say of each of :data:`CHOICES`, and what they choose among all of them, or some."""
+    """The scores of :data:`CHOICES` and of all passes, and by each rule what is chosen: the way, and its test scores.
+
+    "judge": two passes if all passes judge validation samples better than one step does, else none.
+    """
 
     def answers(beliefs: Mapping[str, Tensor], exact: Tensor) -> dict[str, Answer]:
-        found: dict[str, Answer] = {}
+        found = {"all": Answer(torch.log_softmax(exact, 1), exact.shape[1])}
         for name, log_q in beliefs.items():
             found |= {name + way: answer for way, answer in readings.ways(log_q, exact, GRADIENT, {}).items()}
-        return {name: found[name] for name in CHOICES}
+        return {name: found[name] for name in (*CHOICES, "all")}
 
     before = answers({name: proposers[name].before for name in ("one_step", "delta")}, known.exact)
     after = answers({name: proposers[name].after for name in ("one_step", "delta")}, seen.exact)
-    scores = readings.by_labels(before, after, known.y, seen.y)
-    return scores | {among: readings.picked(scores, names) for among, names in AMONG.items()}
+    scores = readings.scored(before, after, known, seen)
+    picked = {among: readings.favoured(scores, names) for among, names in AMONG.items()}
+    judges = readings.favoured(scores, ("one_step", "all"))
+    picked["judge"] = {rule: "one_step_top_2" if judge == "all" else judge for rule, judge in judges.items()}
+    test = scores["test"]
+    return scores | {
+        among: {rule: {"way": way, **test[way]} for rule, way in ways.items()} for among, ways in picked.items()
+    }
 
 
 def counted(made: Set, one: Proposer, known: Reading, seen: Reading) -> Values:
@@ -154,7 +164,7 @@ ROWS: dict[str, Row] = {
     "cifar_pixels": _hundred("CIFAR-100, discriminants of pixels", "lda_pixels", sets.hundred_linear, **IMAGES),
     "cifar_features": _hundred("CIFAR-100, discriminants of features", "lda_features", sets.hundred_linear, **IMAGES),
     "cifar_code": _hundred(
-        "CIFAR-100, features, a code", "features_mul", sets.hundred_code, **{**IMAGES, "test": 2_000}
+        "CIFAR-100, features, a code", "features_mul", sets.hundred_code, **{**IMAGES, "test": 2_000, "share": 1.0}
     ),
     **{f"language_{n}": _texts(n) for n in LENGTHS},
 }

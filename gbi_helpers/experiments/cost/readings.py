@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -204,29 +203,35 @@ def curves(one: Proposer, seen: Reading) -> dict[str, list[float]]:
     return {name: (100 * (named == truth[:, None]).double().mean(0)).tolist() for name, truth in truths.items()}
 
 
-def by_labels(
-    before: Mapping[str, Answer], after: Mapping[str, Answer], known: Tensor, seen: Tensor
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Accuracy and log score of each way on validation samples of tasks ``known`` (N,), and on test samples.
+Scores = dict[str, dict[str, dict[str, float]]]  # "validation" or "test" -> way -> what is measured
 
-    With the step size that fits its beliefs to the validation labels: no way is punished for being too sure.
+
+def scored(before: Mapping[str, Answer], after: Mapping[str, Answer], known: Reading, seen: Reading) -> Scores:
+    """Accuracy and log score of each way on validation and on test samples; KL(all passes || way) needs no label.
+
+    Log scores with the step size that fits the beliefs to the validation labels: no way is punished for its scale.
     """
-    sizes = {name: metrics.fitted_step_size(answer.log_q, known) for name, answer in before.items()}
+    sizes = {name: metrics.fitted_step_size(answer.log_q, known.y) for name, answer in before.items()}
     parts = {"validation": (before, known), "test": (after, seen)}
     return {
-        part: {name: _scores(answer.log_q, sizes[name], y) for name, answer in answers.items()}
-        for part, (answers, y) in parts.items()
+        part: {name: _scores(answer.log_q, sizes[name], reading) for name, answer in answers.items()}
+        for part, (answers, reading) in parts.items()
     }
 
 
-def _scores(log_q: Tensor, size: float, y: Tensor) -> dict[str, float]:
-    log_score = metrics.negative_log_score(torch.log_softmax(size * log_q.double(), 1), y)
-    return {"accuracy": metrics.accuracy(log_q.argmax(1), y), "log_score": log_score}
+def _scores(log_q: Tensor, size: float, reading: Reading) -> dict[str, float]:
+    return {
+        "accuracy": metrics.accuracy(log_q.argmax(1), reading.y),
+        "log_score": metrics.negative_log_score(torch.log_softmax(size * log_q.double(), 1), reading.y),
+        "kl": metrics.kl(torch.log_softmax(reading.exact, 1), log_q),
+    }
 
 
-def picked(scores: Mapping[str, Mapping[str, Mapping[str, float]]], names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The way that validation favours "by_accuracy" and "by_log_score", the first of equals, and its test scores."""
-    told, found = scores["validation"], scores["test"]
-    accurate = max(names, key=lambda name: told[name]["accuracy"])
-    likely = min(names, key=lambda name: told[name]["log_score"])
-    return {rule: {"way": name, **found[name]} for rule, name in (("by_accuracy", accurate), ("by_log_score", likely))}
+def favoured(scores: Scores, names: Sequence[str]) -> dict[str, str]:
+    """The way that validation samples favour by each rule, the first of equals."""
+    told = scores["validation"]
+    return {
+        "by_accuracy": max(names, key=lambda name: told[name]["accuracy"]),
+        "by_log_score": min(names, key=lambda name: told[name]["log_score"]),
+        "by_kl": min(names, key=lambda name: told[name]["kl"]),
+    }

@@ -94,7 +94,8 @@ def digits(recipe: Recipe) -> Callable[[World, int, Settings], Set]:
 def hundred_linear(world: World, seed: int, settings: Settings) -> Set:
     """Discriminants of pixels or of features, and the mean of each class, from a random part of the training images.
 
-    In 64 bits: the start from which one step is exact lies far off the simplex.
+    In 64 bits: the start from which one step is exact lies far off the simplex. All K losses of such a decoder are one
+    product of matrices, about as dear as one step, so its prices are told in forwards for comparison alone.
     """
     views = Views(world.cifar.data, world.cifar.shelf, settings["views"])
     name = settings["view"]

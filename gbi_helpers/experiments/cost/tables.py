@@ -1,15 +1,19 @@
 """Accuracy against price for readers: one table a set, who is on the frontier, and what validation chooses.
 
-Prices are forwards of the decoder a sample. ± is 95 % of the mean over seeds.
+Prices are forwards of the decoder a sample. ± is 95 % of the mean over seeds and, for what is right, over test samples;
+of differences, which are paired, over seeds alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.tables import Table, interval
+from gbi_helpers.experiments.tables import Table, interval, sampling_error
+from gbi_helpers.metrics import Summary
 
 PROPOSERS = {
     "one_step": "one step",
@@ -45,7 +49,7 @@ MAIN = (
     *("one_step", "delta", "dreamed", "start", "one_step_within_99", "delta_within_99", "one_step_top_2"),
     *("one_step_top_3", "one_step_top_10", "midpoint", "zoom_quarter", "zoom_half", "all"),
 )
-RULES = {"by_accuracy": "accuracy", "by_log_score": "log score"}
+RULES = {"by_accuracy": "accuracy", "by_log_score": "log score", "by_kl": "nearness to all passes"}
 DELTA_OR_NOT = ("mnist", "mnist_aware", "cifar_code", "language_5", "language_20", "language_50")
 
 Point = tuple[str, float, float]  # way, price, accuracy
@@ -92,39 +96,41 @@ def beside(results: Results, row: str) -> Table:
 
 
 def _line(results: Results, row: str, way: str) -> list[str]:
-    price, right, same = (results.summary(row, way, key) for key in ("price", "accuracy", "agreement"))
-    return [LABELS[way], f"{price.mean:.2f}", interval(right, 1), interval(same, 1)]
+    price, same = (results.summary(row, way, key) for key in ("price", "agreement"))
+    return [LABELS[way], f"{price.mean:.2f}", interval(right(results, row, way), 1), interval(same, 1)]
+
+
+def right(results: Results, row: str, way: str) -> Summary:
+    """Accuracy of a way, with an interval that counts the test samples, too."""
+    value, tested = results.summary(row, way, "accuracy"), int(results.first(row, "samples", "test"))
+    return replace(value, half_width=math.hypot(value.half_width, sampling_error(value.mean, tested)))
 
 
 def delta_or_not(results: Results, rows: Sequence[str] = DELTA_OR_NOT) -> Table:
-    """What δ adds to one step, seed by seed, in points; how often validation labels take it, and what that adds."""
-    shown = []
-    for row in rows:
-        if results.has(row):
-            added = interval(results.paired((row, "delta", "accuracy"), (row, "one_step", "accuracy")), 2)
-            shown.append([results.words[row], added, *_by_rules(results, row, "with_delta_or_not", "delta")])
-    return ["set", "δ adds", *_rules("δ")], shown
+    """What δ adds to one step, seed by seed, in points; how often each rule takes it, and what that adds."""
+    taken = {rule: ("with_delta_or_not", rule) for rule in RULES}
+    header = ["set", "δ adds", *(text for words in RULES.values() for text in (f"{words} takes it", "that adds"))]
+    return header, [_decided(results, row, "delta", taken) for row in rows if results.has(row)]
 
 
-def rescored_or_not(results: Results, rows: Sequence[str]) -> Table:
-    """What two passes add to one step, seed by seed, in points; how often validation takes them, what that adds."""
-    way, shown = "one_step_top_2", []
-    for row in rows:
-        if results.has(row):
-            added = interval(results.paired((row, way, "accuracy"), (row, "one_step", "accuracy")), 2)
-            shown.append([results.words[row], added, *_by_rules(results, row, "rescored_or_not", way)])
-    return ["set", "two passes add", *_rules("them")], shown
+def rescored_or_not(results: Results, rows: Sequence[str] = DELTA_OR_NOT) -> Table:
+    """What two passes add to one step, seed by seed, in points; how often a rule takes them, and what that adds.
+
+    Validation labels compare one step with its two best re-scored, or with all passes, which is the better judge.
+    """
+    taken = {"its own accuracy": ("rescored_or_not", "by_accuracy"), "the better judge": ("judge", "by_log_score")}
+    header = ["set", "two passes add", *(text for words in taken for text in (f"{words} takes them", "that adds"))]
+    return header, [_decided(results, row, "one_step_top_2", taken) for row in rows if results.has(row)]
 
 
-def _rules(what: str) -> list[str]:
-    return [text for words in RULES.values() for text in (f"{words} takes {what}", "that adds")]
-
-
-def _by_rules(results: Results, row: str, among: str, way: str) -> list[str]:
-    """For each rule, how many seeds it takes the way in, and what it adds to one step."""
-    found = []
-    for rule in RULES:
-        taken = Counter(one["chosen"][among][rule]["way"] for one in results.rows[row].values())[way]
-        added = results.paired((row, "chosen", among, rule, "accuracy"), (row, "one_step", "accuracy"))
-        found += [f"{taken} of {results.seeds(row)}", interval(added, 2)]
+def _decided(results: Results, row: str, way: str, taken: Mapping[str, tuple[str, str]]) -> list[str]:
+    """A set's words, what a way adds to one step, and for each rule how many seeds take it and what that adds."""
+    found = [results.words[row], interval(_added(results, row, way), 2)]
+    for among, rule in taken.values():
+        times = Counter(one["chosen"][among][rule]["way"] for one in results.rows[row].values())[way]
+        found += [f"{times} of {results.seeds(row)}", interval(_added(results, row, "chosen", among, rule), 2)]
     return found
+
+
+def _added(results: Results, row: str, *where: str) -> Summary:
+    return results.paired((row, *where, "accuracy"), (row, "one_step", "accuracy"))

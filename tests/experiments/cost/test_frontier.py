@@ -43,6 +43,18 @@ def test_curves_end_where_all_passes_do(results):
             assert curve["agreement"][1] == pytest.approx(results.first(row, f"{name}_top_2", "agreement"))
 
 
+def test_two_passes_are_taken_where_all_passes_are_the_better_judge(results):
+    for row in frontier.ROWS:
+        found = results.first(row, "chosen")
+        for rule, score in (("by_log_score", "log_score"), ("by_kl", "kl")):
+            told = found["validation"]
+            if told["all"][score] == pytest.approx(told["one_step"][score], rel=1e-4):
+                continue  # records are rounded
+            way = "one_step_top_2" if told["all"][score] < told["one_step"][score] else "one_step"
+            assert found["judge"][rule] == {"way": way, **found["test"][way]}
+        assert found["test"]["one_step"]["accuracy"] == results.first(row, "one_step", "accuracy")
+
+
 def test_with_delta_a_linear_decoder_needs_no_pass(results):
     for row in ("cifar_pixels", "cifar_features"):
         assert results.first(row, "delta", "agreement") == results.first(row, "start", "agreement") == 100

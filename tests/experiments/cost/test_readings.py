@@ -107,16 +107,27 @@ def made(right, y):
     return torch.log_softmax(3 * torch.nn.functional.one_hot(named, 3).double(), 1)
 
 
-def test_validation_chooses_and_test_samples_only_tell_what_that_brings():
+def test_validation_favours_a_way_whatever_test_samples_say():
     y = torch.arange(12) % 3
-    good, poor = torch.arange(12) < 11, torch.arange(12) < 6
-    before = {"one": Answer(made(poor, y), 2.0), "other": Answer(made(good, y), 4.0)}
-    after = {"one": Answer(made(good, y), 2.0), "other": Answer(made(poor, y), 4.0)}
-    picked = readings.picked(readings.by_labels(before, after, y, y), ("one", "other"))
-    assert {rule: one["way"] for rule, one in picked.items()} == {"by_accuracy": "other", "by_log_score": "other"}
-    assert picked["by_accuracy"]["accuracy"] == 50
-    alike = readings.picked(readings.by_labels(before | {"one": before["other"]}, after, y, y), ("one", "other"))
-    assert alike["by_accuracy"]["way"] == "one"  # the first of equals, which is the cheapest
+    good, poor = made(torch.arange(12) < 11, y), made(torch.arange(12) < 6, y)
+    before, after = ({"one": Answer(a, 2.0), "other": Answer(b, 4.0)} for a, b in ((poor, good), (good, poor)))
+    known = Reading(poor, poor, y)  # all passes are no better than the one way, and the same
+    scores = readings.scored(before, after, known, Reading(good, good, y))
+    rules = {"by_accuracy": "other", "by_log_score": "other", "by_kl": "one"}
+    assert readings.favoured(scores, ("one", "other")) == rules
+    assert scores["test"]["other"]["accuracy"] == 50
+    assert scores["validation"]["one"]["kl"] == 0
+    alike = readings.scored(before | {"one": before["other"]}, after, known, known)
+    assert set(readings.favoured(alike, ("one", "other")).values()) == {"one"}  # the first of equals: the cheapest
+
+
+def test_a_log_score_does_not_depend_on_the_scale_of_the_beliefs():
+    y = torch.arange(12) % 3
+    log_q = made(torch.arange(12) < 8, y)
+    both = {"one": Answer(log_q, 2.0), "unsure": Answer(torch.log_softmax(log_q / 10, 1), 2.0)}
+    known = Reading(log_q, log_q, y)
+    found = readings.scored(both, both, known, known)["test"]
+    assert found["one"]["log_score"] == pytest.approx(found["unsure"]["log_score"], rel=1e-3)
 
 
 def test_the_number_of_candidates_is_chosen_on_validation_samples():

@@ -6,6 +6,7 @@ import pytest
 
 from gbi_helpers.experiments.cost import frontier, tables
 from gbi_helpers.experiments.results import Results
+from gbi_helpers.experiments.tables import sampling_error
 
 
 def way(price, accuracy):
@@ -14,7 +15,7 @@ def way(price, accuracy):
 
 def chosen(name, accuracy):
     rules = {rule: {"way": name, "accuracy": accuracy} for rule in tables.RULES}
-    return dict.fromkeys(frontier.AMONG, rules)
+    return dict.fromkeys((*frontier.AMONG, "judge"), rules)
 
 
 @pytest.fixture(name="results")
@@ -25,7 +26,7 @@ def two_seeds():
     }  # fmt: skip
     for name in ("one_step", "delta", "softmax"):
         first |= {f"{name}_within_99": way(3, 88.0), f"{name}_best": way(5, 89.0)}
-    first["delta_top_2"] = way(4, 90.0)
+    first |= {"delta_top_2": way(4, 90.0), "samples": {"test": 100}}
     second = {**first, "one_step": way(2, 84.0), "chosen": chosen("one_step", 84.0)}
     return Results("cost", {"mnist": {"0": first, "1": second}}, {}, {}, {"mnist": "digits"})
 
@@ -45,20 +46,23 @@ def test_a_set_is_told_from_cheap_to_dear(results):
         "one step + δ, those near enough (99 %) passed", "one step, best 2 passed",
         "one step, and one between the two best", "all K passes",
     ]  # fmt: skip
-    assert rows[0][1:3] == ["2.00", "82.0 ± 25.4"]
+    assert rows[0][1:3] == ["2.00", "82.0 ± 26.5"]
+    assert tables.right(results, "mnist", "one_step").half_width == pytest.approx(
+        (results.summary("mnist", "one_step", "accuracy").half_width ** 2 + sampling_error(82, 100) ** 2) ** 0.5
+    )
     assert len(header) == len(rows[0])
 
 
 def test_rivals_stand_beside_one_step(results):
     header, rows = tables.beside(results, "mnist")
     assert [row[0] for row in rows] == ["one step", "one step + δ", "softmax regression"]
-    assert rows[2][1:5] == ["0.10", "70.0 ± 0.0", "2.10", "85.0 ± 0.0"]
+    assert rows[2][1:5] == ["0.10", "70.0 ± 9.0", "2.10", "85.0 ± 7.0"]
     assert all(len(row) == len(header) for row in rows)
 
 
 def test_what_validation_chooses_is_paired_seed_by_seed(results):
     header, rows = tables.delta_or_not(results)
-    assert rows == [["digits", "-4.00 ± 25.41", "1 of 2", "-1.00 ± 12.71", "1 of 2", "-1.00 ± 12.71"]]
+    assert rows == [["digits", "-4.00 ± 25.41", *["1 of 2", "-1.00 ± 12.71"] * 3]]
     assert len(header) == len(rows[0])
     assert tables.rescored_or_not(results, ["mnist"])[1][0][:3] == ["digits", "8.00 ± 25.41", "0 of 2"]
 
