@@ -104,7 +104,14 @@ function legend(parent, curves) {
   }
 }
 
-const ROOM = 20; // labels that fit under the bars
+const ROOM = 12; // labels that fit under the bars
+
+// Of more labels than fit every 2nd, 5th, 10th ... is written.
+function everyOf(count) {
+  let every = 1;
+  for (let k = 0; count / every > ROOM; k += 1) every *= k % 3 === 1 ? 2.5 : 2;
+  return every;
+}
 
 // What is heard of bars: all of them, or of many the five that stand out most.
 function sayBars(labels, values) {
@@ -129,7 +136,7 @@ function columns(parent, record, drawn) {
     const slot = (width - left) / labels.length;
     const middle = (k) => left + (k + 0.5) * slot;
     const wide = { class: "gbi-bar", width: slot * 0.78 };
-    const every = Math.ceil(labels.length / ROOM);
+    const every = everyOf(labels.length);
     rects = labels.map((_, k) => make("rect", { ...wide, x: middle(k) - slot * 0.39 }, svg));
     numbers = labels.map((name, k) => {
       if (k % every === 0) make("text", { x: middle(k), y: bottom + 15, "text-anchor": "middle" }, svg, name);

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 5000  # places of the sliders
-ROOM = 20  # labels that fit under bars: of more, as many are written, evenly spaced
+ROOM = 12  # labels that fit under bars: of more, every 2nd, 5th, 10th ... is written
+EVERY = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000")
 DASHES = ("-", (0, (5, 3)), (0, (1, 2)), (0, (6, 2, 1, 2)))
 
@@ -252,7 +253,7 @@ def _draw(axis: Axes, drawn: Drawn, place: int) -> None:
         if drawn.kind == "bars":
             labels = drawn.more["labels"]
             axis.bar(range(len(labels)), y[place], color=COLOURS[0])
-            every = -(-len(labels) // ROOM)
+            every = next(step for step in EVERY if len(labels) <= step * ROOM or step == EVERY[-1])
             axis.set_xticks(range(0, len(labels), every), labels[::every])
         elif x.shape[1] == 1:
             axis.plot(x[place], y[place], "o", color=COLOURS[k % 4], label=name)

@@ -27,6 +27,7 @@ from gbi_helpers.models.hundred import ZOnly
 from gbi_helpers.models.language import WordModel
 from gbi_helpers.models.projection import within_classes
 from gbi_helpers.readouts import decoder_rows
+from gbi_helpers.starts import exact_start
 from gbi_helpers.theory import dreamed_delta
 
 FIT = 500  # training images that delta is averaged over
@@ -151,13 +152,6 @@ def linear_alone(model: ZOnly, before: Samples, after: Samples, seed: int) -> di
         "dreamed": proposer(at_uniform[0] + delta, at_uniform[1] + delta, GRADIENT),
         "start": proposer(at_start[0], at_start[1], GRADIENT),
     }
-
-
-def exact_start(patterns: Tensor) -> Tensor:
-    """The z (K,) equally far from all patterns (K, D): their circumcentre, with entries that sum to 1."""
-    gram, one = patterns @ patterns.T, patterns.new_ones(len(patterns), 1)
-    system = torch.cat([torch.cat([2 * gram, one], 1), torch.cat([one.T, one.new_zeros(1, 1)], 1)])
-    return torch.linalg.solve(system, torch.cat([gram.diagonal(), one[0]]))[:-1]
 
 
 # ---------------------------------------------------------------- chapter 08
