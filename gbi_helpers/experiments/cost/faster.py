@@ -31,7 +31,10 @@ def tried(measure: Callable[..., Found], *args: Any, **options: Any) -> Found | 
 
 
 def compiled(name: str, n_tasks: int, batch: int, turns: int, seconds: float, backend: str = "inductor") -> Found:
-    """Compiled over plain time of one "step" and of K passes in one "batch"; "seconds" that compiling both took."""
+    """Compiled over plain time of one "step" and of K passes in one "batch"; "seconds" that compiling both took.
+
+    PyTorch keeps what it compiled on disk: the second time it takes a fraction of them.
+    """
     question = asked(name, n_tasks, batch)
     loss_fn, (passes, *_) = question.rows(), chunks(question)
     try:
