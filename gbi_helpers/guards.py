@@ -70,3 +70,16 @@ def checked_prior(log_prior: Tensor | None, loss: Tensor) -> Tensor:
             f"without NaN and with a possible task in each row, but is {shape}."
         )
     return log_prior.to(loss)
+
+
+def check_log_probabilities(log_q: Tensor, shape: tuple[int, ...], what: str) -> None:
+    """``ValueError`` unless ``log_q`` (B, K) has this shape and rows that are logarithms of probabilities."""
+    if log_q.dim() != 2 or log_q.shape != shape:
+        raise ValueError(f"{what} must be (samples, tasks), here {tuple(shape)}, but is {tuple(log_q.shape)}.")
+    tolerance = 1e-6 if log_q.dtype == torch.float64 else 1e-3 if log_q.dtype == torch.float32 else 5e-2
+    off = ~(log_q.logsumexp(-1).abs() <= tolerance)
+    if is_any(off):
+        raise ValueError(
+            f"{what} must hold log probabilities, but row {int(off.nonzero()[0])} does not sum to 1. "
+            "Take torch.log_softmax(scores, dim=1) of scores; a loss is minus a score."
+        )

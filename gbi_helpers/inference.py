@@ -16,7 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gbi_helpers.guards import LossFn, check_finite, check_simplex, check_start, checked_loss, checked_prior
+from gbi_helpers.guards import (
+    LossFn,
+    check_finite,
+    check_log_probabilities,
+    check_simplex,
+    check_start,
+    checked_loss,
+    checked_prior,
+)
 from gbi_helpers.progress import progress_bar
 from gbi_helpers.records import Posterior, Trajectory
 
@@ -80,43 +88,50 @@ def rescore(
     m: int = 2,
     within: float | None = None,
     rows: Callable[[Tensor], LossFn] | None = None,
+    log_prior: Tensor | None = None,
 ) -> Posterior:
     """One step proposes, exact passes decide: the best ``m`` tasks of ``log_q`` (B, K), re-scored by their own losses.
 
     ``within``: instead of m, all tasks within so many nats of the best; a sample with one such task costs no pass.
-    The candidates keep the probability that they had together and share it as exact Bayes would; with m = K it is
-    :func:`enumerate_tasks`. ``loss`` (B, K) holds the exact losses, NaN where none was computed: its finite entries are
-    the price, in passes. Without ``rows`` a pass takes the whole batch. ``rows(index)`` returns the loss function of
-    the samples ``index`` (N,) alone, which may repeat: then a pass takes a batch of the candidates that there are.
-    Raises ``ValueError`` for m outside 1 .. K, ``within`` below 0, or scores of another shape than z0.
+    The candidates keep the probability that they had together and share it as exact Bayes would, ``log_prior`` (K,) or
+    (B, K) included (flat if None); with m = K it is :func:`enumerate_tasks`. ``z0`` (B, K) gives only shape, dtype and
+    device. ``loss`` (B, K) holds the exact losses, NaN where none was computed: its finite entries are the price, in
+    passes. Without ``rows`` a pass takes the whole batch, as often as the sample with most candidates needs.
+    ``rows(index)`` returns the loss function of the samples ``index`` (N,) alone, which may repeat: then a pass takes a
+    batch of the candidates that there are.
+    Raises ``ValueError`` for m outside 1 .. K, ``within`` below 0, or a ``log_q`` that is no log probability.
     """
-    check_simplex(z0)
-    chosen = _candidates(log_q, z0, m, within)
+    check_start(z0)
+    check_log_probabilities(log_q, z0.shape, "log_q")
+    chosen = _candidates(log_q, m, within)
     loss = torch.full_like(z0, torch.nan)
     with _frozen_surroundings(z0), torch.no_grad():
         for sample, task in _passes(chosen, log_q, packed=rows is not None):
             one_hot = torch.nn.functional.one_hot(task, z0.shape[1]).to(z0)
             if rows:
-                loss[sample, task] = checked_loss(rows(sample), one_hot)
+                found = checked_loss(rows(sample), one_hot)
             else:
                 whole = z0.clone()
                 whole[sample] = one_hot
-                loss[sample, task] = checked_loss(loss_fn, whole)[sample]
+                found = checked_loss(loss_fn, whole)[sample]
+            loss[sample, task] = found.to(loss)
     kept = log_q.masked_fill(~chosen, -torch.inf).logsumexp(-1, keepdim=True)
-    shared = torch.log_softmax((-loss).masked_fill(~chosen, -torch.inf), dim=-1) + kept
+    exact = (checked_prior(log_prior, loss) - loss).masked_fill(~chosen, -torch.inf)
+    shared = torch.log_softmax(exact, dim=-1) + kept
     return Posterior(log_q=torch.where(chosen & loss.isfinite(), shared, log_q), loss=loss)
 
 
 def fit_within(log_q: Tensor, exact: Tensor, coverage: float = 0.99) -> float:
     """For :func:`rescore`: nats below one step's best within which the exact best lies, in ``coverage`` of cases.
 
-    ``log_q`` (N, K): one step on N samples like those to come; ``exact`` (N, K): all passes on the same. No label is
-    needed. It is a conformal quantile (Vovk et al. 2005): of new samples from the same source at least ``coverage``
-    have their exact best among the candidates, on average over draws of the N.
-    Raises ``ValueError`` for other shapes, or so few samples that no quantile of theirs can promise it.
+    ``log_q`` (N, K): one step on N samples like those to come; ``exact`` (N, K): the log posterior of all passes on
+    the same. No label is needed. It is a conformal quantile (Vovk et al. 2005): of new samples from the same source at
+    least ``coverage`` have their exact best among the candidates, on average over draws of the N, up to rounding. It
+    costs N (K + 2) forwards, once.
+    Raises ``ValueError`` for other shapes, what is no log probability, or too few samples for such a promise.
     """
-    if log_q.shape != exact.shape or log_q.dim() != 2:
-        raise ValueError(f"Both must be (samples, tasks), but are {tuple(log_q.shape)} and {tuple(exact.shape)}.")
+    check_log_probabilities(log_q, exact.shape, "log_q")
+    check_log_probabilities(exact, log_q.shape, "exact")
     n = len(log_q)
     rank = math.ceil((n + 1) * coverage)
     if not 0 < coverage < 1 or rank > n:
@@ -125,29 +140,28 @@ def fit_within(log_q: Tensor, exact: Tensor, coverage: float = 0.99) -> float:
     return float(deficit.sort().values[rank - 1])
 
 
-def _candidates(log_q: Tensor, z0: Tensor, m: int, within: float | None) -> Tensor:
+def _candidates(log_q: Tensor, m: int, within: float | None) -> Tensor:
     """Which tasks (B, K) are re-scored."""
-    if log_q.shape != z0.shape:
-        raise ValueError(f"log_q must be {tuple(z0.shape)} as z0 is, but is {tuple(log_q.shape)}.")
-    check_finite(log_q.exp(), "posterior")
     if within is not None:
-        if not within >= 0:
+        if not float(within) >= 0:
             raise ValueError(f"within is a distance in nats, so it must be >= 0, but is {within}.")
-        near = log_q >= log_q.amax(-1, keepdim=True) - within
+        near = log_q >= log_q.amax(-1, keepdim=True) - float(within)
         return near & (near.sum(-1, keepdim=True) > 1)  # one alone has no rival
-    if not 1 <= m <= z0.shape[1]:
-        raise ValueError(f"m must lie between 1 and the {z0.shape[1]} tasks, but is {m}.")
+    if not 1 <= m <= log_q.shape[1]:
+        raise ValueError(f"m must lie between 1 and the {log_q.shape[1]} tasks, but is {m}.")
     return torch.zeros_like(log_q, dtype=torch.bool).scatter(1, log_q.topk(m, dim=-1).indices, True)
 
 
 PACKED = 1000  # candidates in a pass: more rows than fit a processor's cache take longer for each
+ENTRIES = 10_000_000  # of their one-hot z, which grow with the number of tasks
 
 
 def _passes(chosen: Tensor, log_q: Tensor, packed: bool) -> list[tuple[Tensor, Tensor]]:
     """The candidates as (samples, tasks) of each pass: packed one after another, or the r-th of every sample."""
     if packed:
         sample, task = chosen.nonzero(as_tuple=True)
-        return list(zip(sample.split(PACKED), task.split(PACKED), strict=True)) if len(sample) else []
+        size = max(1, min(PACKED, ENTRIES // chosen.shape[1]))
+        return list(zip(sample.split(size), task.split(size), strict=True)) if len(sample) else []
     counts = chosen.sum(-1)
     order = log_q.masked_fill(~chosen, -torch.inf).argsort(-1, descending=True)
     parts = [(counts > rank).nonzero()[:, 0] for rank in range(int(counts.max()))]

@@ -119,7 +119,7 @@ def test_the_fitted_distance_is_the_conformal_quantile():
     """19 samples at 95 %: the largest of them; at 90 % the one below it."""
     deficit = torch.arange(19.0, dtype=F64)
     log_q = torch.log_softmax(torch.stack([torch.zeros_like(deficit), -deficit], 1), 1)
-    exact = torch.tensor([[-1.0, 0.0]], dtype=F64).expand(19, 2)
+    exact = torch.tensor([[-1.0, 0.0]], dtype=F64).log_softmax(1).expand(19, 2)
     assert fit_within(log_q, exact, 0.95) == pytest.approx(18)
     assert fit_within(log_q, exact, 0.90) == pytest.approx(17)
 
@@ -131,24 +131,49 @@ def test_the_fitted_distance_is_the_conformal_quantile():
         ({"m": 4}, "between 1 and the 3 tasks"),
         ({"within": -1.0}, "must be >= 0, but is -1"),
         ({"within": float("nan")}, "must be >= 0"),
-        ({"log_q": torch.zeros(2, 4)}, r"log_q must be \(2, 3\)"),
-        ({"log_q": torch.full((2, 3), torch.nan)}, "The posterior of sample 0 is not finite"),
+        ({"log_q": torch.zeros(2, 4)}, r"log_q must be \(samples, tasks\), here \(2, 3\), but is \(2, 4\)"),
+        ({"log_q": torch.full((2, 3), torch.nan)}, "row 0 does not sum to 1"),
+        ({"log_q": torch.zeros(2, 3)}, r"does not sum to 1. Take torch.log_softmax\(scores, dim=1\)"),
+        ({"log_prior": torch.zeros(2)}, "log_prior must hold"),
     ],
 )
 def test_bad_input_is_answered_with_a_sentence(told, words):
-    told = {"log_q": torch.zeros(2, 3), **told}
+    told = {"log_q": torch.zeros(2, 3).log_softmax(1), **told}
     with pytest.raises(ValueError, match=words):
         rescore(loss_fn=lambda z: z.sum(-1), z0=max_entropy(2, 3), **told)
+
+
+FLAT = torch.zeros(9, 3).log_softmax(1)
 
 
 @pytest.mark.parametrize(
     ("log_q", "exact", "coverage", "words"),
     [
-        (torch.zeros(9, 3), torch.zeros(9, 2), 0.9, "Both must be"),
-        (torch.zeros(9, 3), torch.zeros(9, 3), 0.99, "n = 9 samples, but is 0.99"),
-        (torch.zeros(9, 3), torch.zeros(9, 3), 1.5, "must lie between 0 and"),
+        (FLAT, FLAT[:, :2], 0.9, "log_q must be"),
+        (FLAT, -FLAT, 0.9, "exact must hold log probabilities, but row 0"),  # losses, not their softmax
+        (FLAT, FLAT, 0.99, "n = 9 samples, but is 0.99"),
+        (FLAT, FLAT, 1.5, "must lie between 0 and"),
     ],
 )
 def test_a_coverage_that_cannot_be_promised_is_refused(log_q, exact, coverage, words):
     with pytest.raises(ValueError, match=words):
         fit_within(log_q, exact, coverage)
+
+
+@problems
+@given(**sizes)
+def test_a_prior_counts_among_the_candidates_as_it_does_among_all(seed, batch, n_tasks):
+    loss_fn, rows, _, z0, _, _ = asked(seed, batch, n_tasks)
+    prior = torch.randn(n_tasks, generator=torch.Generator().manual_seed(seed), dtype=F64).log_softmax(0)
+    step = torch.log_softmax(prior + one_step(loss_fn, z0).log_q, 1)
+    found = rescore(step, loss_fn, z0, n_tasks, rows=rows, log_prior=prior)
+    torch.testing.assert_close(found.log_q, enumerate_tasks(loss_fn, z0, prior).log_q, rtol=1e-9, atol=1e-9)
+
+
+def test_a_start_off_the_simplex_and_a_loss_of_another_precision_will_do():
+    loss_fn, _, _, z0, log_q, exact = asked(3, 5, 6)
+    off = torch.full_like(z0, 2.0)
+    assert torch.allclose(rescore(log_q, loss_fn, off, 6).log_q, exact.log_q)
+    whole = rescore(log_q.float().log_softmax(1), lambda z: loss_fn(z.double()), z0.float(), 6)
+    assert whole.log_q.dtype == torch.float32
+    assert torch.allclose(whole.log_q.double(), exact.log_q, atol=1e-4)

@@ -133,7 +133,8 @@ def ways(log_q: Tensor, exact: Tensor, price: float, within: Mapping[float, floa
 
 def distances(log_q: Tensor, exact: Tensor) -> dict[float, float]:
     """For each of :data:`COVERAGES`, the distance fitted to validation samples, without their labels."""
-    return {coverage: fit_within(log_q, exact, coverage) for coverage in COVERAGES}
+    known = torch.log_softmax(exact, 1)
+    return {coverage: fit_within(log_q, known, coverage) for coverage in COVERAGES}
 
 
 def curve(log_q: Tensor, exact: Tensor) -> Tensor:

@@ -81,6 +81,7 @@ def digits(recipe: Recipe) -> Callable[[World, int, Settings], Set]:
         forward = rivals.forward_flops(after)
         found = {
             "mean": rivals.nearest_mean(train, validation, test, 10, forward),
+            "gaussians": rivals.gaussians(train, validation, test, 10, forward),
             "softmax": rivals.softmax_regression(train, validation, test, 10, forward, seed),
             "classifier": rivals.classified(classifier, validation, test, forward),
         }
@@ -169,4 +170,5 @@ def texts(world: World, seed: int, settings: Settings) -> Set:
     fit = random_windows(corpus, settings["fit"], longest, seed=77).first(n)
     counted = rivals.word_counts(corpus, validation, test)
     found = {**counted, "namer": rivals.word_namer(namer, gbi, validation, test)}
-    return Set(of_words(gbi, validation), of_words(gbi, test), of_words(gbi, fit), gbi, found)
+    alone = rivals.races(gbi, validation, test)
+    return Set(of_words(gbi, validation), of_words(gbi, test), of_words(gbi, fit), gbi, found, alone)

@@ -47,3 +47,25 @@ def test_beliefs_of_a_rival_are_as_sure_as_validation_says(data):
     sure = rivals.classified(model, (x, y), (x, y), forward=36)
     assert sure.price == 1
     assert torch.nn.functional.nll_loss(sure.before, y) < torch.nn.functional.cross_entropy(model(x), y)
+
+
+def test_a_race_drops_who_is_behind_and_pays_for_who_still_runs():
+    # one window of four words, three sources: the second falls back after two words, the third after three
+    steps = torch.tensor([[0.0, -1.0, -1.0], [0.0, -4.0, -1.0], [0.0, 0.0, -3.0], [0.0, 0.0, 0.0]])
+    so_far = steps.cumsum(0)[None]
+    log_q, price = rivals.race(so_far, nats=3.0)
+    assert price == (3 + 3 + 2) / 4  # nobody reads on alone
+    torch.testing.assert_close(log_q, torch.log_softmax(torch.tensor([[0.0, -5.0, -5.0]]), 1))
+    patient, whole = rivals.race(so_far, nats=100.0)
+    assert whole == 3
+    torch.testing.assert_close(patient, torch.log_softmax(so_far[:, -1], 1))
+
+
+def test_gaussians_know_classes_that_differ_in_spread_alone():
+    draw = torch.Generator().manual_seed(0)
+    y = torch.arange(900) % 2
+    x = torch.randn(900, 8, generator=draw) * torch.tensor([1.0, 3.0])[y][:, None]
+    parts = [(x[i::3], y[i::3]) for i in range(3)]
+    found = rivals.gaussians(*parts, 2, forward=1000, components=8)
+    assert float((found.after.argmax(1) == parts[2][1]).double().mean()) > 0.9
+    assert found.price == (2 * 8 * 8 * 2 + 8 * 8 * 2) / 1000
