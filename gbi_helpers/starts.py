@@ -7,8 +7,8 @@ Goes on where :mod:`gbi_helpers.theory` stops; a_k = pattern_k - mean pattern of
     A(z @ theta) - sum_k z_k A(theta_k) where sum z = 1, whose slope along e_k - e_j is KL_j - KL_k: so Newton finds it.
     For Gaussians of one variance it is the circumcentre of the patterns, one linear solve. For two tasks the common KL
     is Chernoff's information, the rate at which the best of all tests errs less with more data.
-    It mostly lies off the simplex, where no trained network has ever been; they refuse it. Putting the gap back from
-    the uniform start costs the same and stays where the network was trained.
+    It mostly lies off the simplex, where no trained network has ever been: fitted to networks of text it gains less
+    than the gap put back, of digits it loses. Putting the gap back from the uniform start costs the same.
 11. Where there is none. A Gaussian family has one if the patterns are affinely independent (so K <= D + 1), or lie on
     one sphere: points at random, more than D + 1, have no common centre. Words may have none for any number of words: a
     task that is a mixture of two others, p_3 = (p_1 + p_2) / 2, is nearer than they are on average, from everywhere,
@@ -42,6 +42,7 @@ def exact_start(patterns: Tensor) -> Tensor:
 
     ``patterns`` (K, D): what each pure task predicts. It may lie off the simplex, so feed it to
     ``one_step(..., space="free")``. In float64 inside; of patterns with many such starts the shortest.
+    Give float64, and centred patterns: equally far is meant up to rounding, which little noise and long data magnify.
     Raises ``ValueError`` where there is none, or one so far away that rounding drowns it.
     """
     points = _checked(patterns).double()

@@ -23,13 +23,15 @@ difference, up to a constant shared by all tasks, is the gap delta (K,). All sta
    parameters: means and covariances, or the weights of a hidden layer.
 6. Dreams: the gap is a KL divergence. Let p_z be what the model says of data under z. For x ~ p_z0 the mean of
    L(e_k) - L(z0) is KL(p_z0 | p_k) by definition, that of g . d_k is 0, as of every score. So in the mean over dreams
-   delta_k = -KL(p_z0 | p_k), for every model with a normalised likelihood. With natural gates it is so for each x: what
+   delta_k = -KL(p_z0 | p_k), for every model with a normalised likelihood whose support z does not move; with a code,
+   given the code. With natural gates it is so for each x: what
    5 leaves is the Bregman divergence of A, which is that KL. One step is Bayes that forgets to normalise.
    A trained network is asked about data, which are not its dreams: there g has a mean, and the gap is another for each
-   x. Where the gradient was itself trained, it is no score at all.
+   x. Where the gradient was itself trained, data are so unlike dreams that nothing of it is left.
 7. Margin and certificate. Where exact Bayes leads by more than range(delta) nats, one step names the same task; and
    always the exact best lies within range(delta) nats of one step's best. The logits differ by delta, so a difference
-   of two of them moves by at most its range. So ``rescore(..., within=range)`` is all K passes, provably.
+   of two of them moves by at most its range. So ``rescore(..., within=range)`` names, up to rounding, what
+   all K passes name.
    Who knows delta puts it back instead; of use is a bound on its range, such as 3. In a trained network there mostly is
    none: a quantile (``fit_within``) then holds on average, not always. And a certificate is dear: its range grows with
    the data, and with a hundred tasks it keeps dozens where one step is nearly always right.

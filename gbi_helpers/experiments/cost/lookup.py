@@ -26,7 +26,7 @@ from gbi_helpers.models.toy import ToyLSTM, gaussian_nll
 from gbi_helpers.runtime import usual_defaults
 
 WORDS = {
-    "deep": "Z multiplied in, a hidden layer above it",
+    "deep": "Z multiplied in, one layer above it",
     "linear": "a decoder of Z alone, linear",
     "added": "Z added before a linear read-out",
     "post": "gates on the last hidden layer of an LSTM, one output",
