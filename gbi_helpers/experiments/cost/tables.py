@@ -73,6 +73,14 @@ def points(results: Results, row: str, rivals: bool = True) -> list[Point]:
     return sorted(found, key=lambda point: (point[1], -point[2]))
 
 
+def curve(results: Results, row: str, proposer: str) -> tuple[list[float], list[float]]:
+    """Price and accuracy of a proposer alone, and with 2, 3, 5, 10 of its best re-scored, where there are so many."""
+    names = [proposer + more for more in PASSED if more in ("", "_top_2", "_top_3", "_top_5", "_top_10")]
+    there = [way for way in names if results.has(row, way)]
+    price, right = ([results.mean(row, way, what) for way in there] for what in ("price", "accuracy"))
+    return price, right
+
+
 def pareto(results: Results, row: str, rivals: bool = True) -> list[Point]:
     """The ways that nothing at most as dear is as accurate as, the cheapest first: the frontier."""
     kept: list[Point] = []

@@ -39,6 +39,11 @@ def test_the_frontier_holds_what_nothing_as_cheap_beats(results):
     assert found[1][1:] == (2, 82)
 
 
+def test_a_curve_goes_from_a_proposer_alone_to_what_there_is_of_its_best(results):
+    assert tables.curve(results, "mnist", "one_step") == ([2, 4], [82, 90])
+    assert tables.curve(results, "mnist", "softmax") == (pytest.approx([0.1, 2.1]), [70, 85])
+
+
 def test_a_set_is_told_from_cheap_to_dear(results):
     header, rows = tables.priced(results, "mnist")
     assert [row[0] for row in rows] == [
