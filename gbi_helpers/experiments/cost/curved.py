@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from gbi_helpers.experiments.cost.asked import (
     SAID,
@@ -27,6 +25,7 @@ from gbi_helpers.experiments.cost.judged import centred, judged, moved, related,
 from gbi_helpers.experiments.cost.world import World
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.inference import LossFn
+from gbi_helpers.meter import flops
 from gbi_helpers.theory import second_order_gap
 
 Scores = dict[str, Any]
@@ -93,30 +92,13 @@ def _fisher(asked: Asked, batch: int = 128) -> Tensor:
     return torch.cat([second_order_gap(part.expected_loss, part.z0) for part in asked.parts(batch)])
 
 
-class Flops(TorchDispatchMode):
-    """Counts what PyTorch's own counter counts, also where a gradient is taken with respect to a leaf."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation, and add its floating-point operations."""
-        found = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        self.total += count(*args, **(kwargs or {}), out_val=found) if count else 0
-        return found
-
-
 def _price(asked: Asked) -> Scores:
     """Of K Hessian-vector products: FLOPs and CPU seconds over those of K passes, and FLOPs over one forward."""
     ways: dict[str, Callable[[LossFn, Tensor], Tensor]] = {"second": second_order_gap, "passes": passes}
     plain = asked.in_double()  # no layer is fused there, which would not be counted
-    flops, seconds = {}, {}
-    for name, way in ways.items():
-        with Flops() as counted:
-            way(plain.loss, plain.z0)
-        flops[name] = counted.total
-        seconds[name] = min(_seconds(way, asked) for _ in range(3))
-    dearer = flops["second"] / flops["passes"]
+    counted = {name: flops(way, plain.loss, plain.z0) for name, way in ways.items()}
+    seconds = {name: min(_seconds(way, asked) for _ in range(3)) for name, way in ways.items()}
+    dearer = counted["second"] / counted["passes"]
     return {
         "flops_over_passes": dearer,
         "forwards": dearer * asked.n_tasks,

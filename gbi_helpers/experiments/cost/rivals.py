@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from gbi_helpers.experiments.cifar.recipes import train_classifier
 from gbi_helpers.experiments.cost.readings import Proposer, Samples, proposer
 from gbi_helpers.experiments.language.inference import fitted_share, naive_bayes
 from gbi_helpers.experiments.language.namer import named
 from gbi_helpers.experiments.language.windows import Corpus, Windows, losses
+from gbi_helpers.meter import flops
 from gbi_helpers.metrics import accuracy, agreement
 from gbi_helpers.models.hundred import class_means
 from gbi_helpers.models.language import WordModel
@@ -21,13 +20,6 @@ from gbi_helpers.models.naming import WordNamer
 from gbi_helpers.readouts import logits_of
 
 Data = tuple[Tensor, Tensor]  # x (N, ...) and classes y (N,)
-
-
-def flops(call: Callable[[], Any]) -> int:
-    """Floating-point operations of a call, as PyTorch counts them: those of matrix products and convolutions."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counted:
-        call()
-    return counted.get_total_flops()
 
 
 def forward_flops(samples: Samples) -> int:
