@@ -32,6 +32,7 @@ ROOMS = (  # inside experiments
     {"runner"},
     {"tables"},
     {"toy", "mnist", "cifar", "language"},
+    {"borrowed"},
     {"ood", "cost", "continual", "questions"},
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.parts)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gbi_helpers.experiments.cost.world import World
+from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.language import world as language
 from gbi_helpers.experiments.language.recipes import NETWORKS
 from gbi_helpers.experiments.language.windows import Windows, even_windows

@@ -14,6 +14,7 @@ from scipy.special import chdtrc
 from torch import Tensor
 
 from gbi_helpers import metrics
+from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.cost import curved, sizes, spent
 from gbi_helpers.experiments.cost.asked import (
     SAID,
@@ -28,7 +29,6 @@ from gbi_helpers.experiments.cost.asked import (
     whole_gap,
 )
 from gbi_helpers.experiments.cost.judged import centred, judged, related, rms
-from gbi_helpers.experiments.cost.world import World
 from gbi_helpers.experiments.language.inference import matched
 from gbi_helpers.experiments.language.recipes import SMALL_NETWORKS
 from gbi_helpers.experiments.study import Row

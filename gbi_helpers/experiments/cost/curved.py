@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.cost.asked import (
     SAID,
     Asked,
@@ -22,7 +23,6 @@ from gbi_helpers.experiments.cost.asked import (
     slopes,
 )
 from gbi_helpers.experiments.cost.judged import centred, judged, moved, related, rms
-from gbi_helpers.experiments.cost.world import World
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.inference import LossFn
 from gbi_helpers.meter import flops

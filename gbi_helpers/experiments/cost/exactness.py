@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import theory
+from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.cost.problems import Linear, Words, drawn, normal
-from gbi_helpers.experiments.cost.world import World
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.guards import LossFn
 from gbi_helpers.inference import enumerate_tasks, max_entropy, one_step

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gbi_helpers.experiments.borrowed import Settings, World
 from gbi_helpers.experiments.cifar import study as cifar
 from gbi_helpers.experiments.cost import readings, sets
 from gbi_helpers.experiments.cost.readings import GRADIENT, Answer, Proposer, Reading
 from gbi_helpers.experiments.cost.sets import Set
-from gbi_helpers.experiments.cost.world import Settings, World
 from gbi_helpers.experiments.language.recipes import NETWORKS, SMALL_NETWORKS
 from gbi_helpers.experiments.mnist import recipes as mnist
 from gbi_helpers.experiments.study import ALL, Row

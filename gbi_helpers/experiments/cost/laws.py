@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from gbi_helpers import theory
+from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.cost import exactness
 from gbi_helpers.experiments.cost.problems import Linear, Words, drawn, normal
-from gbi_helpers.experiments.cost.world import World
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.inference import fit_within, max_entropy
 from gbi_helpers.metrics import accuracy, agreement, fitted_step_size, kl

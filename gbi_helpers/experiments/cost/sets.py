@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from gbi_helpers.experiments.borrowed import Settings, World
 from gbi_helpers.experiments.cifar import world as cifar
 from gbi_helpers.experiments.cifar.measure import Labels
 from gbi_helpers.experiments.cifar.recipes import means_of, train_code
@@ -15,7 +16,6 @@ from gbi_helpers.experiments.cifar.views import SOURCES, View, Views
 from gbi_helpers.experiments.cost import rivals
 from gbi_helpers.experiments.cost.readings import GRADIENT, Proposer, Samples, proposer
 from gbi_helpers.experiments.cost.rivals import Data
-from gbi_helpers.experiments.cost.world import Settings, World
 from gbi_helpers.experiments.language import world as language
 from gbi_helpers.experiments.language.inference import evidence
 from gbi_helpers.experiments.language.windows import Windows, even_windows, random_windows

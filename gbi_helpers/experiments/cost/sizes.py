@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.cost.asked import Asked, Says, Settings, each, of_images, of_words, opened, passes, slopes
 from gbi_helpers.experiments.cost.judged import centred, judged
-from gbi_helpers.experiments.cost.world import World
 from gbi_helpers.experiments.study import Row
 
 Scores = dict[str, Any]

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import metrics
+from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.cifar.recipes import means_of
 from gbi_helpers.experiments.cifar.views import SOURCES, VIEWS
 from gbi_helpers.experiments.cifar.world import Seen
 from gbi_helpers.experiments.cost.asked import SAID, Asked, Settings, each, opened, passes, settings_of, slopes
 from gbi_helpers.experiments.cost.judged import judged
-from gbi_helpers.experiments.cost.world import World
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.inference import LossFn
 from gbi_helpers.readouts import gbi_one_step

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gbi_helpers.experiments.borrowed import opened
 from gbi_helpers.experiments.cost import bent, duel, frontier, laws, prices
-from gbi_helpers.experiments.cost.world import opened
 from gbi_helpers.experiments.study import SMALL, Study
 
 STUDY = Study(

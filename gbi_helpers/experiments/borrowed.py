@@ -1,4 +1,4 @@
-"""What the rows of chapter 10 share: the data and networks of chapters 05, 07 and 08, each opened by its own study."""
+"""The data and networks of chapters 05, 07 and 08 for a later chapter's rows, each opened by its own study."""
 
 from __future__ import annotations
 

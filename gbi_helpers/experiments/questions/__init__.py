@@ -1,0 +1,1 @@
+"""What the paper left open, answered by measurement: chapter 11."""
