@@ -1,0 +1,314 @@
+"""Tasks that nobody names: a filter guesses the task of each sample, and the network learns from its guess.
+
+For each sample of an unlabelled stream there is an E-step, Bayes' rule with the evidence of one gradient (or of all
+slots), and an M-step, one step of an optimiser on the weights with z = the belief. A slot is a task that has no name
+yet; there may be more slots than tasks. Two numbers are estimated on the way:
+
+- the noise, as the running mean of the squared error. It anneals by itself: while nothing is known it looks large, and
+  beliefs stay vague.
+- the hazard, by online EM (Mongillo and Deneve 2008, doi 10.1162/neco.2008.10-06-351): what the filter expects of the
+  share of switches so far is carried along for each slot, so evidence that comes after a switch still counts for it.
+  The true hazard is at rest: the mean of an expectation under the true model is the truth.
+
+One step's gap is dangerous here, as it fulfils itself: a slot that is never chosen is never trained.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+
+from gbi_helpers.inference import max_entropy, one_step
+from gbi_helpers.models.toy import ToyLSTM
+from gbi_helpers.progress import progress_bar
+from gbi_helpers.records import Record
+
+Evidence = Literal["one_step", "corrected", "exact"]
+
+# ---------------------------------------------------------------- the filter
+
+
+def predict(log_belief: Tensor, hazard: float | Tensor, towards: Tensor | None = None) -> Tensor:
+    """Log belief (..., K) before the next sample, from the one after the last: with chance ``hazard`` the task jumps.
+
+    ``hazard``: a number, or (...,). A jump never ends where it began. Other slots are as likely, or in proportion to
+    ``towards`` (..., K), which sums to 1 and is below 1 everywhere.
+    """
+    h, u = _jumps(log_belief, hazard, towards)
+    left = log_belief.exp() / (1 - u)
+    come = (u * (left.sum(-1, keepdim=True) - left)).clamp_min(0)
+    return torch.logaddexp(log_belief + torch.log1p(-h), (h * come).log())
+
+
+def update(log_prior: Tensor, score: Tensor) -> Tensor:
+    """Bayes' rule: log belief (..., K) from the log belief before and the ``score`` (..., K) of each slot, in nats."""
+    return torch.log_softmax(log_prior + score, dim=-1)
+
+
+def count_switches(
+    switches: Tensor,
+    log_belief: Tensor,
+    log_prior: Tensor,
+    hazard: float | Tensor,
+    weight: float,
+    towards: Tensor | None = None,
+) -> Tensor:
+    """The share of switches among the samples so far (..., K), as expected if the next sample is of slot k.
+
+    ``switches`` (..., K): the same one sample before. ``log_belief``: then; ``log_prior``: what :func:`predict` made of
+    it. ``weight``: of the new sample, the past keeping the rest. Its mean under the next belief is the estimate of the
+    hazard. Exact for ``weight`` = 1 / the number of samples and a fixed ``hazard``.
+    """
+    h, u = _jumps(log_belief, hazard, towards)
+    stayed = (log_belief + torch.log1p(-h) - log_prior).exp()
+    told = switches * log_belief.exp() / (1 - u)
+    jumped = h * u * (told.sum(-1, keepdim=True) - told) / log_prior.exp()
+    return (1 - weight) * (stayed * switches + jumped) + weight * (1 - stayed)
+
+
+def _jumps(like: Tensor, hazard: float | Tensor, towards: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The hazard as (..., 1), and where jumps go, (..., K)."""
+    h = torch.as_tensor(hazard, dtype=like.dtype, device=like.device)[..., None]
+    return h, torch.full_like(like, 1 / like.shape[-1]) if towards is None else towards
+
+
+# ---------------------------------------------------------------- what is read
+
+
+class Stream(Protocol):
+    """R rows read side by side by a network with K slots; ``len`` samples each. Rows are seeds, or parallel texts."""
+
+    rows: int
+    slots: int
+    numbers: int  # of a sample, whose noise is estimated; 0 where ``loss`` is in nats as it is
+    spread: Tensor  # (R,): the first guess of the standard deviation of the noise
+
+    def __len__(self) -> int:
+        """Samples to read."""
+
+    def weights(self) -> list[nn.Parameter]:
+        """What an M-step moves."""
+
+    def given(self, t: int) -> Tensor:
+        """What does not depend on z before sample t, (R, 1, ...)."""
+
+    def says(self, given: Tensor, z: Tensor) -> Tensor:
+        """What is said of the sample at each of M abstractions z (R, M, K): (R, M, ...)."""
+
+    def loss(self, said: Tensor, t: int) -> Tensor:
+        """Loss (R, M) of sample t, in nats at a noise of variance 1."""
+
+
+class Samples:
+    """A stream of numbers x (S, N, D), one row a seed, for a ToyLSTM of S seeds whose z enters after the recurrence.
+
+    Each sample is predicted from the ``window`` before it; the first ``window`` are only read.
+    """
+
+    def __init__(self, model: ToyLSTM, x: Tensor, window: int = 5):
+        self.model, self.x, self.window = model, x, window
+        self.rows, self.slots, self.numbers = len(x), model.n_tasks, x.shape[2]
+        self.spread = x.var(1).mean(-1).sqrt()
+
+    def __len__(self) -> int:
+        return self.x.shape[1] - self.window
+
+    def weights(self) -> list[nn.Parameter]:
+        """All of the network's, gates apart if they are fixed."""
+        return list(self.model.parameters())
+
+    def given(self, t: int) -> Tensor:
+        """The last hidden state, (S, 1, H)."""
+        return self.model.encode(self.x[:, t : t + self.window])[:, -1:]
+
+    def says(self, given: Tensor, z: Tensor) -> Tensor:
+        """Predictions (S, M, D)."""
+        return self.model.decoder(given.expand(-1, z.shape[1], -1), z)
+
+    def loss(self, said: Tensor, t: int) -> Tensor:
+        """Half the squared error."""
+        return (said - self.x[:, t + self.window, None]).square().sum(-1) / 2
+
+
+class WordSlots(nn.Module):
+    """Word frequencies of each slot, softmax(bias + z W) over V words: the smallest model of text that has a z.
+
+    ``log_frequency`` (V,): of all text, fixed. W (K, V) starts from small random numbers, as equal slots stay equal.
+    """
+
+    bias: Tensor
+
+    def __init__(self, log_frequency: Tensor, slots: int, seed: int = 0, start: float = 0.1):
+        super().__init__()
+        draw = torch.Generator().manual_seed(seed)
+        size = (slots, len(log_frequency))
+        entry = torch.randn(size, generator=draw, dtype=torch.float32, device=draw.device)
+        self.register_buffer("bias", log_frequency)
+        self.entry = nn.Parameter(start * entry.to(log_frequency))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Logits (..., V) for z (..., K)."""
+        return self.bias + z @ self.entry
+
+
+class Words:
+    """R texts read side by side by one :class:`WordSlots`, in chunks of n words: ``words`` (R, T, n) int64."""
+
+    numbers = 0
+
+    def __init__(self, model: WordSlots, words: Tensor):
+        self.model, self.words = model, words
+        self.rows, self.slots = len(words), len(model.entry)
+        self.spread = model.bias.new_ones(self.rows)
+
+    def __len__(self) -> int:
+        return self.words.shape[1]
+
+    def weights(self) -> list[nn.Parameter]:
+        """W."""
+        return [self.model.entry]
+
+    def given(self, t: int) -> Tensor:
+        """Nothing, (R, 1, 0): no chunk knows of those before."""
+        return self.model.bias.new_zeros(self.rows, 1, 0)
+
+    def says(self, given: Tensor, z: Tensor) -> Tensor:
+        """Logits (R, M, V)."""
+        return self.model(z)
+
+    def loss(self, said: Tensor, t: int) -> Tensor:
+        """Nats of a chunk."""
+        words = self.words[:, t, None].expand(-1, said.shape[1], -1)
+        return words.shape[-1] * said.logsumexp(-1) - said.gather(-1, words).sum(-1)
+
+
+# ---------------------------------------------------------------- discovery
+
+
+@dataclass(frozen=True, eq=False)
+class DiscoveryRecord(Record):
+    """What a stream of T samples left in R rows (seeds or texts): ``belief`` (T, R, K) in K slots, each after a sample.
+
+    ``sd`` (T, R): estimated noise, 1 for words; ``hazard`` (T, R). ``prediction`` (T, R, K, D): what each slot said of
+    the sample before it came, None for words.
+    """
+
+    AXES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "belief": ("sample", "row", "slot"),
+        "sd": ("sample", "row"),
+        "hazard": ("sample", "row"),
+        "prediction": ("sample", "row", "slot", "number"),
+    }
+    belief: Tensor
+    sd: Tensor
+    hazard: Tensor
+    prediction: Tensor | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def slot(self) -> Tensor:
+        """The most probable slot (T, R)."""
+        return self.belief.argmax(-1)
+
+
+def discover(
+    stream: Stream,
+    evidence: Evidence = "one_step",
+    *,
+    hazard: float = 0.05,
+    learn_hazard: bool = True,
+    lr: float = 3e-3,
+    by_usage: bool = False,
+    every: int = 20,
+    sd: float | None = None,
+    forget: float = 0.01,
+    memory: int = 500,
+) -> DiscoveryRecord:
+    """Read a stream once, guessing the slot of each sample and learning from the guess (``lr`` = 0: guessing only).
+
+    ``evidence``: "one_step"; "corrected", with the gap put back that was last measured, every ``every`` samples;
+    "exact", all slots read out. ``hazard``: the first guess, worth 1 / hazard samples, or the truth without
+    ``learn_hazard``; estimates forget what is older than ``memory`` samples. ``by_usage``: jumps go where most samples
+    have gone. ``sd``: of the noise, if it is known; else a running mean that forgets a share ``forget`` a sample.
+    Raises ``ValueError`` for other evidence, or a hazard outside [0, 1).
+    """
+    if evidence not in get_args(Evidence) or not 0 <= hazard < 1:
+        raise ValueError(
+            f"evidence is one of {', '.join(get_args(Evidence))}, and hazard at least 0 and below 1, but they are "
+            f"'{evidence}' and {hazard}."
+        )
+    weigh = _Weigher(stream, evidence, every)
+    learn = _Learner(stream, lr)
+    log_belief = weigh.z0.log()
+    switches, usage = torch.full_like(log_belief, hazard), torch.ones_like(log_belief)
+    h, variance = switches[:, 0], stream.spread.square() if sd is None else torch.full_like(stream.spread, sd**2)
+    kept: list[tuple[Tensor, ...]] = []
+    for t in progress_bar(range(len(stream)), desc="discovering"):
+        given = stream.given(t)
+        towards = usage / usage.sum(-1, keepdim=True) if by_usage else None
+        prior = predict(log_belief, h, towards)
+        score, said = weigh(given.detach(), t, variance)
+        if learn_hazard and t:
+            weight = max(1 / (t + 1 / max(hazard, 1 / memory)), 1 / memory)
+            switches = count_switches(switches, log_belief, prior, h, weight, towards)
+        log_belief = update(prior if t else log_belief, score)
+        belief = log_belief.exp()
+        h = (belief * switches).sum(-1).clamp(1e-6, 0.5) if learn_hazard else h
+        kept.append((belief, variance.sqrt(), h, said))
+        usage = usage + belief
+        learn(given, belief, t)
+        if sd is None and stream.numbers:
+            error = (belief * stream.loss(said, t)).sum(-1)
+            variance = (1 - forget) * variance + forget * 2 * error / stream.numbers
+    found = [torch.stack(values) for values in zip(*kept, strict=True)]
+    return DiscoveryRecord(*found[:3], found[3] if stream.numbers else None, {"evidence": evidence})
+
+
+class _Weigher:
+    """The evidence of a sample: a score (R, K) in nats; and what each slot says of it, (R, K, D)."""
+
+    def __init__(self, stream: Stream, evidence: Evidence, every: int):
+        self.stream, self.evidence, self.every = stream, evidence, every
+        self.z0 = max_entropy(stream.rows, stream.slots, stream.spread.dtype, stream.spread.device)
+        self.pure = torch.eye(stream.slots, dtype=self.z0.dtype, device=self.z0.device).expand(stream.rows, -1, -1)
+        self.gap = torch.zeros_like(self.z0)
+
+    def __call__(self, given: Tensor, t: int, variance: Tensor) -> tuple[Tensor, Tensor]:
+        measure = self.evidence == "corrected" and t % self.every == 0
+        with torch.no_grad():
+            said = self.stream.says(given, self.pure) if self.stream.numbers or measure else self.z0
+            exact = -self.stream.loss(said, t) if measure else None
+        if self.evidence == "exact":
+            with torch.no_grad():
+                said = self.stream.says(given, self.pure)
+                return -self.stream.loss(said, t) / variance[:, None], said
+        loss = functools.partial(self._loss, given, t)
+        score = one_step(loss, self.z0).score
+        if exact is not None:
+            self.gap = exact - score
+        return (score + self.gap) / variance[:, None], said
+
+    def _loss(self, given: Tensor, t: int, z: Tensor) -> Tensor:
+        return self.stream.loss(self.stream.says(given, z[:, None]), t)[:, 0]
+
+
+class _Learner:
+    """The M-step: one step of Adam with z = the belief. Rows that share weights share the step."""
+
+    def __init__(self, stream: Stream, lr: float):
+        self.stream = stream
+        self.descent = torch.optim.Adam(stream.weights(), lr=lr) if lr else None
+
+    def __call__(self, given: Tensor, belief: Tensor, t: int) -> Tensor:
+        """The loss (R,) before the step."""
+        with torch.set_grad_enabled(self.descent is not None):
+            loss = self.stream.loss(self.stream.says(given, belief[:, None]), t)[:, 0]
+        if self.descent:
+            self.descent.zero_grad()
+            loss.sum().backward()
+            self.descent.step()
+        return loss.detach()
