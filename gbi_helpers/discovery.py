@@ -15,7 +15,6 @@ One step's gap is dangerous here, as it fulfils itself: a slot that is never cho
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
@@ -74,6 +73,21 @@ def _jumps(like: Tensor, hazard: float | Tensor, towards: Tensor | None) -> tupl
     """The hazard as (..., 1), and where jumps go, (..., K)."""
     h = torch.as_tensor(hazard, dtype=like.dtype, device=like.device)[..., None]
     return h, torch.full_like(like, 1 / like.shape[-1]) if towards is None else towards
+
+
+def merged(divergence: Tensor, usage: Tensor, below: float) -> Tensor:
+    """The name of each slot, (K,) int64: its own number, or that of a slot used more that says nearly the same.
+
+    ``divergence`` (K, K): nats by which one slot differs from another; ``usage`` (K,): share of samples. From the slot
+    most used to the least, each takes in those left that lie ``below`` so many nats from it.
+    """
+    names = torch.full_like(usage, -1, dtype=torch.int64)
+    for slot in usage.argsort(descending=True).tolist():
+        if names[slot] < 0:
+            near = (divergence[slot] < below) & (names < 0)
+            near[slot] = True
+            names[near] = slot
+    return names
 
 
 # ---------------------------------------------------------------- what is read
@@ -222,7 +236,7 @@ def discover(
     hazard: float = 0.05,
     learn_hazard: bool = True,
     lr: float = 3e-3,
-    by_usage: bool = False,
+    by_usage: bool = True,
     every: int = 20,
     sd: float | None = None,
     forget: float = 0.01,
@@ -232,8 +246,8 @@ def discover(
 
     ``evidence``: "one_step"; "corrected", with the gap put back that was last measured, every ``every`` samples;
     "exact", all slots read out. ``hazard``: the first guess, worth 1 / hazard samples, or the truth without
-    ``learn_hazard``; estimates forget what is older than ``memory`` samples. ``by_usage``: jumps go where most samples
-    have gone. ``sd``: of the noise, if it is known; else a running mean that forgets a share ``forget`` a sample.
+    ``learn_hazard``; it forgets what is older than ``memory`` samples. ``by_usage``: jumps go where most samples have
+    gone, as in a Dirichlet process; else to all slots alike. ``sd``: of the noise, if it is known; else a running mean that forgets a share ``forget`` a sample.
     Raises ``ValueError`` for other evidence, or a hazard outside [0, 1).
     """
     if evidence not in get_args(Evidence) or not 0 <= hazard < 1:
@@ -246,30 +260,33 @@ def discover(
     log_belief = weigh.z0.log()
     switches, usage = torch.full_like(log_belief, hazard), torch.ones_like(log_belief)
     h, variance = switches[:, 0], stream.spread.square() if sd is None else torch.full_like(stream.spread, sd**2)
-    kept: list[tuple[Tensor, ...]] = []
+    kept, predictions = list[tuple[Tensor, ...]](), list[Tensor]()
     for t in progress_bar(range(len(stream)), desc="discovering"):
         given = stream.given(t)
         towards = usage / usage.sum(-1, keepdim=True) if by_usage else None
         prior = predict(log_belief, h, towards)
-        score, said = weigh(given.detach(), t, variance)
+        score = weigh.score(given.detach(), t) / variance[:, None]
         if learn_hazard and t:
             weight = max(1 / (t + 1 / max(hazard, 1 / memory)), 1 / memory)
             switches = count_switches(switches, log_belief, prior, h, weight, towards)
         log_belief = update(prior if t else log_belief, score)
         belief = log_belief.exp()
         h = (belief * switches).sum(-1).clamp(1e-6, 0.5) if learn_hazard else h
-        kept.append((belief, variance.sqrt(), h, said))
+        kept.append((belief, variance.sqrt(), h))
         usage = usage + belief
+        if stream.numbers:
+            said, loss = weigh.every_slot(given.detach(), t)
+            predictions.append(said)
+            expected = 2 / stream.numbers * (belief * loss).sum(-1)
+            variance = variance if sd is not None else (1 - forget) * variance + forget * expected
         learn(given, belief, t)
-        if sd is None and stream.numbers:
-            error = (belief * stream.loss(said, t)).sum(-1)
-            variance = (1 - forget) * variance + forget * 2 * error / stream.numbers
-    found = [torch.stack(values) for values in zip(*kept, strict=True)]
-    return DiscoveryRecord(*found[:3], found[3] if stream.numbers else None, {"evidence": evidence})
+    belief, noise, hazards = (torch.stack(values) for values in zip(*kept, strict=True))
+    said = torch.stack(predictions) if predictions else None
+    return DiscoveryRecord(belief, noise, hazards, said, {"evidence": evidence})
 
 
 class _Weigher:
-    """The evidence of a sample: a score (R, K) in nats; and what each slot says of it, (R, K, D)."""
+    """The evidence of a sample, a score (R, K) in nats at a noise of variance 1; and the loss (R, K) of each slot."""
 
     def __init__(self, stream: Stream, evidence: Evidence, every: int):
         self.stream, self.evidence, self.every = stream, evidence, every
@@ -277,23 +294,20 @@ class _Weigher:
         self.pure = torch.eye(stream.slots, dtype=self.z0.dtype, device=self.z0.device).expand(stream.rows, -1, -1)
         self.gap = torch.zeros_like(self.z0)
 
-    def __call__(self, given: Tensor, t: int, variance: Tensor) -> tuple[Tensor, Tensor]:
-        measure = self.evidence == "corrected" and t % self.every == 0
-        with torch.no_grad():
-            said = self.stream.says(given, self.pure) if self.stream.numbers or measure else self.z0
-            exact = -self.stream.loss(said, t) if measure else None
-        if self.evidence == "exact":
-            with torch.no_grad():
-                said = self.stream.says(given, self.pure)
-                return -self.stream.loss(said, t) / variance[:, None], said
-        loss = functools.partial(self._loss, given, t)
-        score = one_step(loss, self.z0).score
-        if exact is not None:
-            self.gap = exact - score
-        return (score + self.gap) / variance[:, None], said
+    @torch.no_grad()
+    def every_slot(self, given: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """What each slot says of the sample, (R, K, ...), and its loss (R, K)."""
+        said = self.stream.says(given, self.pure)
+        return said, self.stream.loss(said, t)
 
-    def _loss(self, given: Tensor, t: int, z: Tensor) -> Tensor:
-        return self.stream.loss(self.stream.says(given, z[:, None]), t)[:, 0]
+    def score(self, given: Tensor, t: int) -> Tensor:
+        """The evidence (R, K)."""
+        if self.evidence == "exact":
+            return -self.every_slot(given, t)[1]
+        step = one_step(lambda z: self.stream.loss(self.stream.says(given, z[:, None]), t)[:, 0], self.z0).score
+        if self.evidence == "corrected" and t % self.every == 0:
+            self.gap = -self.every_slot(given, t)[1] - step
+        return step + self.gap
 
 
 class _Learner:

@@ -1,0 +1,148 @@
+"""Rivals that find the sources in a stream without labels: k-means that is smoothed in time, a hidden Markov model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from sklearn.cluster import KMeans
+from sklearn.decomposition import TruncatedSVD
+from torch import Tensor
+
+from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement
+
+# ---------------------------------------------------------------- hidden Markov model
+
+
+@dataclass(frozen=True)
+class HMM:
+    """K states: log chance of the ``first`` (K,), of each ``jump`` (K, K) from row to column, of a ``word`` (K, V)."""
+
+    first: Tensor
+    jump: Tensor
+    word: Tensor
+
+    def filtered(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Log belief (R, T, K) after each chunk of counts (R, T, V), and nats (R, T) of each given those before."""
+        expected, beliefs, nats = self.first.expand(len(counts), -1), [], []
+        for score in (counts @ self.word.mT).unbind(1):
+            joint = expected + score
+            nats.append(-joint.logsumexp(-1))
+            beliefs.append(joint + nats[-1][:, None])
+            expected = (beliefs[-1][:, :, None] + self.jump).logsumexp(1)
+        return torch.stack(beliefs, 1), torch.stack(nats, 1)
+
+    def smoothed(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Belief (R, T, K) given all chunks, before and after; and expected jumps (K, K), all streams together."""
+        log_belief, _ = self.filtered(counts)
+        later, found = log_belief[:, -1], [log_belief[:, -1]]
+        jumps = torch.zeros_like(self.jump)
+        for belief in log_belief[:, :-1].flip(1).unbind(1):
+            both = belief[:, :, None] + self.jump
+            both = both + (later - both.logsumexp(1))[:, None]
+            jumps += both.exp().sum(0)
+            later = both.logsumexp(2)
+            found.append(later)
+        return torch.stack(found[::-1], 1).exp(), jumps
+
+
+def baum_welch(counts: Tensor, states: int, seed: int, bland: float = 1.0, rounds: int = 30) -> HMM:
+    """An HMM fitted to counts (R, T, V) by EM, from word frequencies of as many chunks drawn at random.
+
+    ``bland``: how many words of all text are added to the counts of each state, against words that it has not met.
+    """
+    every = counts.sum((0, 1)) + 1
+    every = every / every.sum()
+    flat = counts.flatten(0, 1)
+    draw = torch.Generator().manual_seed(seed)
+    chosen = flat[torch.randint(len(flat), (states, 20), generator=draw, device=draw.device)].sum(1)
+    stay = torch.full((states, states), 0.1 / (states - 1), dtype=flat.dtype, device=flat.device).fill_diagonal_(0.9)
+    flat_start = torch.full((states,), 1 / states, dtype=flat.dtype, device=flat.device).log()
+
+    def emission(sums: Tensor, more: float) -> Tensor:
+        raised = sums + more * every
+        return (raised / raised.sum(-1, keepdim=True)).log()
+
+    found = HMM(flat_start, stay.log(), emission(chosen, 400.0))
+    for _ in range(rounds):
+        belief, jumps = found.smoothed(counts)
+        word = emission(belief.flatten(0, 1).mT @ flat, bland)
+        first, jump = belief[:, 0].sum(0) + 0.1, jumps + 0.1
+        found = HMM((first / first.sum()).log(), (jump / jump.sum(1, keepdim=True)).log(), word)
+    return found
+
+
+def best_hmm(
+    train: Tensor, validation: Tensor, states: Sequence[int], bland: Sequence[float], starts: int, seed: int, rounds: int
+) -> tuple[HMM, dict[str, float]]:
+    """The HMM under which validation streams are likeliest, of so many ``starts`` for each setting; and its setting."""
+    fitted = []
+    for k, more, start in itertools.product(states, bland, range(starts)):
+        model = baum_welch(train, k, 1000 * seed + start, more, rounds)
+        nats = float(model.filtered(validation)[1].mean())
+        fitted.append((nats, model, {"states": k, "bland": more, "nats": nats}))
+    _, model, told = min(fitted, key=lambda one: one[0])
+    return model, told
+
+
+# ---------------------------------------------------------------- k-means
+
+
+class Clusters:
+    """k-means on smoothed features: TF-IDF of a chunk's words, and the ``size`` directions that vary most (SVD)."""
+
+    def __init__(self, train: Chunks, vocabulary: int, size: int, seed: int):
+        counts = train.counts(vocabulary).flatten(0, 1)
+        self.vocabulary, self.seed = vocabulary, seed
+        self.weight = (len(counts) / (1 + (counts > 0).sum(0))).log()
+        self.directions = TruncatedSVD(size, random_state=seed).fit(self._weighted(counts).numpy())
+
+    def _weighted(self, counts: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(counts * self.weight, dim=-1)
+
+    def features(self, chunks: Chunks, keep: float, later: int = 0) -> Tensor:
+        """(R, T, size): running means of what was read, of which each chunk leaves a share ``keep``.
+
+        ``later`` > 0: plain means of so many chunks before, as many after, and the chunk itself, the future included.
+        """
+        flat = self._weighted(chunks.counts(self.vocabulary).flatten(0, 1))
+        read = torch.from_numpy(self.directions.transform(flat.numpy())).unflatten(0, chunks.task.shape)
+        if later:
+            return _around(read, later)
+        running, found = torch.zeros_like(read[:, 0]), []
+        for now in read.unbind(1):
+            running = keep * running + (1 - keep) * now
+            found.append(running)
+        return torch.nn.functional.normalize(torch.stack(found, 1), dim=-1)
+
+    def slots(self, train: Chunks, asked: Chunks, k: int, keep: float, later: int = 0) -> Tensor:
+        """The cluster (R, T) of each chunk of ``asked``, of ``k`` found in ``train``."""
+        seen, new = (self.features(part, keep, later).flatten(0, 1).double().numpy() for part in (train, asked))
+        made = KMeans(k, n_init=3, random_state=self.seed).fit(seen)
+        return torch.from_numpy(made.predict(new)).long().view(asked.task.shape)
+
+
+def _around(values: Tensor, reach: int) -> Tensor:
+    """Means (R, T, F) over ``reach`` places on either side, of those that there are; of length 1."""
+    one = torch.ones_like(values[..., :1])
+    whole = torch.cat([values, one], -1).mT
+    sums = torch.nn.functional.avg_pool1d(whole, 2 * reach + 1, 1, reach, count_include_pad=False).mT
+    return torch.nn.functional.normalize(sums[..., :-1] / sums[..., -1:], dim=-1)
+
+
+def best_clusters(
+    clusters: Clusters, parts: tuple[Chunks, Chunks], ks: Sequence[int], keeps: Sequence[float], later: int = 0
+) -> tuple[dict[str, float], Tensor]:
+    """The setting with the best adjusted Rand index on validation streams: more than a rival without labels may know.
+
+    ``parts``: training and validation streams. Also the slots there.
+    """
+    train, validation = parts
+    tried = []
+    for k, keep in itertools.product(ks, keeps):
+        slot = clusters.slots(train, validation, k, keep, later)
+        tried.append(({"k": k, "keep": keep}, slot, agreement(slot.flatten(), validation.task.flatten())["ari"]))
+    setting, slot, _ = max(tried, key=lambda one: one[2])
+    return setting, slot
