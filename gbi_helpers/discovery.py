@@ -207,17 +207,20 @@ class Words:
 class DiscoveryRecord(Record):
     """What a stream of T samples left in R rows (seeds or texts): ``belief`` (T, R, K) in K slots, each after a sample.
 
-    ``sd`` (T, R): estimated noise, 1 for words; ``hazard`` (T, R). ``prediction`` (T, R, K, D): what each slot said of
-    the sample before it came, None for words.
+    ``nats`` (T, R): -log p of the sample given those before, as far as the evidence knows it; no label is needed to
+    choose settings by it. ``sd`` (T, R): estimated noise, 1 for words; ``hazard`` (T, R). ``prediction`` (T, R, K, D):
+    what each slot said of the sample before it came, None for words.
     """
 
     AXES: ClassVar[dict[str, tuple[str, ...]]] = {
         "belief": ("sample", "row", "slot"),
+        "nats": ("sample", "row"),
         "sd": ("sample", "row"),
         "hazard": ("sample", "row"),
         "prediction": ("sample", "row", "slot", "number"),
     }
     belief: Tensor
+    nats: Tensor
     sd: Tensor
     hazard: Tensor
     prediction: Tensor | None = None
@@ -238,6 +241,7 @@ def discover(
     lr: float = 3e-3,
     by_usage: bool = True,
     every: int = 20,
+    step_size: float = 1.0,
     sd: float | None = None,
     forget: float = 0.01,
     memory: int = 500,
@@ -247,7 +251,9 @@ def discover(
     ``evidence``: "one_step"; "corrected", with the gap put back that was last measured, every ``every`` samples;
     "exact", all slots read out. ``hazard``: the first guess, worth 1 / hazard samples, or the truth without
     ``learn_hazard``; it forgets what is older than ``memory`` samples. ``by_usage``: jumps go where most samples have
-    gone, as in a Dirichlet process; else to all slots alike. ``sd``: of the noise, if it is known; else a running mean that forgets a share ``forget`` a sample.
+    gone, as in a Dirichlet process; else to all slots alike. ``step_size``: weight of the evidence, below 1 where
+    samples hold less than they seem to, as words do that come in bursts. ``sd``: of the noise, if it is known; else a
+    running mean that forgets a share ``forget`` a sample.
     Raises ``ValueError`` for other evidence, or a hazard outside [0, 1).
     """
     if evidence not in get_args(Evidence) or not 0 <= hazard < 1:
@@ -269,10 +275,12 @@ def discover(
         if learn_hazard and t:
             weight = max(1 / (t + 1 / max(hazard, 1 / memory)), 1 / memory)
             switches = count_switches(switches, log_belief, prior, h, weight, towards)
-        log_belief = update(prior if t else log_belief, score)
+        prior = prior if t else log_belief
+        nats = stream.numbers / 2 * (2 * torch.pi * variance).log() - (prior + score).logsumexp(-1)
+        log_belief = update(prior, step_size * score)
         belief = log_belief.exp()
         h = (belief * switches).sum(-1).clamp(1e-6, 0.5) if learn_hazard else h
-        kept.append((belief, variance.sqrt(), h))
+        kept.append((belief, nats, variance.sqrt(), h))
         usage = usage + belief
         if stream.numbers:
             said, loss = weigh.every_slot(given.detach(), t)
@@ -280,9 +288,8 @@ def discover(
             expected = 2 / stream.numbers * (belief * loss).sum(-1)
             variance = variance if sd is not None else (1 - forget) * variance + forget * expected
         learn(given, belief, t)
-    belief, noise, hazards = (torch.stack(values) for values in zip(*kept, strict=True))
     said = torch.stack(predictions) if predictions else None
-    return DiscoveryRecord(belief, noise, hazards, said, {"evidence": evidence})
+    return DiscoveryRecord(*map(torch.stack, zip(*kept, strict=True)), said, {"evidence": evidence})
 
 
 class _Weigher:
@@ -301,13 +308,15 @@ class _Weigher:
         return said, self.stream.loss(said, t)
 
     def score(self, given: Tensor, t: int) -> Tensor:
-        """The evidence (R, K)."""
+        """The evidence (R, K): minus the loss of each slot, by one gradient as the tangent at the uniform z has it."""
         if self.evidence == "exact":
             return -self.every_slot(given, t)[1]
-        step = one_step(lambda z: self.stream.loss(self.stream.says(given, z[:, None]), t)[:, 0], self.z0).score
+        step = one_step(lambda z: self.stream.loss(self.stream.says(given, z[:, None]), t)[:, 0], self.z0)
+        assert step.grad is not None
+        tangent = -step.loss[:, None] - step.grad + (step.grad * self.z0).sum(-1, keepdim=True)
         if self.evidence == "corrected" and t % self.every == 0:
-            self.gap = -self.every_slot(given, t)[1] - step
-        return step + self.gap
+            self.gap = -self.every_slot(given, t)[1] - tangent
+        return tangent + self.gap
 
 
 class _Learner:
