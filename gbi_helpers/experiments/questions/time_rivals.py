@@ -75,7 +75,13 @@ def baum_welch(counts: Tensor, states: int, seed: int, bland: float = 1.0, round
 
 
 def best_hmm(
-    train: Tensor, validation: Tensor, states: Sequence[int], bland: Sequence[float], starts: int, seed: int, rounds: int
+    train: Tensor,
+    validation: Tensor,
+    states: Sequence[int],
+    bland: Sequence[float],
+    starts: int,
+    seed: int,
+    rounds: int,
 ) -> tuple[HMM, dict[str, float]]:
     """The HMM under which validation streams are likeliest, of so many ``starts`` for each setting; and its setting."""
     fitted = []
