@@ -1,4 +1,4 @@
-"""The filter against exact Bayes, the two numbers that are estimated on the way, and what a slot needs to be trained."""
+"""The filter against exact Bayes, the numbers that are estimated on the way, and what a slot needs to be trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from gbi_helpers.bayes import bayes_filter
 from gbi_helpers.data.toy import switching_stream
-from gbi_helpers.discovery import Samples, Words, WordSlots, count_switches, discover, merged, predict, update
+from gbi_helpers.discovery import count_switches, discover, merged, predict, update
+from gbi_helpers.models.slots import Samples, Words, WordSlots
 from gbi_helpers.models.toy import ToyLSTM
 
 F64 = torch.float64
@@ -79,7 +80,7 @@ def two(seeds=2, sd=0.1, blocks=15, slots=2, **options):
 
 def right(stream, found, after=300):
     """Share of samples whose slot is that of their task, (S,), whatever the slots are called."""
-    same = (found.slot[after:].T == stream.context[:, 5 + after :]).double().mean(1)
+    same = (stream.context[:, 5 + after :] == found.slot[after:].T).double().mean(1)
     return torch.maximum(same, 1 - same)
 
 
@@ -159,7 +160,7 @@ def test_reading_without_learning_is_the_filter_of_frozen_slots_and_its_nats_are
 
 
 def test_nats_of_numbers_are_those_of_their_density():
-    stream, found = two(1, blocks=10, hazard=0.025, evidence="exact")
+    _, found = two(1, blocks=10, hazard=0.025, evidence="exact")
     about = found.nats[-150:].mean()
     assert about == pytest.approx(math.log(0.1 * math.sqrt(2 * math.pi * math.e)), abs=0.25)  # entropy of the noise
 
@@ -176,7 +177,7 @@ def test_the_slot_used_most_takes_in_those_that_say_the_same():
     apart = (at[:, None] - at).abs()
     names = merged(apart, torch.tensor([0.2, 0.3, 0.3, 0.1, 0.1]), below=0.12)
     assert names.tolist() == [1, 1, 2, 1, 4]
-    assert merged(torch.full((2, 2), torch.nan), torch.ones(2), 1.0).tolist() == [0, 1]
+    assert merged(torch.full((2, 2), torch.nan), torch.ones(2), 1.0).tolist() == [0, 1]  # never left without a name
 
 
 def test_a_record_comes_back_from_its_file(tmp_path):
