@@ -18,19 +18,22 @@ from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement
 
 @dataclass(frozen=True)
 class HMM:
-    """K states: log chance of the ``first`` (K,), of each ``jump`` (K, K) from row to column, of a ``word`` (K, V)."""
+    """K states: log chance of the ``first`` (K,), of each ``jump`` (K, K) from row to column, of a ``word`` (K, V).
+
+    ``weight``: of a chunk's words, below 1 where they hold less than they seem to.
+    """
 
     first: Tensor
     jump: Tensor
     word: Tensor
+    weight: float = 1.0
 
     def filtered(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Log belief (R, T, K) after each chunk of counts (R, T, V), and nats (R, T) of each given those before."""
         expected, beliefs, nats = self.first.expand(len(counts), -1), [], []
         for score in (counts @ self.word.mT).unbind(1):
-            joint = expected + score
-            nats.append(-joint.logsumexp(-1))
-            beliefs.append(joint + nats[-1][:, None])
+            nats.append(-(expected + score).logsumexp(-1))
+            beliefs.append((expected + self.weight * score).log_softmax(-1))
             expected = (beliefs[-1][:, :, None] + self.jump).logsumexp(1)
         return torch.stack(beliefs, 1), torch.stack(nats, 1)
 
@@ -48,7 +51,9 @@ class HMM:
         return torch.stack(found[::-1], 1).exp(), jumps
 
 
-def baum_welch(counts: Tensor, states: int, seed: int, bland: float = 1.0, rounds: int = 30) -> HMM:
+def baum_welch(
+    counts: Tensor, states: int, seed: int, weight: float = 1.0, bland: float = 1.0, rounds: int = 30
+) -> HMM:
     """An HMM fitted to counts (R, T, V) by EM, from word frequencies of as many chunks drawn at random.
 
     ``bland``: how many words of all text are added to the counts of each state, against words that it has not met.
@@ -65,32 +70,21 @@ def baum_welch(counts: Tensor, states: int, seed: int, bland: float = 1.0, round
         raised = sums + more * every
         return (raised / raised.sum(-1, keepdim=True)).log()
 
-    found = HMM(flat_start, stay.log(), emission(chosen, 400.0))
+    found = HMM(flat_start, stay.log(), emission(chosen, 400.0), weight)
     for _ in range(rounds):
         belief, jumps = found.smoothed(counts)
         word = emission(belief.flatten(0, 1).mT @ flat, bland)
         first, jump = belief[:, 0].sum(0) + 0.1, jumps + 0.1
-        found = HMM((first / first.sum()).log(), (jump / jump.sum(1, keepdim=True)).log(), word)
+        found = HMM((first / first.sum()).log(), (jump / jump.sum(1, keepdim=True)).log(), word, weight)
     return found
 
 
-def best_hmm(
-    train: Tensor,
-    validation: Tensor,
-    states: Sequence[int],
-    bland: Sequence[float],
-    starts: int,
-    seed: int,
-    rounds: int,
-) -> tuple[HMM, dict[str, float]]:
-    """The HMM under which validation streams are likeliest, of so many ``starts`` for each setting; and its setting."""
-    fitted = []
-    for k, more, start in itertools.product(states, bland, range(starts)):
-        model = baum_welch(train, k, 1000 * seed + start, more, rounds)
-        nats = float(model.filtered(validation)[1].mean())
-        fitted.append((nats, model, {"states": k, "bland": more, "nats": nats}))
-    _, model, told = min(fitted, key=lambda one: one[0])
-    return model, told
+def fitted_hmms(
+    counts: Tensor, states: Sequence[int], weights: Sequence[float], starts: int, seed: int, **how: float
+) -> list[HMM]:
+    """HMMs of all numbers of states and weights, each from so many ``starts``; ``how``: as in :func:`baum_welch`."""
+    settings = itertools.product(states, weights, range(starts))
+    return [baum_welch(counts, k, 1000 * seed + start, weight, **how) for k, weight, start in settings]  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- k-means

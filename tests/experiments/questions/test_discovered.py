@@ -99,13 +99,24 @@ SOURCES = [torch.randint(20 * k, 20 * k + 35, (3000,), generator=torch.Generator
 def test_every_round_of_em_makes_the_stream_likelier_and_the_sources_are_found():
     train, test = (chunked(SOURCES, 4, 60, 8, 0.1, seed) for seed in (0, 1))
     counts = train.counts(80)
-    nats = [
-        float(time_rivals.baum_welch(counts, 3, 0, bland=0.01, rounds=n).filtered(counts)[1].sum()) for n in (1, 4, 15)
-    ]
+    fitted = [time_rivals.baum_welch(counts, 3, 0, bland=0.01, rounds=n) for n in (1, 4, 15)]
+    nats = [float(model.filtered(counts)[1].sum()) for model in fitted]
     assert nats[0] > nats[1] > nats[2]
-    model, told = time_rivals.best_hmm(counts, test.counts(80), (2, 3), (1.0,), starts=2, seed=0, rounds=15)
-    assert told["states"] == 3
-    assert agreement(model.filtered(test.counts(80))[0].argmax(-1).flatten(), test.task.flatten())["ari"] > 0.8
+    models = time_rivals.fitted_hmms(counts, (2, 3), (1.0,), starts=2, seed=0, rounds=15)
+    assert [len(model.first) for model in models] == [2, 2, 3, 3]
+    new = test.counts(80)
+    best = min(models, key=lambda model: float(model.filtered(new)[1].sum()))
+    assert len(best.first) == 3
+    assert agreement(best.filtered(new)[0].argmax(-1).flatten(), test.task.flatten())["ari"] > 0.8
+
+
+def test_a_weight_makes_beliefs_vaguer_and_leaves_nats_those_of_all_words():
+    model, counts = little_hmm()
+    half = time_rivals.HMM(model.first, model.jump, model.word, weight=0.5)
+    torch.testing.assert_close(
+        half.filtered(counts)[0][:, 0], (model.first + counts[:, 0] @ model.word.mT / 2).log_softmax(-1)
+    )
+    torch.testing.assert_close(half.filtered(counts)[1][:, 0], model.filtered(counts)[1][:, 0])
 
 
 # ---------------------------------------------------------------- k-means
