@@ -124,11 +124,11 @@ def discover(
     stream: Stream,
     evidence: Evidence = "one_step",
     *,
-    hazard: float = 0.05,
+    hazard: float = 0.02,
     learn_hazard: bool = True,
     lr: float = 3e-3,
     by_usage: bool = True,
-    every: int = 20,
+    every: int = 5,
     step_size: float = 1.0,
     sd: float | None = None,
     forget: float = 0.01,
@@ -137,11 +137,12 @@ def discover(
     """Read a stream once, guessing the slot of each sample and learning from the guess (``lr`` = 0: guessing only).
 
     ``evidence``: "one_step"; "corrected", with the gap put back that was last measured, every ``every`` samples;
-    "exact", all slots read out. ``hazard``: the first guess, worth 1 / hazard samples, or the truth without
-    ``learn_hazard``; it forgets what is older than ``memory`` samples. ``by_usage``: jumps go where most samples have
-    gone, as in a Dirichlet process; else to all slots alike. ``step_size``: weight of the evidence, below 1 where
-    samples hold less than they seem to, as words do that come in bursts. ``sd``: of the noise, if it is known; else a
-    running mean that forgets a share ``forget`` a sample.
+    "exact", all slots read out. ``hazard``: the first guess, worth 1 / hazard samples (better too low than too high: if
+    all seems to change, nothing is learned), or the truth without ``learn_hazard``. Its estimate forgets what is older
+    than ``memory`` samples. ``by_usage``: jumps go where most samples have gone, as in a Dirichlet process; else to all
+    slots alike. ``step_size``: weight of the evidence, below 1 where samples hold less than they seem to, as words do,
+    which come in bursts. ``sd``: of the noise, if it is known; else a running mean that forgets a share ``forget`` a
+    sample.
     Raises ``ValueError`` for other evidence, or a hazard outside [0, 1).
     """
     if evidence not in get_args(Evidence) or not 0 <= hazard < 1:
@@ -215,12 +216,8 @@ class _Learner:
         self.stream = stream
         self.descent = torch.optim.Adam(stream.weights(), lr=lr) if lr else None
 
-    def __call__(self, given: Tensor, belief: Tensor, t: int) -> Tensor:
-        """The loss (R,) before the step."""
-        with torch.set_grad_enabled(self.descent is not None):
-            loss = self.stream.loss(self.stream.says(given, belief[:, None]), t)[:, 0]
+    def __call__(self, given: Tensor, belief: Tensor, t: int) -> None:
         if self.descent:
             self.descent.zero_grad()
-            loss.sum().backward()
+            self.stream.loss(self.stream.says(given, belief[:, None]), t).sum().backward()
             self.descent.step()
-        return loss.detach()

@@ -118,13 +118,14 @@ def test_a_slot_that_is_never_chosen_is_never_trained():
 
 
 def test_of_tasks_on_a_line_one_step_leaves_out_those_in_between_and_the_gap_brings_them_back():
-    stream = switching_stream(2, means=[-0.1, 0.3, 0.7, 1.1], sd=0.1, blocks=25, block=40)
-    used = {}
-    for way in ("one_step", "corrected", "exact"):
+    """What is left out looks like noise."""
+    stream = switching_stream(2, means=[-0.1, 0.3, 0.7, 1.1], sd=0.1, blocks=20, block=40)
+    noise = {}
+    for way in ("one_step", "corrected"):
         model = ToyLSTM(stream.seeds, "post", n_tasks=6, hidden=16)
-        found = discover(Samples(model, stream.x), way, lr=1e-2)
-        used[way] = (found.belief[-400:].mean(0) > 0.05).sum(-1).min()
-    assert used["one_step"] < 4 <= min(used["corrected"], used["exact"])
+        noise[way] = discover(Samples(model, stream.x), way, lr=1e-2).sd[-1]
+    assert noise["one_step"].min() > 0.15
+    assert noise["corrected"].max() < 0.13
 
 
 def words_of(slots, seed=3, start=1.0):
