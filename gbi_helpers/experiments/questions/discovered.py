@@ -13,7 +13,7 @@ from gbi_helpers.data.toy import Stream, switching_stream
 from gbi_helpers.discovery import DiscoveryRecord, discover, merged
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.language.windows import Corpus
-from gbi_helpers.experiments.questions.time_rivals import HMM, Clusters, best_clusters, fitted_hmms
+from gbi_helpers.experiments.questions.time_rivals import HMM, Clusters, best_clusters, fitted_hmms, gaussian_hmm
 from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement, chunked
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.models.slots import Samples, Words, WordSlots
@@ -58,10 +58,30 @@ def _names(found: DiscoveryRecord, row: int, at: int, below: float) -> Tensor:
     return merged((said[:, None] - said).square().sum(-1) / (2 * sd**2), found.belief[:at, row].mean(0), below)
 
 
+def gaussians(world: World, seed: int, settings: Settings) -> Scores:
+    """A hidden Markov model of Gaussians: EM on the first half of the same stream, then a filter through all of it.
+
+    Scores on the second half, of the likeliest of some ``starts``; as many states as there are slots.
+    """
+    stream = switching_stream([seed], **settings["stream"])
+    half = stream.x.shape[1] // 2
+    made = [gaussian_hmm(stream.x[:, :half], settings["slots"], 1000 * seed + n) for n in range(settings["starts"])]
+    best = min(made, key=lambda model: float(model.filtered(stream.x[:, :half])[1].sum()))
+    return agreement(best.filtered(stream.x)[0][0, half:].argmax(-1), stream.context[0, half:])
+
+
 TWO, FOUR = {"blocks": 50, "block": 40}, {"blocks": 60, "block": 40}
 SQUARE = {"means": [[0.2, 0.2], [0.2, 0.8], [0.8, 0.2], [0.8, 0.8]], "sd": 0.15, **FOUR}
 LINE = {"means": [-0.1, 0.3, 0.7, 1.1], "sd": 0.1, **FOUR}
 WAYS = {"one_step": "one step", "corrected": "one step, gap put back", "exact": "all slots read out"}
+
+
+STREAMS: dict[str, tuple[str, Settings, int]] = {
+    "two/sd_.1": ("two tasks, sd .1", {"means": [0.2, 0.8], "sd": 0.1, **TWO}, 2),
+    "two/sd_.3": ("two tasks, sd .3", {"means": [0.2, 0.8], "sd": 0.3, **TWO}, 2),
+    "square": ("four on a square", SQUARE, 8),
+    "line": ("four on a line", LINE, 8),
+}
 
 
 def _numbers(words: str, stream: Settings, slots: int, evidence: str) -> Row:
@@ -156,10 +176,16 @@ EACH = {"hazard": 15 / 16, "learn_hazard": False, "by_usage": False}
 HMMS = {"states": (8, 16), "weights": (0.5, 1.0), "bland": 100.0, "starts": 2, "rounds": 30}
 
 ROWS: dict[str, Row] = {
-    "two/sd_.1": _numbers("two tasks, sd .1", {"means": [0.2, 0.8], "sd": 0.1, **TWO}, 2, "one_step"),
-    "two/sd_.3": _numbers("two tasks, sd .3", {"means": [0.2, 0.8], "sd": 0.3, **TWO}, 2, "one_step"),
-    **{f"square/{way}": _numbers(f"four on a square, {told}", SQUARE, 8, way) for way, told in WAYS.items()},
-    **{f"line/{way}": _numbers(f"four on a line, {told}", LINE, 8, way) for way, told in WAYS.items()},
+    **{name: _numbers(*STREAMS[name], "one_step") for name in ("two/sd_.1", "two/sd_.3")},
+    **{
+        f"{name}/{way}": _numbers(f"{STREAMS[name][0]}, {told}", *STREAMS[name][1:], way)
+        for name in ("square", "line")
+        for way, told in WAYS.items()
+    },
+    **{
+        f"{name}/hmm": Row(gaussians, f"{told}, hidden Markov model", {"stream": stream, "slots": slots, "starts": 3})
+        for name, (told, stream, slots) in STREAMS.items()
+    },
     "language/slots_16": Row(slots, "one step, gap put back", {**SLOTS, "discover": READ}),
     "language/no_hazard": Row(slots, "each chunk alone", {**SLOTS, "discover": {**READ, **EACH}}),
     "language/no_delta": Row(slots, "one step", {**SLOTS, "discover": {**READ, "evidence": "one_step"}}),

@@ -1,45 +1,50 @@
-"""Rivals that find the sources in a stream without labels: k-means that is smoothed in time, a hidden Markov model."""
+"""Rivals that find the tasks of a stream without labels: k-means that is smoothed in time, a hidden Markov model."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
 from torch import Tensor
 
+from gbi_helpers.bayes import log_likelihood
 from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement
 
 # ---------------------------------------------------------------- hidden Markov model
 
 
+Says = Callable[[Tensor], Tensor]  # data (R, T, ...) -> log p under each state (R, T, K)
+
+
 @dataclass(frozen=True)
 class HMM:
-    """K states: log chance of the ``first`` (K,), of each ``jump`` (K, K) from row to column, of a ``word`` (K, V).
+    """K states: log chance of the ``first`` (K,), of each ``jump`` (K, K) from row to column, and what each ``says``.
 
-    ``weight``: of a chunk's words, below 1 where they hold less than they seem to.
+    ``weight``: of what they say, below 1 where data hold less than they seem to.
     """
 
     first: Tensor
     jump: Tensor
-    word: Tensor
+    says: Says
     weight: float = 1.0
 
-    def filtered(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Log belief (R, T, K) after each chunk of counts (R, T, V), and nats (R, T) of each given those before."""
-        expected, beliefs, nats = self.first.expand(len(counts), -1), [], []
-        for score in (counts @ self.word.mT).unbind(1):
+    def filtered(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Log belief (R, T, K) after each of T data, and nats (R, T) of each given those before."""
+        expected, beliefs, nats = self.first.expand(len(data), -1), [], []
+        for score in self.says(data).unbind(1):
             nats.append(-(expected + score).logsumexp(-1))
             beliefs.append((expected + self.weight * score).log_softmax(-1))
             expected = (beliefs[-1][:, :, None] + self.jump).logsumexp(1)
         return torch.stack(beliefs, 1), torch.stack(nats, 1)
 
-    def smoothed(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Belief (R, T, K) given all chunks, before and after; and expected jumps (K, K), all streams together."""
-        log_belief, _ = self.filtered(counts)
+    def smoothed(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Belief (R, T, K) given all data, before and after; and expected jumps (K, K), all streams together."""
+        log_belief, _ = self.filtered(data)
         later, found = log_belief[:, -1], [log_belief[:, -1]]
         jumps = torch.zeros_like(self.jump)
         for belief in log_belief[:, :-1].flip(1).unbind(1):
@@ -52,39 +57,67 @@ class HMM:
 
 
 def baum_welch(
-    counts: Tensor, states: int, seed: int, weight: float = 1.0, bland: float = 1.0, rounds: int = 30
+    data: Tensor, says: Says, refit: Callable[[Tensor], Says], states: int, weight: float, rounds: int
 ) -> HMM:
-    """An HMM fitted to counts (R, T, V) by EM, from word frequencies of as many chunks drawn at random.
+    """An HMM fitted to data (R, T, ...) by EM from what states ``says`` first; ``refit``: belief (R, T, K) -> the next.
 
-    ``bland``: how many words of all text are added to the counts of each state, against words that it has not met.
+    It begins with states that stay for ten data.
     """
-    every = counts.sum((0, 1)) + 1
-    every = every / every.sum()
-    flat = counts.flatten(0, 1)
-    draw = torch.Generator().manual_seed(seed)
-    chosen = flat[torch.randint(len(flat), (states, 20), generator=draw, device=draw.device)].sum(1)
-    stay = torch.full((states, states), 0.1 / (states - 1), dtype=flat.dtype, device=flat.device).fill_diagonal_(0.9)
-    flat_start = torch.full((states,), 1 / states, dtype=flat.dtype, device=flat.device).log()
-
-    def emission(sums: Tensor, more: float) -> Tensor:
-        raised = sums + more * every
-        return (raised / raised.sum(-1, keepdim=True)).log()
-
-    found = HMM(flat_start, stay.log(), emission(chosen, 400.0), weight)
+    jump = data.new_full((states, states), 0.1 / (states - 1)).fill_diagonal_(0.9)
+    found = HMM(data.new_full((states,), 1 / states).log(), jump.log(), says, weight)
     for _ in range(rounds):
-        belief, jumps = found.smoothed(counts)
-        word = emission(belief.flatten(0, 1).mT @ flat, bland)
+        belief, jumps = found.smoothed(data)
         first, jump = belief[:, 0].sum(0) + 0.1, jumps + 0.1
-        found = HMM((first / first.sum()).log(), (jump / jump.sum(1, keepdim=True)).log(), word, weight)
+        found = HMM((first / first.sum()).log(), (jump / jump.sum(1, keepdim=True)).log(), refit(belief), weight)
     return found
 
 
+def word_hmm(counts: Tensor, states: int, seed: int, weight: float = 1.0, bland: float = 1.0, rounds: int = 30) -> HMM:
+    """An HMM of word counts (R, T, V), each state begun with the words of chunks drawn at random.
+
+    ``bland``: how many words of all text are added to the counts of each state, against words that it has not met.
+    """
+    flat = counts.flatten(0, 1)
+    every = flat.sum(0) + 1
+    every = every / every.sum()
+
+    def says(sums: Tensor, more: float = bland) -> Says:
+        raised = sums + more * every
+        log_p = (raised / raised.sum(-1, keepdim=True)).log()
+        return lambda data: data @ log_p.mT
+
+    begun = says(flat[_drawn(len(flat), (states, 20), seed)].sum(1), 400.0)
+    return baum_welch(counts, begun, lambda belief: says(belief.flatten(0, 1).mT @ flat), states, weight, rounds)
+
+
+def gaussian_hmm(x: Tensor, states: int, seed: int, rounds: int = 30) -> HMM:
+    """An HMM of Gaussians of one common variance, for x (R, T, D), begun at samples drawn at random."""
+    flat = x.flatten(0, 1)
+
+    def says(means: Tensor, variance: Tensor) -> Says:
+        return lambda data: log_likelihood(data, means, float(variance.sqrt()))
+
+    def refit(belief: Tensor) -> Says:
+        r = belief.flatten(0, 1)
+        means = r.mT @ flat / (r.sum(0)[:, None] + 1e-6)
+        variance = (r * (flat[:, None] - means).square().mean(-1)).sum() / len(flat)
+        return says(means, variance)
+
+    return baum_welch(x, says(flat[_drawn(len(flat), (states,), seed)], flat.var(0).mean()), refit, states, 1.0, rounds)
+
+
+def _drawn(below: int, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Random whole numbers."""
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randint(below, shape, generator=draw, device=draw.device)
+
+
 def fitted_hmms(
-    counts: Tensor, states: Sequence[int], weights: Sequence[float], starts: int, seed: int, **how: float
+    counts: Tensor, states: Sequence[int], weights: Sequence[float], starts: int, seed: int, **how: Any
 ) -> list[HMM]:
-    """HMMs of all numbers of states and weights, each from so many ``starts``; ``how``: as in :func:`baum_welch`."""
+    """HMMs of all numbers of states and weights, each from so many ``starts``; ``how``: as in :func:`word_hmm`."""
     settings = itertools.product(states, weights, range(starts))
-    return [baum_welch(counts, k, 1000 * seed + start, weight, **how) for k, weight, start in settings]  # type: ignore[arg-type]
+    return [word_hmm(counts, k, 1000 * seed + start, weight, **how) for k, weight, start in settings]
 
 
 # ---------------------------------------------------------------- k-means

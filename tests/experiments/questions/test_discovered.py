@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gbi_helpers.bayes import bayes_filter
+from gbi_helpers.data.toy import switching_stream
 from gbi_helpers.experiments.borrowed import opened
 from gbi_helpers.experiments.questions import discovered, time_rivals
 from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement, chunked
@@ -67,15 +68,17 @@ def test_scores_do_not_depend_on_what_slots_are_called_and_split_tasks_cost_one_
 def little_hmm(seed=0, states=3, size=5):
     draw = torch.Generator().manual_seed(seed)
     parts = (torch.randn(shape, generator=draw, dtype=F64) for shape in ((states,), (states, states), (states, size)))
-    model = time_rivals.HMM(*(part.log_softmax(-1) for part in parts))
-    return model, torch.randint(4, (2, 4, size), generator=draw).double()
+    first, jump, word = (part.log_softmax(-1) for part in parts)
+    return time_rivals.HMM(first, jump, lambda counts: counts @ word.mT), torch.randint(
+        4, (2, 4, size), generator=draw
+    ).double()
 
 
 def test_the_hidden_markov_model_is_that_of_all_paths():
     model, counts = little_hmm()
     paths = torch.tensor(list(itertools.product(range(3), repeat=4)))
     chance = model.first[paths[:, 0]] + model.jump[paths[:, :-1], paths[:, 1:]].sum(1)
-    score = counts @ model.word.mT
+    score = model.says(counts)
     joint = chance + score[:, torch.arange(4), paths].sum(-1)
     weight = joint.softmax(1)
     belief, jumps = model.smoothed(counts)
@@ -89,8 +92,8 @@ def test_the_hidden_markov_model_is_that_of_all_paths():
 def test_its_filter_is_that_of_bayes_where_all_jumps_are_alike():
     model, counts = little_hmm()
     jump = torch.full((3, 3), 0.1, dtype=F64).fill_diagonal_(0.8).log()
-    alike = time_rivals.HMM(torch.full((3,), -math.log(3), dtype=F64), jump, model.word)
-    torch.testing.assert_close(alike.filtered(counts)[0], bayes_filter(counts @ model.word.mT, 0.2))
+    alike = time_rivals.HMM(torch.full((3,), -math.log(3), dtype=F64), jump, model.says)
+    torch.testing.assert_close(alike.filtered(counts)[0], bayes_filter(model.says(counts), 0.2))
 
 
 SOURCES = [torch.randint(20 * k, 20 * k + 35, (3000,), generator=torch.Generator().manual_seed(k)) for k in range(3)]
@@ -99,7 +102,7 @@ SOURCES = [torch.randint(20 * k, 20 * k + 35, (3000,), generator=torch.Generator
 def test_every_round_of_em_makes_the_stream_likelier_and_the_sources_are_found():
     train, test = (chunked(SOURCES, 4, 60, 8, 0.1, seed) for seed in (0, 1))
     counts = train.counts(80)
-    fitted = [time_rivals.baum_welch(counts, 3, 0, bland=0.01, rounds=n) for n in (1, 4, 15)]
+    fitted = [time_rivals.word_hmm(counts, 3, 0, bland=0.01, rounds=n) for n in (1, 4, 15)]
     nats = [float(model.filtered(counts)[1].sum()) for model in fitted]
     assert nats[0] > nats[1] > nats[2]
     models = time_rivals.fitted_hmms(counts, (2, 3), (1.0,), starts=2, seed=0, rounds=15)
@@ -112,11 +115,20 @@ def test_every_round_of_em_makes_the_stream_likelier_and_the_sources_are_found()
 
 def test_a_weight_makes_beliefs_vaguer_and_leaves_nats_those_of_all_words():
     model, counts = little_hmm()
-    half = time_rivals.HMM(model.first, model.jump, model.word, weight=0.5)
+    half = time_rivals.HMM(model.first, model.jump, model.says, weight=0.5)
     torch.testing.assert_close(
-        half.filtered(counts)[0][:, 0], (model.first + counts[:, 0] @ model.word.mT / 2).log_softmax(-1)
+        half.filtered(counts)[0][:, 0], (model.first + model.says(counts)[:, 0] / 2).log_softmax(-1)
     )
     torch.testing.assert_close(half.filtered(counts)[1][:, 0], model.filtered(counts)[1][:, 0])
+
+
+def test_gaussians_of_a_stream_are_found_by_em():
+    stream = switching_stream(1, sd=0.2, blocks=10, block=30)
+    fitted = [time_rivals.gaussian_hmm(stream.x, 2, seed=0, rounds=n) for n in (1, 3, 12)]
+    nats = [float(model.filtered(stream.x)[1].sum()) for model in fitted]
+    assert nats[0] > nats[1] > nats[2]
+    slot = fitted[-1].filtered(stream.x)[0].argmax(-1)
+    assert agreement(slot[0], stream.context[0])["one_to_one"] > 95
 
 
 # ---------------------------------------------------------------- k-means
