@@ -19,7 +19,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gbi_helpers import bayes, checks, inference, metrics, modularity, readouts, records, starts, theory, widgets
+from gbi_helpers import (
+    bayes,
+    checks,
+    discovery,
+    inference,
+    metrics,
+    modularity,
+    readouts,
+    records,
+    starts,
+    theory,
+    widgets,
+)
 from gbi_helpers.checkpoints import load_model
 from gbi_helpers.data import Vocabulary, load_mnist, toy
 from gbi_helpers.data.standin import render_standin
@@ -32,14 +44,14 @@ from gbi_helpers.experiments.toy import inference as toy_inference
 from gbi_helpers.experiments.toy import modules as toy_modules
 from gbi_helpers.experiments.toy import theory as toy_theory
 from gbi_helpers.experiments.toy.recipes import train as train_toy
-from gbi_helpers.models import base, hundred, image, projection
+from gbi_helpers.models import base, hundred, image, projection, slots
 from gbi_helpers.models.toy import ToyLSTM
 from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
 PACKAGE = Path(inference.__file__).parent
 MODULES = (
-    "inference", "theory", "starts", "metrics", "records", "readouts", "bayes", "modularity", "widgets",
+    "inference", "theory", "starts", "discovery", "metrics", "records", "readouts", "bayes", "modularity", "widgets",
     "data.toy", "models.base", "models.hundred", "models.image", "models.projection",
 )  # fmt: skip
 # Layers made from nothing: like those of PyTorch, they are made where the defaults say.
@@ -107,6 +119,16 @@ def path(d):
     return inference.iterate(d.loss, d.z0, steps=5).with_frames(d.frames, d.frames[0])
 
 
+def discovered_words(d):
+    return slots.Words(slots.WordSlots(d.vectors[0], 3), d.classes.view(2, 4, 5))
+
+
+def discovered_samples(d):
+    with usual_defaults():
+        model = ToyLSTM(4, "post", n_tasks=3, hidden=5)
+    return slots.Samples(model.to(d.windows.device), d.windows, window=2)
+
+
 def stored(record):
     """The record as it comes back from a file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -170,6 +192,21 @@ CALLS = {
     "metrics.first_below": lambda d: metrics.first_below(d.h[:, 0].cumsum(0), d.h[:, 1], 0.0),
     "metrics.by_block": lambda d: metrics.by_block(d.many, 10),
     "metrics.blocks_to_criterion": lambda d: metrics.blocks_to_criterion(d.many.abs(), 0.7),
+    "discovery.predict": lambda d: [
+        discovery.predict(d.log_q, 0.1),
+        discovery.predict(d.log_q, d.two[:, 0], d.log_q.exp()),
+    ],
+    "discovery.update": lambda d: discovery.update(d.log_q, d.other),
+    "discovery.count_switches": lambda d: discovery.count_switches(d.z0, d.log_q, d.other, 0.1, 0.5),
+    "discovery.merged": lambda d: discovery.merged(d.weights[:, :3].abs(), d.z0[0], 0.5),
+    "discovery.discover": lambda d: [
+        discovery.discover(stream(copy.deepcopy(d)), evidence, lr=0.1, every=2)
+        for stream in (discovered_words, discovered_samples)
+        for evidence in ("one_step", "corrected", "exact")
+    ],
+    "discovery.DiscoveryRecord": lambda d: stored(
+        discovery.DiscoveryRecord(d.log_q[:, None], *[d.two[:, :1]] * 3, d.frames[:4, None, 0, :3, :2])
+    ),
     "records.Posterior": lambda d: stored(records.Posterior(d.log_q, d.log_q[:, 0], d.other)).q,
     "records.Trajectory": lambda d: stored(path(d)),
     "records.TrainingRecord": lambda d: stored(records.TrainingRecord(d.other[0], {"a": d.many}, {"seed": 0})),
@@ -240,7 +277,8 @@ CALLS = {
 NEEDS_NUMBERS = {
     name for name in CALLS if name.split(".")[0] in ("records", "widgets") or name.startswith("models.projection.")
 } | {
-    "inference.rescore", "inference.fit_within", "starts.exact_start", "starts.natural_start", "starts.nameable_share",
+    "inference.rescore", "inference.fit_within", "discovery.merged", "discovery.DiscoveryRecord",
+    "starts.exact_start", "starts.natural_start", "starts.nameable_share",
     "metrics.summarise", "metrics.accuracy", "metrics.agreement", "metrics.negative_log_score",
     "metrics.calibration_error", "metrics.reliability", "metrics.kl", "metrics.detection", "metrics.correlation",
     "metrics.fitted_step_size", "data.toy.switching_stream", "data.toy.random_z", "data.toy.shuffled_z",
