@@ -23,6 +23,9 @@ from gbi_helpers.models.factored import Order, PairClassifier, TwoFactors, turne
 from gbi_helpers.readouts import decoder_loss
 
 DIGITS, ANGLES = 10, 8
+# Passes through the decoder, a gradient being two: one forward, one backward.
+PRICES = {"one_step": 2, "one_step_delta": 2, "three_steps": 6, "eight_steps": 16, "eight_steps_delta": 16, "pairs": 80}
+PRICES |= {"one_step_nine": 11, "three_steps_nine": 15}
 Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 Loss = Callable[[tuple[Tensor, Tensor]], Tensor]
@@ -140,17 +143,30 @@ def few_pairs(rough: Tensor, exact: Tensor, each: int = 3) -> Tensor:
     return exact.masked_fill(~kept, -torch.inf)
 
 
-def ways(model: TwoFactors, x: Tensor) -> dict[str, Tensor]:
-    """Scores of the pairs (N, 10, 8) by each way to read images."""
-    parts = [_read(model, part) for part in x.split(250)]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+def ways(model: TwoFactors, x: Tensor, fit: Tensor) -> dict[str, Tensor]:
+    """Scores of the pairs (N, 10, 8) by each way to read images x; :data:`PRICES` says what each costs.
 
-
-def _read(model: TwoFactors, x: Tensor) -> dict[str, Tensor]:
-    loss_fn, z0 = decoder_loss(model, x), starts(len(x), x)
-    found = {"one_step": in_one_step(loss_fn, z0), "three_steps": in_turn(loss_fn, z0)}
-    found |= {"eight_steps": at_each_angle(loss_fn, z0), "pairs": all_pairs(loss_fn, z0)}
+    ``fit``: images on which the gap is measured that is put back by the ways with "delta", one number for each pair.
+    """
+    known, found = read(model, fit), read(model, x)
+    for name in ("one_step", "eight_steps"):
+        found[f"{name}_delta"] = found[name] + _centred(known["pairs"] - known[name]).mean(0)
     return found | {f"{name}_nine": few_pairs(found[name], found["pairs"]) for name in ("one_step", "three_steps")}
+
+
+def read(model: TwoFactors, x: Tensor) -> dict[str, Tensor]:
+    """By one gradient, by three, by eight, and by eighty passes."""
+    by_part = [_read(decoder_loss(model, part), starts(len(part), part)) for part in x.split(250)]
+    return {name: torch.cat([part[name] for part in by_part]) for name in by_part[0]}
+
+
+def _read(loss_fn: LossFn, z0: Tensor) -> dict[str, Tensor]:
+    few = {"one_step": in_one_step(loss_fn, z0), "three_steps": in_turn(loss_fn, z0)}
+    return few | {"eight_steps": at_each_angle(loss_fn, z0), "pairs": all_pairs(loss_fn, z0)}
+
+
+def _centred(scores: Tensor) -> Tensor:
+    return scores - scores.mean((1, 2), keepdim=True)
 
 
 def right(scores: Tensor, digit: Tensor, angle: Tensor) -> dict[str, float]:
@@ -174,8 +190,10 @@ def generative(world: World, seed: int, settings: Settings) -> Scores:
     """Percent right of each way to read z, on pairs seen in training and on pairs never seen."""
     model, facts = _trained(world, train_factored, seed, settings)
     found: Scores = dict(facts)
+    known = (part[: settings["fit"]] for part in world.mnist.sets.train)
+    fit = shown(*known, seed, torch.Generator().manual_seed(seed))[0]
     for name, (x, digit, angle) in asked(world, seed, settings).items():
-        found[name] = {way: right(scores, digit, angle) for way, scores in ways(model, x).items()}
+        found[name] = {way: right(scores, digit, angle) for way, scores in ways(model, x, fit).items()}
     return found
 
 
@@ -188,7 +206,7 @@ def classifier(world: World, seed: int, settings: Settings) -> Scores:
 
 
 def _trained(world: World, recipe: Recipe, seed: int, settings: Settings) -> tuple[Any, Mapping[str, float]]:
-    options = {name: value for name, value in settings.items() if name != "images"}
+    options = {name: value for name, value in settings.items() if name not in IMAGES}
     return world.mnist.trained(recipe, seed, {**options, "held": seed})
 
 
@@ -200,7 +218,7 @@ WORDS = {
     "turned": "a drawing, then known turns",
     "equivariant": "the same, with a code that turns do not move",
 }
-IMAGES = {"images": 1000}
+IMAGES = {"images": 1000, "fit": 250}  # test images, and training images that delta is averaged over
 ROWS: dict[str, Row] = {
     **{
         f"composition/{order}": Row(generative, words, {**train_factored.settings, **IMAGES, "order": order})
@@ -213,4 +231,4 @@ ROWS: dict[str, Row] = {
         classifier, "classifier told of turns", {**train_pair_classifier.settings, **IMAGES, "turns": True}
     ),
 }
-SMALL: dict[str, dict[str, Any]] = {name: {"epochs": 1, "width": 16, "images": 20} for name in ROWS}
+SMALL: dict[str, dict[str, Any]] = {name: {"epochs": 1, "width": 16, "images": 20, "fit": 10} for name in ROWS}
