@@ -34,6 +34,14 @@ def all_turned(x: Tensor, n: int, sign: float = 1.0) -> Tensor:
     return turned(x.repeat_interleave(n, 0), angles.repeat(len(x))).view(len(x), n, *x.shape[2:])
 
 
+def mixture_of_turns(x: Tensor, z: Tensor) -> Tensor:
+    """Each image of x (B, 1, H, W) turned by all even angles, mixed by z (B, A): of weight 0 none is turned in vain."""
+    wanted = torch.ones_like(z, dtype=torch.bool) if z.requires_grad else z != 0
+    image, number = wanted.nonzero(as_tuple=True)
+    each = turned(x[image], 360 / z.shape[1] * number) * z[image, number][:, None, None, None]
+    return torch.zeros_like(x).index_add(0, image, each)
+
+
 class Meeting(nn.Module):
     """Both factors multiplied into one layer ("product"), or one after the other ("late"), or one z for each pair."""
 
@@ -77,9 +85,8 @@ class Drawn(nn.Module):
         one, other = z[:, : self.n_first], z[:, self.n_first :]
         drawing = self.draw(self.first(h, one))
         if self.maps is None:
-            each = all_turned(drawing.view(-1, 1, 28, 28), other.shape[1])
-        else:
-            each = self.maps(drawing).view(len(z), -1, 28, 28)
+            return mixture_of_turns(drawing.view(-1, 1, 28, 28), other)
+        each = self.maps(drawing).view(len(z), -1, 28, 28)
         return (other[:, :, None, None] * each).sum(1, keepdim=True)
 
 

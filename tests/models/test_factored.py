@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gbi_helpers.models.factored import PairClassifier, TwoFactors, all_turned, turned
+from gbi_helpers.models.factored import PairClassifier, TwoFactors, all_turned, mixture_of_turns, turned
 
 ORDERS = ("product", "late", "pairs", "operator", "turned", "equivariant")
 
@@ -32,6 +32,15 @@ def test_half_a_right_angle_twice_is_nearly_one():
     blob = (-disc).exp()[None, None]
     half = torch.tensor([45.0])
     torch.testing.assert_close(turned(turned(blob, half), half), blob.rot90(1, (2, 3)), atol=0.05, rtol=0)
+
+
+def test_a_mixture_of_turns_has_its_slopes_where_its_weights_are_0_too():
+    x, z = picture(2), torch.eye(8)[[0, 3]]
+    each = all_turned(x, 8)
+    torch.testing.assert_close(mixture_of_turns(x, z), torch.stack([each[0, :1], each[1, 3:4]]))
+    z.requires_grad_()
+    mixture_of_turns(x, z).square().sum().backward()
+    torch.testing.assert_close(z.grad[0], 2 * (each[0] * each[0, :1]).sum((1, 2)))
 
 
 @pytest.mark.parametrize("order", ORDERS)

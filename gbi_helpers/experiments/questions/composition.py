@@ -225,10 +225,13 @@ ROWS: dict[str, Row] = {
         for order, words in WORDS.items()
     },
     "composition/classifier": Row(
-        classifier, "classifier with two heads", {**train_pair_classifier.settings, **IMAGES, "turns": False}
+        classifier, "classifier with two heads", {**train_pair_classifier.settings, "images": 1000, "turns": False}
     ),
     "composition/classifier_turned": Row(
-        classifier, "classifier told of turns", {**train_pair_classifier.settings, **IMAGES, "turns": True}
+        classifier, "classifier told of turns", {**train_pair_classifier.settings, "images": 1000, "turns": True}
     ),
 }
-SMALL: dict[str, dict[str, Any]] = {name: {"epochs": 1, "width": 16, "images": 20, "fit": 10} for name in ROWS}
+_FEW = {"epochs": 1, "width": 16, "images": 20, "fit": 10}
+SMALL: dict[str, dict[str, Any]] = {
+    name: {key: value for key, value in _FEW.items() if key in row.settings} for name, row in ROWS.items()
+}
