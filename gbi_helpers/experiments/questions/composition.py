@@ -103,10 +103,12 @@ def in_one_step(loss_fn: LossFn, z0: Tensor) -> Tensor:
 
 
 def in_turn(loss_fn: LossFn, z0: Tensor) -> Tensor:
-    """From three gradients: one for both, one for the angle at what the first said of the digit, and the reverse."""
+    """From three gradients: one for both, one for the angle at what the first said of the digit, and the reverse.
+
+    Vaguer beliefs than those of step size 1 did worse on validation images.
+    """
     digit, _ = slopes(loss_fn, z0)
-    z = torch.cat([digit.softmax(1), z0[:, DIGITS:]], 1)
-    angle = slopes(loss_fn, z)[1]
+    angle = slopes(loss_fn, torch.cat([digit.softmax(1), z0[:, DIGITS:]], 1))[1]
     digit = slopes(loss_fn, torch.cat([z0[:, :DIGITS], angle.softmax(1)], 1))[0]
     return digit[:, :, None] + angle[:, None]
 

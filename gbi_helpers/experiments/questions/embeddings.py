@@ -80,16 +80,17 @@ def read(x: Tensor, labels: Tensor, patterns: Tensor, start: Tensor | None = Non
     }
 
 
-def _row(words: str, row: str) -> Row:
-    """``row``: of chapter 07, whose settings these are."""
-    return Row(by_dimensions, words, {**cifar.ROWS[row].settings, **IMAGES, "dims": DIMS})
+def _row(words: str, row: str, share: float) -> Row:
+    """``row``: of chapter 07, whose settings these are; ``share``: of the training images whose labels are known."""
+    return Row(by_dimensions, words, {**cifar.ROWS[row].settings, **IMAGES, "share": share, "dims": DIMS})
 
 
 DIMS = (2, 3, 4, 6, 9, 12, 16, 24, 32, 48, 64, 99)
-IMAGES = {"validation": 2_000, "test": 8_000, "share": 0.8}
+IMAGES = {"validation": 2_000, "test": 8_000}
 ROWS: dict[str, Row] = {
-    "embeddings/pixels": _row("embeddings in d dimensions, 8x8 pixels", "lda_pixels"),
-    "embeddings/features": _row("embeddings in d dimensions, patch features", "lda_features"),
+    "embeddings/pixels": _row("embeddings in d dimensions, 8x8 pixels", "lda_pixels", 0.8),
+    "embeddings/features": _row("embeddings in d dimensions, patch features", "lda_features", 0.8),
+    "embeddings/few_labels": _row("the same, 16,000 labels", "lda_features", 16 / 45),
 }
 _FEW = {
     "share": 1.0,
@@ -98,4 +99,4 @@ _FEW = {
     "dims": (2, 9, 32),
     "views": cifar.STUDY.variants[SMALL_VARIANT][ALL]["views"],
 }
-SMALL: dict[str, dict[str, Any]] = {"embeddings/pixels": _FEW, "embeddings/features": _FEW}
+SMALL: dict[str, dict[str, Any]] = dict.fromkeys(ROWS, _FEW)
