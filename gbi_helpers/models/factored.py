@@ -16,7 +16,7 @@ from torch.nn import functional
 from gbi_helpers.models.base import Described, squared_error
 from gbi_helpers.models.image import PIXELS, Join
 
-Order = Literal["product", "late", "pairs", "operator", "turned", "equivariant"]
+Order = Literal["product", "late", "pairs", "operator", "repeated", "turned", "equivariant"]
 
 
 def turned(x: Tensor, degrees: Tensor) -> Tensor:
@@ -90,6 +90,29 @@ class Drawn(nn.Module):
         return (other[:, :, None, None] * each).sum(1, keepdim=True)
 
 
+class Repeated(nn.Module):
+    """A drawing by the first factor in ``canvas`` numbers, changed by one learned map, the a-th angle by it a times.
+
+    Nothing is told of turning but that an angle is so many steps of one kind.
+    """
+
+    def __init__(self, n_first: int, latent: int, width: int, canvas: int):
+        super().__init__()
+        self.n_first = n_first
+        self.first = Join(latent, n_first, width, "mul")
+        self.draw = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, canvas))
+        self.step, self.out = nn.Linear(canvas, canvas, bias=False), nn.Linear(canvas, PIXELS)
+        nn.init.orthogonal_(self.step.weight)  # so that eight steps neither fade nor grow
+
+    def forward(self, h: Tensor, z: Tensor) -> Tensor:
+        """Pixel values from a code (B, latent) and both factors (B, K + A)."""
+        drawing = self.draw(self.first(h, z[:, : self.n_first]))
+        mixed = torch.zeros_like(drawing)
+        for weight in z[:, self.n_first :].split(1, 1):
+            mixed, drawing = mixed + weight * drawing, self.step(drawing)
+        return self.out(mixed).view(-1, 1, 28, 28)
+
+
 class CodeOf(nn.Module):
     """Numbers (B, out) of images by one hidden layer; of several ``turns``, its mean over the image turned by each.
 
@@ -111,7 +134,8 @@ class TwoFactors(Described):
     """A conditional VAE of images by two factors, of ``n_first`` and ``n_second`` values.
 
     ``order``: "product", "late" or "pairs" (:class:`Meeting`); in the order in which the image is made, "operator" with
-    learned maps from ``canvas`` numbers, "turned" with known turns, "equivariant" with a code that no turn moves, too.
+    learned maps from ``canvas`` numbers, "repeated" with one that is taken as often as the second factor says, "turned"
+    with known turns, "equivariant" with a code that no turn moves, too.
     """
 
     nll = staticmethod(squared_error)
@@ -131,6 +155,8 @@ class TwoFactors(Described):
         self.decoder: nn.Module
         if order in ("product", "late", "pairs"):
             self.decoder = Meeting(n_first, n_second, latent, width, order)
+        elif order == "repeated":
+            self.decoder = Repeated(n_first, latent, width, canvas)
         else:
             self.decoder = Drawn(n_first, n_second, latent, width, canvas if order == "operator" else 0)
 

@@ -7,7 +7,7 @@ import torch
 
 from gbi_helpers.models.factored import PairClassifier, TwoFactors, all_turned, mixture_of_turns, turned
 
-ORDERS = ("product", "late", "pairs", "operator", "turned", "equivariant")
+ORDERS = ("product", "late", "pairs", "operator", "repeated", "turned", "equivariant")
 
 
 def picture(n=3):
@@ -62,6 +62,16 @@ def test_in_the_order_of_making_a_turn_is_the_same_for_every_digit():
         for digit in (0, 7):
             upright, half_round = (model(picture(), pure(digit, angle)) for angle in (0, 4))
             torch.testing.assert_close(half_round, upright.rot90(2, (2, 3)), atol=1e-5, rtol=0)
+
+
+def test_one_map_taken_often_is_each_angle():
+    torch.manual_seed(0)
+    model, h = TwoFactors("repeated", width=12, latent=4, canvas=6).eval(), torch.ones(3, 4)
+    decoder = model.decoder
+    with torch.no_grad():
+        before = decoder(h, pure(2, 5))
+        decoder.step.weight.copy_(torch.linalg.matrix_power(decoder.step.weight, 5))
+        torch.testing.assert_close(decoder(h, pure(2, 1)), before)
 
 
 def test_an_equivariant_model_gives_a_turned_image_the_turned_losses():

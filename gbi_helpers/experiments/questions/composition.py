@@ -76,7 +76,7 @@ def _classified(model: nn.Module, held: int) -> Loss:
 
 TRAINING = {"epochs": 12, "batch_size": 128, "lr": 2e-3}
 train_factored = Recipe(
-    "two factors", _factored, _described, {**TRAINING, "beta": 0.4, "latent": 16, "width": 384, "canvas": 64}
+    "two factors", _factored, _described, {**TRAINING, "beta": 0.4, "latent": 16, "width": 384, "canvas": 256}
 )
 train_pair_classifier = Recipe("two heads", _classifier, _classified, {**TRAINING, "width": 384})
 
@@ -217,6 +217,7 @@ WORDS = {
     "late": "the digit first, its angle a layer later",
     "pairs": "one z for each pair",
     "operator": "a drawing, then a learned map for each angle",
+    "repeated": "a drawing, then one learned map, as often as the angle says",
     "turned": "a drawing, then known turns",
     "equivariant": "the same, with a code that turns do not move",
 }
