@@ -74,7 +74,7 @@ def _classified(model: nn.Module, held: int) -> Loss:
     return loss
 
 
-TRAINING = {"epochs": 12, "batch_size": 128, "lr": 2e-3}
+TRAINING = {"epochs": 6, "batch_size": 128, "lr": 2e-3}
 train_factored = Recipe(
     "two factors", _factored, _described, {**TRAINING, "beta": 0.4, "latent": 16, "width": 384, "canvas": 256}
 )
@@ -192,8 +192,8 @@ def generative(world: World, seed: int, settings: Settings) -> Scores:
     """Percent right of each way to read z, on pairs seen in training and on pairs never seen."""
     model, facts = _trained(world, train_factored, seed, settings)
     found: Scores = dict(facts)
-    known = (part[: settings["fit"]] for part in world.mnist.sets.train)
-    fit = shown(*known, seed, torch.Generator().manual_seed(seed))[0]
+    x, digit = (part[: settings["fit"]] for part in world.mnist.sets.train)
+    fit = shown(x, digit, seed, torch.Generator().manual_seed(seed))[0]
     for name, (x, digit, angle) in asked(world, seed, settings).items():
         found[name] = {way: right(scores, digit, angle) for way, scores in ways(model, x, fit).items()}
     return found
