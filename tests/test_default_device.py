@@ -44,7 +44,7 @@ from gbi_helpers.experiments.toy import inference as toy_inference
 from gbi_helpers.experiments.toy import modules as toy_modules
 from gbi_helpers.experiments.toy import theory as toy_theory
 from gbi_helpers.experiments.toy.recipes import train as train_toy
-from gbi_helpers.models import base, hundred, image, projection, slots
+from gbi_helpers.models import base, factored, hundred, image, projection, slots
 from gbi_helpers.models.toy import ToyLSTM
 from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
@@ -52,7 +52,7 @@ from gbi_helpers.training import fit
 PACKAGE = Path(inference.__file__).parent
 MODULES = (
     "inference", "theory", "starts", "discovery", "metrics", "records", "readouts", "bayes", "modularity", "widgets",
-    "data.toy", "models.base", "models.hundred", "models.image", "models.projection",
+    "data.toy", "models.base", "models.factored", "models.hundred", "models.image", "models.projection",
 )  # fmt: skip
 # Layers made from nothing: like those of PyTorch, they are made where the defaults say.
 FOLLOWS = {
@@ -262,6 +262,11 @@ CALLS = {
     "models.base.description": lambda d: base.description(d.model),
     "models.hundred.class_means": lambda d: hundred.class_means(d.vectors, d.classes, 3),
     "models.hundred.nearest_equidistant": lambda d: hundred.nearest_equidistant(d.weights),
+    "models.hundred.on_sphere": lambda d: hundred.on_sphere(d.weights),
+    "models.hundred.balanced_sphere": lambda d: hundred.balanced_sphere(d.weights),
+    "models.factored.turned": lambda d: factored.turned(d.x, 90 * d.y),
+    "models.factored.mixture_of_turns": lambda d: factored.mixture_of_turns(d.x, d.z0),
+    "models.factored.all_turned": lambda d: factored.all_turned(d.x, 4),
     "models.image.reconstruction": lambda d: image.reconstruction(d.model, d.x, d.y),
     "models.image.free_energy": lambda d: image.free_energy(d.vae, d.x, d.y, 0.5),
     "models.image.gradient_loss": lambda d: image.gradient_loss(d.model, d.h, d.x, d.y, d.other[0, 0]),
@@ -283,6 +288,7 @@ NEEDS_NUMBERS = {
     "metrics.calibration_error", "metrics.reliability", "metrics.kl", "metrics.detection", "metrics.correlation",
     "metrics.fitted_step_size", "data.toy.switching_stream", "data.toy.random_z", "data.toy.shuffled_z",
     "data.toy.floors", "models.hundred.class_means", "models.base.description", "models.base.one_hot",
+    "models.hundred.on_sphere", "models.hundred.balanced_sphere", "models.factored.mixture_of_turns",
     "models.image.reconstruction", "models.image.free_energy", "metrics.final_accuracy", "metrics.learning_accuracy",
     "metrics.first_below", "metrics.forgetting", "metrics.backward_transfer", "metrics.forward_transfer",
     "metrics.own_forgetting",

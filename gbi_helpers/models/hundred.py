@@ -88,6 +88,43 @@ def nearest_equidistant(means: Tensor) -> Tensor:
     return (centre + values.mean() * left @ right).to(means)
 
 
+def on_sphere(means: Tensor) -> Tensor:
+    """The points (K, D), each moved along its line from their centroid until all are at their mean distance from it.
+
+    Directions are kept, so that any number of tasks has room in two dimensions. One step from z with z @ points = that
+    centre is exact then (:mod:`gbi_helpers.starts`, 10); from the uniform z it is so only as far as the centroid of the
+    moved points is the centre still. Raises ``ValueError`` where a point lies at the centroid, and has no direction.
+    """
+    centre = means.mean(0)
+    return centre + _one_length(means - centre)
+
+
+def balanced_sphere(means: Tensor, steps: int = 500) -> Tensor:
+    """The same with the centroid of the moved points in the centre of their sphere, so that one step is exact.
+
+    By moving the centroid to the centre and the points back to the sphere, in turn. In high dimensions it hardly
+    changes anything; in few it turns the points away from where most are. Raises ``ValueError`` if ``steps`` turns do
+    not suffice, as on a line.
+    """
+    centre = means.double().mean(0)
+    away = _one_length(means.double() - centre)
+    for _ in range(steps):
+        if away.mean(0).norm() <= 1e-9 * away[0].norm():
+            return (centre + away).to(means)
+        away = _one_length(away - away.mean(0), away[0].norm())
+    raise ValueError(f"The centroid did not come to the centre in {steps} turns: allow more, or use more dimensions.")
+
+
+def _one_length(away: Tensor, length: Tensor | None = None) -> Tensor:
+    """Vectors (K, D) of one length, by default their mean one."""
+    own = away.norm(dim=1, keepdim=True)
+    if not (own > 1e-9 * own.max()).all():
+        raise ValueError(
+            "A point lies where the centroid does, so it has no direction: leave it out, or add dimensions."
+        )
+    return away / own * (own.mean() if length is None else length)
+
+
 class Grouped(Described):
     """A two-level z: that of the class (B, K), and beside it that of its group, (B, K + G).
 
@@ -122,6 +159,14 @@ class Embedded(Described):
     def forward(self, z: Tensor) -> Tensor:
         """The mixture (B, size)."""
         return self.embedding(z)
+
+
+class SphereEmbedded(Embedded):
+    """The same with embeddings of length 1: their directions alone are learned."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The mixture (B, size)."""
+        return functional.linear(z, functional.normalize(self.embedding.weight, dim=0))
 
 
 class TaskDecoder(nn.Module):

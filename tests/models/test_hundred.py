@@ -11,10 +11,13 @@ from gbi_helpers.models.hundred import (
     Embedded,
     EquidistantModel,
     Grouped,
+    SphereEmbedded,
     VectorClassifier,
     ZOnly,
+    balanced_sphere,
     class_means,
     nearest_equidistant,
+    on_sphere,
 )
 from gbi_helpers.models.hundred_images import ConvClassifier, ConvModel, UNet
 from gbi_helpers.models.picture import PictureModel
@@ -29,6 +32,7 @@ VECTORS = {
     "mul": lambda: CodeModel(120),
     "grouped": lambda: CodeModel(120, task_map=Grouped(GROUP_OF)),
     "embedded": lambda: CodeModel(120, task_map=Embedded(100, 32)),
+    "sphere": lambda: CodeModel(120, task_map=SphereEmbedded(100, 32)),
     "equidistant": lambda: EquidistantModel(120),
 }
 IMAGES = {"conv": lambda: ConvModel(), "conv mul": lambda: ConvModel(conditioning="mul"), "unet": lambda: UNet()}
@@ -135,6 +139,46 @@ def test_equidistant_points_are_so_and_near():
         assert error < (other - means).square().sum()
     with pytest.raises(ValueError, match="99 dimensions or more"):
         nearest_equidistant(torch.randn(100, 50))
+
+
+def points(n, dims):
+    return torch.randn(n, dims, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 3
+
+
+@pytest.mark.parametrize("dims", [2, 8])
+def test_points_on_a_sphere_keep_their_directions_and_mean_distance(dims):
+    free = points(30, dims)
+    away, moved = free - free.mean(0), on_sphere(free) - free.mean(0)
+    torch.testing.assert_close(moved.norm(dim=1), away.norm(dim=1).mean().expand(30))
+    torch.testing.assert_close(functional.cosine_similarity(moved, away), torch.ones_like(moved[:, 0]))
+    assert moved.mean(0).norm() > 1e-3  # the centroid is another one
+
+
+@pytest.mark.parametrize("dims", [2, 8])
+def test_a_balanced_sphere_has_its_centroid_in_its_centre_so_that_one_step_is_exact(dims):
+    free = points(30, dims)
+    placed = balanced_sphere(free)
+    torch.testing.assert_close(placed.mean(0), free.mean(0))
+    away = (placed - placed.mean(0)).norm(dim=1)
+    torch.testing.assert_close(away, (free - free.mean(0)).norm(dim=1).mean().expand(30))
+    apart = (placed - free).square().sum()
+    assert apart < (balanced_sphere(free.flip(0)) - free).square().sum()  # they stay near where they were
+    turns = torch.linalg.qr(points(dims, dims)).Q
+    torch.testing.assert_close(balanced_sphere(free @ turns), placed @ turns, atol=1e-6, rtol=0)
+
+
+def test_points_without_direction_and_points_on_a_line_are_refused():
+    with pytest.raises(ValueError, match="no direction"):
+        on_sphere(torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]))
+    with pytest.raises(ValueError, match="more dimensions"):
+        balanced_sphere(torch.tensor([[-1.0], [0.4], [2.0]]))
+
+
+def test_learned_directions_have_one_length_whatever_the_weights_are():
+    torch.manual_seed(0)
+    task_map = SphereEmbedded(5, 3)
+    task_map.embedding.weight.data *= torch.arange(1.0, 6)
+    torch.testing.assert_close(task_map(torch.eye(5)).norm(dim=1), torch.ones(5))
 
 
 @pytest.mark.parametrize("kind", ["closed form", "learned"])

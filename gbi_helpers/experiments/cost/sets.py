@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from gbi_helpers.experiments.borrowed import Settings, World
 from gbi_helpers.experiments.cifar import world as cifar
-from gbi_helpers.experiments.cifar.measure import Labels
+from gbi_helpers.experiments.cifar.parts import discriminants_of_part, part_of
 from gbi_helpers.experiments.cifar.recipes import means_of, train_code
-from gbi_helpers.experiments.cifar.views import SOURCES, View, Views
+from gbi_helpers.experiments.cifar.views import Views
 from gbi_helpers.experiments.cost import rivals
 from gbi_helpers.experiments.cost.readings import GRADIENT, Proposer, Samples, proposer
 from gbi_helpers.experiments.cost.rivals import Data
@@ -25,7 +25,6 @@ from gbi_helpers.inference import LossFn
 from gbi_helpers.models.base import Generative
 from gbi_helpers.models.hundred import ZOnly
 from gbi_helpers.models.language import WordModel
-from gbi_helpers.models.projection import within_classes
 from gbi_helpers.readouts import decoder_rows
 from gbi_helpers.starts import exact_start
 from gbi_helpers.theory import dreamed_delta
@@ -99,16 +98,10 @@ def hundred_linear(world: World, seed: int, settings: Settings) -> Set:
     In 64 bits: the start from which one step is exact lies far off the simplex. All K losses of such a decoder are one
     product of matrices, about as dear as one step, so its prices are told in forwards for comparison alone.
     """
+    seen = discriminants_of_part(world.cifar, seed, settings)
+    model = means_of(*seen[0]).double()
     views = Views(world.cifar.data, world.cifar.shelf, settings["views"])
-    name = settings["view"]
-    x, y = (_taken(of, seed, settings) for of in (views.view(SOURCES[name]), Labels.of(world.cifar.data)))
-    known = views._moments(SOURCES[name])
-    project = within_classes(x[0], y[0], known=known, **settings["views"][name])
-    seen = [torch.cat([project(some.float()) for some in part.split(5000)]) for part in x]
-    model = means_of(seen[0], y[0]).double()
-    made = _hundred(
-        model, [(part.double(), labels) for part, labels in zip(seen, y, strict=True)], views, seed, settings
-    )
+    made = _hundred(model, [(x.double(), y) for x, y in seen], views, seed, settings)
     return replace(made, alone=linear_alone(model, made.validation, made.test, seed))
 
 
@@ -116,22 +109,15 @@ def hundred_code(world: World, seed: int, settings: Settings) -> Set:
     """Chapter 07's network with a code and z multiplied in, trained on all training images."""
     options = {name: value for name, value in settings.items() if name not in OURS}
     seen, model, _ = cifar.network(world.cifar, train_code, seed, options)
-    x, y = (_taken(of, seed, settings) for of in (seen.view, seen.labels))
+    x, y = (part_of(of, seed, settings) for of in (seen.view, seen.labels))
     views = Views(world.cifar.data, world.cifar.shelf, settings["views"])
     return _hundred(model, list(zip(x, y, strict=True)), views, seed, settings)
-
-
-def _taken(of: View | Labels, seed: int, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
-    """A random ``share`` of what there is to train on, and the first few of the other splits."""
-    draw = torch.Generator().manual_seed(seed)
-    part = torch.randperm(len(of.train), generator=draw, device=draw.device)[: int(settings["share"] * len(of.train))]
-    return of.train[part.to(of.train.device)], of.validation[: settings["validation"]], of.test[: settings["test"]]
 
 
 def _hundred(model: Generative, seen: Sequence[Data], views: Views, seed: int, settings: Settings) -> Set:
     train, validation, test = ((x.float(), y) for x, y in seen)
     fit, before, after = (of_images(model, x[:n], y[:n]) for (x, y), n in zip(seen, (FIT, None, None), strict=True))
-    raw = [(x, y) for x, (_, y) in zip(_taken(views.view("pooled"), seed, settings), seen, strict=True)]
+    raw = [(x, y) for x, (_, y) in zip(part_of(views.view("pooled"), seed, settings), seen, strict=True)]
     n_tasks, forward = model.n_tasks, rivals.forward_flops(after)
     found = {
         "mean": rivals.nearest_mean(raw[0], raw[1], raw[2], n_tasks, forward),
