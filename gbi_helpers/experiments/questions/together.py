@@ -37,6 +37,7 @@ from gbi_helpers.experiments.questions.combining import (
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.metrics import log_odds
 from gbi_helpers.models.base import Generative
+from gbi_helpers.models.image import Classifier
 from gbi_helpers.readouts import logits_of
 
 Settings = Mapping[str, Any]
@@ -163,31 +164,41 @@ def prices(members: int, n_tasks: int) -> dict[str, int]:
 
 
 def detection(world: World, seed: int, settings: Settings) -> Found:
-    """AUROC on each foreign set of single scores, two and four of a kind, one of each, and the untrained rival."""
-    sets = world.ood.sets
+    """AUROC on each foreign set of single scores, two and four of a kind, one of each, and chapter 06's rivals."""
+    sets, nets = world.ood.sets, classifiers(world, seed, settings)
     x, places = gathered(sets, settings["unopened"])
-    seen = looks(generative(world, seed, settings), x)
-    logits = all_logits(classifiers(world, seed, settings), x)
-    untrained = pixels(sets, x, places, settings["pixels"])
-    named_scores = several(seen, logits, untrained, places, sets.validation[1])
+    seen, logits = looks(generative(world, seed, settings), x), all_logits(nets, x)
+    stored = {"pixels": pixels(sets, x, places, settings["pixels"]), "features": features(nets[0], sets, x)}
+    found = several(seen, logits, stored, places, sets.validation[1])
     foreign = [name for name in places if name not in ("validation", "test")]
-    kinds = named_scores["relative"], named_scores["energy"]
+    kinds = found["relative"], found["energy"]
     return {
-        "auroc": {name: _on(named_scores, places["test"], places[name]) for name in foreign},
+        "auroc": {name: _on(found, places["test"], places[name]) for name in foreign},
         "correlation": {name: _related(*kinds, places[name]) for name in ("test", *foreign)},
     }
 
 
 def pixels(sets: Sets, x: Tensor, places: Places, name: str) -> Tensor:
     """The untrained rival's score (N,) of images x: chapter 06's best of those that store the digits' pixels."""
-    scorer = rivals.on_pixels(*sets.train)
-    found = scorer(x)
+    found = rivals.on_pixels(*sets.train)(x)
     familiar = {one: score[places["validation"]] for one, score in found.items()}
     return (found | rivals.together(familiar)(found))[name]
 
 
-def several(seen: scores.Look, logits: Tensor, untrained: Tensor, places: Places, labels: Tensor) -> dict[str, Tensor]:
-    """Every score (..., N), the first axes over networks or pairs of them, from M looks and M classifiers' logits."""
+def features(net: Classifier, sets: Sets, x: Tensor) -> Tensor:
+    """Cosine (N,) to the nearest stored features of a classifier: chapter 06's best score with no sum in it."""
+    head = rivals.Head.of(net)
+    score = rivals.nearest(head.features(sets.train[0]))
+    return torch.cat([score(head.features(part))["nearest 1"] for part in x.split(2000)])
+
+
+def several(
+    seen: scores.Look, logits: Tensor, stored: Mapping[str, Tensor], places: Places, labels: Tensor
+) -> dict[str, Tensor]:
+    """Every score (..., N), the first axes over networks or pairs of them, from M looks and M classifiers' logits.
+
+    ``stored``: scores (N,) of "pixels" and of the first classifier's "features", for which images were stored.
+    """
     familiar = places["validation"]
     relative = scores.relative_gradient(seen.loss, seen.grad)
     alone = {
@@ -195,11 +206,13 @@ def several(seen: scores.Look, logits: Tensor, untrained: Tensor, places: Places
         "relative_passes": log_odds(-seen.losses.log()),
         "energy": logits.logsumexp(-1),
     }
-    step, passes, energy, pixel = (standardised(one, familiar) for one in (*alone.values(), untrained))
+    step, passes, energy = (standardised(one, familiar) for one in alone.values())
+    pixel, feature = (standardised(stored[name], familiar) for name in ("pixels", "features"))
     log_q = torch.stack([tempered(-grad, labels) for grad in seen.grad])
     answers = logits.log_softmax(-1)
-    return alone | {
-        "pixels": untrained,
+    return {
+        **alone,
+        **stored,
         "max_z": log_odds(log_q),
         "softmax": log_odds(answers),
         "two_relative": two_of_a_kind(step),
@@ -219,12 +232,15 @@ def several(seen: scores.Look, logits: Tensor, untrained: Tensor, places: Places
         "pixels_and_relative": step + pixel,
         "pixels_and_energy": energy + pixel,
         "pixels_and_one_of_each": one_of_each(step, energy) + pixel,
+        "features_and_energy": energy[0] + feature,
+        "features_and_relative": step[0] + feature,
+        "features_and_pixels": pixel + feature,
     }
 
 
-def _on(named_scores: Mapping[str, Tensor], familiar: slice, foreign: slice) -> dict[str, float]:
+def _on(scores_: Mapping[str, Tensor], familiar: slice, foreign: slice) -> dict[str, float]:
     """Mean AUROC of each score, over networks or pairs; of one of each also the least, and how many beat both."""
-    found = {name: auroc(score, familiar, foreign) for name, score in named_scores.items()}
+    found = {name: auroc(score, familiar, foreign) for name, score in scores_.items()}
     pairs = found["one_of_each"]
     return {name: float(values.mean()) for name, values in found.items()} | {
         "least_one_of_each": float(pairs.min()),

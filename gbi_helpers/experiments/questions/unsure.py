@@ -39,7 +39,7 @@ from gbi_helpers.experiments.study import Row
 from gbi_helpers.inference import max_entropy, one_step
 from gbi_helpers.metrics import fitted_step_size, log_odds
 from gbi_helpers.models.base import Generative
-from gbi_helpers.readouts import decoder_loss
+from gbi_helpers.readouts import decoder_loss, gbi_one_step
 
 # ---------------------------------------------------------------- a last layer that is not known
 
@@ -150,7 +150,8 @@ def _told(world: World, seed: int, model: Generative, x: Tensor, settings: Setti
 
 
 def _gradient(model: Generative, x: Tensor) -> Tensor:
-    return scores.look(model, x).grad
+    steps = [gbi_one_step(model, part).grad for part in x.split(1000)]
+    return torch.cat([grad.double() for grad in steps if grad is not None])
 
 
 def _size(model: Generative, known: tuple[Tensor, Tensor]) -> float:

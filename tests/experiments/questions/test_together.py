@@ -64,12 +64,14 @@ def test_networks_that_are_one_say_together_what_each_says():
     places = {"validation": slice(0, 20), "test": slice(20, 25), "strange": slice(25, 30)}
     labels = torch.arange(20) % 4
     logits = seen.grad.exp().expand(3, -1, -1)
-    scores = together.several(same, logits, torch.arange(30.0), places, labels)
+    stored = {"pixels": torch.arange(30.0), "features": torch.arange(30.0).flip(0)}
+    scores = together.several(same, logits, stored, places, labels)
     torch.testing.assert_close(scores["four_relative_product"], scores["relative"][0])
     torch.testing.assert_close(scores["four_max_z"], scores["max_z"][0], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(scores["four_softmax"], scores["softmax"][0], rtol=1e-6, atol=1e-6)
     for way in ("four_disagreement", "four_max_z_disagreement"):
         assert scores[way].abs().max() < 1e-9
+    torch.testing.assert_close(scores["features_and_pixels"], torch.zeros(30).double())  # they say the opposite
     torch.testing.assert_close(scores["four_of_each"], 3 * scores["one_of_each"][1, 2])
 
 
