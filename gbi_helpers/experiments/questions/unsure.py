@@ -173,7 +173,7 @@ def _of_classifiers(logits: Tensor, places: Places) -> dict[str, Tensor]:
 
 
 FOREIGN = {"unopened": ["letters", "photographs"]}
-RIDGES = [0.1, 1.0, 10.0, 100.0, 1000.0]
+RIDGES = [0.001, 0.01, 0.1, 1.0, 10.0, 100.0]
 ROWS = {
     "together_last_layer": Row(
         last_layer,
