@@ -73,13 +73,24 @@ def standardised(scores: Tensor, familiar: slice) -> Tensor:
     return (scores.double() - known.mean(-1, keepdim=True)) / spread
 
 
+def log_share_below(scores: Tensor, familiar: slice) -> Tensor:
+    """Log of the share of familiar samples that score no higher than this one, (..., N): a rank's log p-value.
+
+    A common unit as :func:`standardised` is, but one that a score's long tail does not stretch. Sums of it are Fisher's
+    (1932) joint test. Below all M familiar samples it stays at -log(M + 1).
+    """
+    known = scores[..., familiar].contiguous().sort(-1).values
+    below = torch.searchsorted(known, scores.contiguous(), right=True)
+    return ((below + 1).double() / (known.shape[-1] + 1)).log()
+
+
 def one_of_each(one: Tensor, other: Tensor) -> Tensor:
-    """Sums (A, B, N) of each of one kind of scores (A, N) with each of another (B, N), both standardised."""
+    """Sums (A, B, N) of each of one kind of scores (A, N) with each of another (B, N), both of one unit."""
     return one[:, None] + other[None]
 
 
 def two_of_a_kind(scores: Tensor) -> Tensor:
-    """Sums (M (M - 1) / 2, N) of each two of the scores (M, N), which are standardised."""
+    """Sums (M (M - 1) / 2, N) of each two of the scores (M, N), of one unit."""
     first, second = torch.triu_indices(len(scores), len(scores), 1, device=scores.device)
     return scores[first] + scores[second]
 

@@ -26,6 +26,7 @@ from gbi_helpers.experiments.questions.combining import (
     correlations,
     disagreement,
     fitted_weights,
+    log_share_below,
     means,
     mixture,
     named,
@@ -207,6 +208,7 @@ def several(
         "energy": logits.logsumexp(-1),
     }
     step, passes, energy = (standardised(one, familiar) for one in alone.values())
+    rank = {name: log_share_below(score, familiar) for name, score in alone.items()}
     pixel, feature = (standardised(stored[name], familiar) for name in ("pixels", "features"))
     log_q = torch.stack([tempered(-grad, labels) for grad in seen.grad])
     answers = logits.log_softmax(-1)
@@ -219,6 +221,8 @@ def several(
         "two_energy": two_of_a_kind(energy),
         "one_of_each": one_of_each(step, energy),
         "one_of_each_passes": one_of_each(passes, energy),
+        "one_of_each_ranks": one_of_each(rank["relative"], rank["energy"]),
+        "one_of_each_passes_ranks": one_of_each(rank["relative_passes"], rank["energy"]),
         "four_relative": step.sum(0),
         "four_relative_product": log_odds(-product(relative)),
         "four_passes": passes.sum(0),
@@ -228,7 +232,10 @@ def several(
         "four_energy": energy.sum(0),
         "four_softmax": log_odds(mixture(answers)),
         "four_disagreement": -disagreement(answers),
+        "four_relative_ranks": rank["relative"].sum(0),
+        "four_energy_ranks": rank["energy"].sum(0),
         "four_of_each": step.sum(0) + energy.sum(0),
+        "four_of_each_ranks": rank["relative"].sum(0) + rank["energy"].sum(0),
         "pixels_and_relative": step + pixel,
         "pixels_and_energy": energy + pixel,
         "pixels_and_one_of_each": one_of_each(step, energy) + pixel,
@@ -238,13 +245,14 @@ def several(
     }
 
 
-def _on(scores_: Mapping[str, Tensor], familiar: slice, foreign: slice) -> dict[str, float]:
+def _on(every: Mapping[str, Tensor], familiar: slice, foreign: slice) -> dict[str, float]:
     """Mean AUROC of each score, over networks or pairs; of one of each also the least, and how many beat both."""
-    found = {name: auroc(score, familiar, foreign) for name, score in scores_.items()}
-    pairs = found["one_of_each"]
+    found = {name: auroc(score, familiar, foreign) for name, score in every.items()}
+    one, other = found["relative"], found["energy"]
     return {name: float(values.mean()) for name, values in found.items()} | {
-        "least_one_of_each": float(pairs.min()),
-        "better_than_both": better_than_both(pairs, found["relative"], found["energy"]),
+        "least_one_of_each": float(found["one_of_each"].min()),
+        "better_than_both": better_than_both(found["one_of_each"], one, other),
+        "better_than_both_ranks": better_than_both(found["one_of_each_ranks"], one, other),
     }
 
 

@@ -69,6 +69,19 @@ def test_a_score_that_never_varies_has_no_unit():
         combining.standardised(torch.ones(1, 800), KNOWN)
 
 
+def test_a_rank_is_the_share_of_familiar_samples_below_whatever_the_scores_unit():
+    scores = torch.tensor([[1.0, 2.0, 3.0, 4.0, -9.0, 2.5, 9.0]])
+    found = combining.log_share_below(scores, slice(0, 4)).exp() * 5
+    torch.testing.assert_close(found, torch.tensor([[2.0, 3.0, 4.0, 5.0, 1.0, 3.0, 5.0]], dtype=F64))
+    torch.testing.assert_close(combining.log_share_below(scores.exp(), slice(0, 4)).exp() * 5, found)
+
+
+def test_of_familiar_samples_the_log_p_value_is_one_on_average():
+    """As minus the logarithm of a uniform number is: what Fisher's sum counts on."""
+    found = combining.log_share_below(drawn(2, 20_000), slice(0, 10_000))[:, 10_000:]
+    torch.testing.assert_close(-found.mean(1), torch.ones(2, dtype=F64), rtol=0, atol=0.05)
+
+
 def two_kinds(noise):
     """Scores (3, 800) of two kinds that see the same shift of foreign samples, each kind with an error of its own."""
     shift = torch.zeros(800, dtype=F64)
