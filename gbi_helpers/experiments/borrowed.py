@@ -1,4 +1,4 @@
-"""The data and networks of chapters 05, 07 and 08 for a later chapter's rows, each opened by its own study."""
+"""The data and networks of chapters 05 to 08 for a later chapter's rows, each opened by its own study."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from gbi_helpers.experiments.cifar import world as cifar
 from gbi_helpers.experiments.language import world as language
 from gbi_helpers.experiments.mnist import study as mnist
+from gbi_helpers.experiments.ood import study as ood
 from gbi_helpers.experiments.shelf import Shelf, mark
 from gbi_helpers.experiments.study import SMALL
 
@@ -27,6 +28,11 @@ class World:
     def mnist(self) -> mnist.World:
         """The slice of MNIST that comes with the course."""
         return mnist.opened(self._shelf("mnist"), self.variant or "slice")
+
+    @functools.cached_property
+    def ood(self) -> ood.World:
+        """The same slice, standardised, and all that is foreign to it; its data are the digest's already."""
+        return ood.opened(self._shelf("ood"), SMALL if self.variant == SMALL else "")
 
     @functools.cached_property
     def language(self) -> language.World:
