@@ -71,7 +71,10 @@ def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
         (["language", "--size", "babylm"], [("language", 5, None, "babylm")]),
         (
             ["all", "--size", "small", "--seeds", "1"],
-            [(name, 1, None, "small") for name in ("toy", "mnist", "ood", "cifar", "language", "continual", "cost")],
+            [
+                (name, 1, None, "small")
+                for name in ("toy", "mnist", "ood", "cifar", "language", "continual", "cost", "questions")
+            ],
         ),
     ],
     ids=lambda given: " ".join(map(str, given)) if given and isinstance(given[0], str) else "",
@@ -99,7 +102,7 @@ def test_all_studies_go_on_where_the_data_of_one_are_not_at_hand(monkeypatch, ca
     assert cli.main(["reproduce", "all"]) == 0
     told = capsys.readouterr()
     assert "gbi: cifar was left out: CIFAR-100 is not here" in told.err
-    assert told.out.count(" is in records.") == 7
+    assert told.out.count(" is in records.") == 8
     assert cli.main(["reproduce", "cifar"]) == 1
 
 

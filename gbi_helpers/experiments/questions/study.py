@@ -1,0 +1,17 @@
+"""What the paper left open: richer Z, GBI beside other ways to be uncertain, tasks that nobody names (chapter 11)."""
+
+from __future__ import annotations
+
+from gbi_helpers.experiments.borrowed import opened
+from gbi_helpers.experiments.questions import composition, discovered, embeddings, learned, together
+from gbi_helpers.experiments.study import SMALL, Study
+
+PARTS = (discovered, embeddings, learned, composition, together)
+STUDY = Study(
+    "questions",
+    __name__,
+    "11",
+    {name: row for part in PARTS for name, row in part.ROWS.items()},
+    opened,
+    {"": {}, SMALL: {name: changes for part in PARTS for name, changes in part.SMALL.items()}},
+)
