@@ -116,7 +116,7 @@ def test_auroc_counts_pairs():
 
 
 def test_half_of_the_pairs_beat_both_their_members():
-    pairs = torch.tensor([[0.9, 0.7], [0.8, 0.6]])
+    pairs = torch.tensor([[0.9, 0.75], [0.8, 0.6]])
     assert combining.better_than_both(pairs, torch.tensor([0.8, 0.7]), torch.tensor([0.6, 0.7])) == 50
 
 

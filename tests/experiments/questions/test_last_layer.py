@@ -50,6 +50,17 @@ def test_the_uncertain_layer_predicts_as_draws_of_its_weights_do(model, images):
     torch.testing.assert_close(seen, layer.noise * layer.unsure(h, z).double().detach(), rtol=0.05, atol=0)
 
 
+def test_the_loss_is_the_log_density_of_a_wider_normal(model, images):
+    layer = LastLayer.of(model, *images, ridge=0.1)
+    h, z = model.encode(images[0]), one_hot(images[1], 4)
+    wide = (layer.noise * (1 + layer.unsure(h, z))).sqrt()
+    normal = torch.distributions.Normal(model.decoder(h, z).flatten(1), wide[:, None])
+    density = normal.log_prob(images[0].flatten(1)).sum(1)
+    left_out = density + layer.loss(images[0])(z)
+    torch.testing.assert_close(left_out, left_out[:1].expand(40), rtol=1e-5, atol=1e-3)
+    assert wide.std() > 0
+
+
 def test_with_a_prior_that_leaves_no_doubt_the_step_is_the_plain_one(model, images):
     layer, z0 = LastLayer.of(model, *images, ridge=1e12), max_entropy(40, 4)
     doubtless, plain = one_step(layer.loss(images[0]), z0), one_step(decoder_loss(model, images[0]), z0)
