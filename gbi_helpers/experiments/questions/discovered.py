@@ -65,7 +65,10 @@ def gaussians(world: World, seed: int, settings: Settings) -> Scores:
     """
     stream = switching_stream([seed], **settings["stream"])
     half = stream.x.shape[1] // 2
-    made = [gaussian_hmm(stream.x[:, :half], settings["slots"], 1000 * seed + n) for n in range(settings["starts"])]
+    made = [
+        gaussian_hmm(stream.x[:, :half], settings["slots"], 1000 * seed + n, settings["rounds"])
+        for n in range(settings["starts"])
+    ]
     best = min(made, key=lambda model: float(model.filtered(stream.x[:, :half])[1].sum()))
     return agreement(best.filtered(stream.x)[0][0, half:].argmax(-1), stream.context[0, half:])
 
@@ -185,7 +188,9 @@ ROWS: dict[str, Row] = {
         for way, told in WAYS.items()
     },
     **{
-        f"{name}/hmm": Row(gaussians, f"{told}, hidden Markov model", {"stream": stream, "slots": slots, "starts": 3})
+        f"{name}/hmm": Row(
+            gaussians, f"{told}, hidden Markov model", {"stream": stream, "slots": slots, "starts": 3, "rounds": 30}
+        )
         for name, (told, stream, slots) in STREAMS.items()
     },
     "language/slots_16": Row(slots, "one step, gap put back", {**SLOTS, "discover": READ}),
