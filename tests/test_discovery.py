@@ -193,3 +193,9 @@ def test_a_record_comes_back_from_its_file(tmp_path):
 def test_what_cannot_be_is_said(wrong):
     with pytest.raises(ValueError, match=r"evidence is one of one_step, corrected, exact, and hazard"):
         two(1, blocks=1, **wrong)
+
+
+def test_a_stream_too_short_to_be_read_is_said():
+    model = ToyLSTM(1, "post", hidden=4)
+    with pytest.raises(ValueError, match="no sample to read"):
+        discover(Samples(model, torch.zeros(1, 5, 1), window=5))
