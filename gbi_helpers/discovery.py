@@ -143,13 +143,15 @@ def discover(
     slots alike. ``step_size``: weight of the evidence, below 1 where samples hold less than they seem to, as words do,
     which come in bursts. ``sd``: of the noise, if it is known; else a running mean that forgets a share ``forget`` a
     sample.
-    Raises ``ValueError`` for other evidence, or a hazard outside [0, 1).
+    Raises ``ValueError`` for other evidence, a hazard outside [0, 1), or a stream without samples.
     """
     if evidence not in get_args(Evidence) or not 0 <= hazard < 1:
         raise ValueError(
             f"evidence is one of {', '.join(get_args(Evidence))}, and hazard at least 0 and below 1, but they are "
             f"'{evidence}' and {hazard}."
         )
+    if len(stream) < 1:
+        raise ValueError("The stream has no sample to read: give more of them than the window that is read before.")
     weigh = _Weigher(stream, evidence, every)
     learn = _Learner(stream, lr)
     log_belief = weigh.z0.log()

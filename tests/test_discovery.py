@@ -86,11 +86,11 @@ def right(stream, found, after=300):
 
 @pytest.mark.parametrize("evidence", ["one_step", "exact"])
 def test_two_tasks_are_found_with_their_noise_and_hazard_untold(evidence):
-    stream, found = two(evidence=evidence)
+    stream, found = two(evidence=evidence, hazard=0.1)
     assert right(stream, found).min() > 0.97
     assert found.sd[0].min() > 0.25
     assert ((found.sd[-100:].mean(0) / stream.sd - 1).abs() < 0.2).all()
-    assert ((found.hazard[-1] - stream.hazard).abs() < 0.015).all()
+    assert ((found.hazard[-1] - stream.hazard).abs() < 0.02).all()
     said = found.prediction[-100:].mean(0).sort(1).values[..., 0]
     assert (said - torch.tensor([0.2, 0.8])).abs().max() < 0.15
 
@@ -193,3 +193,9 @@ def test_a_record_comes_back_from_its_file(tmp_path):
 def test_what_cannot_be_is_said(wrong):
     with pytest.raises(ValueError, match=r"evidence is one of one_step, corrected, exact, and hazard"):
         two(1, blocks=1, **wrong)
+
+
+def test_a_stream_too_short_to_be_read_is_said():
+    model = ToyLSTM(1, "post", hidden=4)
+    with pytest.raises(ValueError, match="no sample to read"):
+        discover(Samples(model, torch.zeros(1, 5, 1), window=5))

@@ -14,7 +14,7 @@ from gbi_helpers.discovery import DiscoveryRecord, discover, merged
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.language.windows import Corpus
 from gbi_helpers.experiments.questions.time_rivals import HMM, Clusters, best_clusters, fitted_hmms, gaussian_hmm
-from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement, chunked
+from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement, chunked, crossed
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.models.slots import Samples, Words, WordSlots
 from gbi_helpers.models.toy import ToyLSTM
@@ -65,7 +65,10 @@ def gaussians(world: World, seed: int, settings: Settings) -> Scores:
     """
     stream = switching_stream([seed], **settings["stream"])
     half = stream.x.shape[1] // 2
-    made = [gaussian_hmm(stream.x[:, :half], settings["slots"], 1000 * seed + n) for n in range(settings["starts"])]
+    made = [
+        gaussian_hmm(stream.x[:, :half], settings["slots"], 1000 * seed + n, settings["rounds"])
+        for n in range(settings["starts"])
+    ]
     best = min(made, key=lambda model: float(model.filtered(stream.x[:, :half])[1].sum()))
     return agreement(best.filtered(stream.x)[0][0, half:].argmax(-1), stream.context[0, half:])
 
@@ -106,7 +109,8 @@ def streams(corpus: Corpus, seed: int, settings: Settings) -> tuple[Chunks, Chun
 def slots(world: World, seed: int, settings: Settings) -> Scores:
     """One pass through streams without labels; then new streams, with weights and hazard as they are.
 
-    Scores of :func:`.unlabelled.agreement` on the new ones; "hazard" as estimated.
+    Scores of :func:`.unlabelled.agreement` on the new ones; "table": percent of chunks in each slot (rows) and of each
+    source; "hazard" as estimated.
     """
     corpus = world.language.corpus
     train, _, test = streams(corpus, seed, settings)
@@ -116,7 +120,8 @@ def slots(world: World, seed: int, settings: Settings) -> Scores:
     read = discover(Words(model, train.words), lr=settings["lr"], **how)
     hazard = float(read.hazard[-1].mean())
     found = discover(Words(model, test.words), lr=0, **{**how, "hazard": hazard, "learn_hazard": False})
-    return {**agreement(found.slot.mT.flatten(), test.task.flatten()), "hazard": hazard}
+    slot, task = found.slot.mT.flatten(), test.task.flatten()
+    return {**agreement(slot, task), "table": 100 * crossed(slot, task), "hazard": hazard}
 
 
 def markov(world: World, seed: int, settings: Settings) -> Scores:
@@ -183,7 +188,9 @@ ROWS: dict[str, Row] = {
         for way, told in WAYS.items()
     },
     **{
-        f"{name}/hmm": Row(gaussians, f"{told}, hidden Markov model", {"stream": stream, "slots": slots, "starts": 3})
+        f"{name}/hmm": Row(
+            gaussians, f"{told}, hidden Markov model", {"stream": stream, "slots": slots, "starts": 3, "rounds": 30}
+        )
         for name, (told, stream, slots) in STREAMS.items()
     },
     "language/slots_16": Row(slots, "one step, gap put back", {**SLOTS, "discover": READ}),

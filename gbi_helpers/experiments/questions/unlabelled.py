@@ -48,6 +48,13 @@ def chunked(sources: Sequence[Tensor], rows: int, chunks: int, words: int, hazar
     return Chunks(torch.cat(list(sources))[(behind[task] + at)[..., None] + line], task)
 
 
+def crossed(slot: Tensor, task: Tensor) -> Tensor:
+    """The share of samples (N,) in each slot and of each task, (slots, tasks), float64; it sums to 1."""
+    table = torch.zeros((int(slot.max()) + 1, int(task.max()) + 1), dtype=torch.float64, device="cpu")
+    table.index_put_((slot, task), torch.ones_like(slot, dtype=torch.float64), accumulate=True)
+    return table / len(slot)
+
+
 def agreement(slot: Tensor, task: Tensor, used: float = 0.01) -> dict[str, float]:
     """How well slots (N,) agree with tasks (N,), both whole numbers from 0, whatever the slots are called.
 
@@ -55,9 +62,7 @@ def agreement(slot: Tensor, task: Tensor, used: float = 0.01) -> dict[str, float
     named after its most frequent task. "ari" and "nmi": adjusted Rand index (0 by chance) and normalised mutual
     information. "slots": how many hold more than a share ``used`` of the samples.
     """
-    table = torch.zeros((int(slot.max()) + 1, int(task.max()) + 1), dtype=torch.float64, device="cpu")
-    table.index_put_((slot, task), torch.ones_like(slot, dtype=torch.float64), accumulate=True)
-    table = table / table.sum()
+    table = crossed(slot, task)
     best = linear_sum_assignment(table.numpy(), maximize=True)
     return {
         "one_to_one": 100 * float(table[best].sum()),

@@ -13,7 +13,7 @@ from gbi_helpers.bayes import bayes_filter
 from gbi_helpers.data.toy import switching_stream
 from gbi_helpers.experiments.borrowed import opened
 from gbi_helpers.experiments.questions import discovered, time_rivals
-from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement, chunked
+from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement, chunked, crossed
 from gbi_helpers.experiments.results import plain
 from gbi_helpers.experiments.shelf import Shelf
 
@@ -60,6 +60,11 @@ def test_scores_do_not_depend_on_what_slots_are_called_and_split_tasks_cost_one_
     joined = agreement(task.clamp_max(1), task)
     assert joined["one_to_one"] == joined["many_to_one"] < 75
     assert abs(agreement(torch.randint(3, (600,), generator=draw), task)["ari"]) < 0.02
+
+
+def test_a_table_of_slots_and_tasks_holds_shares():
+    found = crossed(torch.tensor([0, 0, 2, 2]), torch.tensor([1, 1, 0, 1]))
+    assert found.tolist() == [[0, 0.5], [0, 0], [0.25, 0.25]]
 
 
 # ---------------------------------------------------------------- the hidden Markov model
