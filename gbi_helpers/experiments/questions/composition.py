@@ -56,8 +56,7 @@ def _factored(x: Tensor, order: Order = "late", latent: int = 16, width: int = 3
 def _described(model: TwoFactors, held: int, beta: float) -> Loss:
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
         x, angle = shown(*batch, held)
-        z = torch.cat([one_hot(batch[1], DIGITS), one_hot(angle, ANGLES)], 1)
-        return model.free_energy(x, z, beta).mean()
+        return model.free_energy(x, pure(batch[1], angle), beta).mean()
 
     return loss
 
@@ -189,14 +188,32 @@ def asked(world: World, seed: int, settings: Settings) -> dict[str, tuple[Tensor
 
 
 def generative(world: World, seed: int, settings: Settings) -> Scores:
-    """Percent right of each way to read z, on pairs seen in training and on pairs never seen."""
+    """Percent right of each way to read z, on pairs seen in training and on pairs never seen; :func:`half_turn`."""
     model, facts = _trained(world, train_factored, seed, settings)
     found: Scores = dict(facts)
     x, digit = (part[: settings["fit"]] for part in world.mnist.sets.train)
     fit = shown(x, digit, seed, torch.Generator().manual_seed(seed))[0]
     for name, (x, digit, angle) in asked(world, seed, settings).items():
         found[name] = {way: right(scores, digit, angle) for way, scores in ways(model, x, fit).items()}
+        found[f"{name}_half_turn"] = half_turn(model, x, digit, angle)
     return found
+
+
+@torch.no_grad()
+def half_turn(model: TwoFactors, x: Tensor, digit: Tensor, angle: Tensor) -> float:
+    """How far a drawing of a pair is from the one half a turn away, turned back: percent of that one's length.
+
+    Where the pair was never seen, the other one was: so it says whether the pair is drawn as it should be.
+    """
+    h = model.encode(x)
+    draw = [model.decoder(h, pure(digit, (angle + by) % ANGLES)) for by in (0, ANGLES // 2)]
+    back = draw[1].rot90(2, (2, 3))
+    return 100 * float((draw[0] - back).norm() / back.norm())
+
+
+def pure(digit: Tensor, angle: Tensor) -> Tensor:
+    """z (N, 18) of known digits and angles (N,)."""
+    return torch.cat([one_hot(digit, DIGITS), one_hot(angle, ANGLES)], 1)
 
 
 def classifier(world: World, seed: int, settings: Settings) -> Scores:

@@ -7,6 +7,7 @@ import torch
 
 from gbi_helpers.experiments.questions import composition
 from gbi_helpers.experiments.results import plain
+from gbi_helpers.models.factored import TwoFactors
 
 
 @pytest.mark.parametrize("name", composition.ROWS)
@@ -87,3 +88,11 @@ def test_of_few_pairs_the_exact_best_is_named_where_it_is_among_them():
     found = composition.few_pairs(rough, exact, each=3)
     assert int(found.isfinite().sum()) == 9
     assert int(found.flatten().argmax()) == 37
+
+
+def test_known_turns_draw_a_pair_as_the_one_half_a_turn_away():
+    torch.manual_seed(0)
+    x, digit, angle = torch.rand(4, 1, 28, 28), torch.arange(4), torch.tensor([0, 3, 5, 7])
+    known, learned = (TwoFactors(order, width=12, latent=4, canvas=6) for order in ("turned", "repeated"))
+    assert composition.half_turn(known, x, digit, angle) < 1e-3
+    assert composition.half_turn(learned, x, digit, angle) > 20
