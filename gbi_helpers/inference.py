@@ -103,7 +103,7 @@ def rescore(
     """
     check_start(z0)
     check_log_probabilities(log_q, z0.shape, "log_q")
-    chosen = _candidates(log_q, m, within)
+    chosen = candidates(log_q, m, within)
     loss = torch.full_like(z0, torch.nan)
     with _frozen_surroundings(z0), torch.no_grad():
         for sample, task in _passes(chosen, log_q, packed=rows is not None):
@@ -115,10 +115,8 @@ def rescore(
                 whole[sample] = one_hot
                 found = checked_loss(loss_fn, whole)[sample]
             loss[sample, task] = found.to(loss)
-    kept = log_q.masked_fill(~chosen, -torch.inf).logsumexp(-1, keepdim=True)
-    exact = (checked_prior(log_prior, loss) - loss).masked_fill(~chosen, -torch.inf)
-    shared = torch.log_softmax(exact, dim=-1) + kept
-    return Posterior(log_q=torch.where(chosen & loss.isfinite(), shared, log_q), loss=loss)
+    exact = checked_prior(log_prior, loss) - loss
+    return Posterior(log_q=decided(log_q, exact, chosen), loss=loss)
 
 
 def fit_within(log_q: Tensor, exact: Tensor, coverage: float = 0.99) -> float:
@@ -140,8 +138,12 @@ def fit_within(log_q: Tensor, exact: Tensor, coverage: float = 0.99) -> float:
     return float(deficit.sort().values[rank - 1])
 
 
-def _candidates(log_q: Tensor, m: int, within: float | None) -> Tensor:
-    """Which tasks (B, K) are re-scored."""
+def candidates(log_q: Tensor, m: int = 2, within: float | None = None) -> Tensor:
+    """Which tasks (B, K) of beliefs ``log_q`` (B, K) :func:`rescore` asks again: the best m, or those near the best.
+
+    With ``within`` none where the best has no rival so near. Raises ``ValueError`` for m outside 1 .. K, or a distance
+    below 0.
+    """
     if within is not None:
         if not float(within) >= 0:
             raise ValueError(f"within is a distance in nats, so it must be >= 0, but is {within}.")
@@ -150,6 +152,16 @@ def _candidates(log_q: Tensor, m: int, within: float | None) -> Tensor:
     if not 1 <= m <= log_q.shape[1]:
         raise ValueError(f"m must lie between 1 and the {log_q.shape[1]} tasks, but is {m}.")
     return torch.zeros_like(log_q, dtype=torch.bool).scatter(1, log_q.topk(m, dim=-1).indices, True)
+
+
+def decided(log_q: Tensor, score: Tensor, chosen: Tensor) -> Tensor:
+    """Log beliefs (B, K) in which the ``chosen`` (B, K) share what ``log_q`` gives them together, by scores in nats.
+
+    All others keep theirs. Scores of those that are not chosen do not matter, and may be NaN.
+    """
+    kept = log_q.masked_fill(~chosen, -torch.inf).logsumexp(-1, keepdim=True)
+    shared = torch.log_softmax(score.masked_fill(~chosen, -torch.inf), dim=-1) + kept
+    return torch.where(chosen, shared, log_q)
 
 
 PACKED = 1000  # candidates in a pass: more rows than fit a processor's cache take longer for each

@@ -144,6 +144,8 @@ CALLS = {
         inference.rescore(d.log_q, d.loss, d.z0),
         inference.rescore(d.log_q, d.loss, d.z0, within=0.5, rows=lambda index: d.loss),
     ],
+    "inference.candidates": lambda d: [inference.candidates(d.log_q), inference.candidates(d.log_q, within=0.5)],
+    "inference.decided": lambda d: inference.decided(d.log_q, d.other, d.other < d.log_q),
     "inference.fit_within": lambda d: inference.fit_within(d.log_q, d.other, 0.5),
     "inference.iterate": lambda d: [
         inference.iterate(d.loss, d.z0, steps=3, weight=0.1, penalty="entropy"),

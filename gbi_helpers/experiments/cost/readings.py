@@ -2,7 +2,7 @@
 
 A way is priced in forwards of the decoder a sample: a gradient to z costs two, an exact pass one. Scores are nats: of
 one step minus the gradient, of all passes minus the loss. What :func:`gbi_helpers.inference.rescore` does with a model
-is done to matrices (N, K) here.
+is done to matrices (N, K) here, by the same rules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import metrics
-from gbi_helpers.inference import LossFn, enumerate_tasks, fit_within, max_entropy, one_step
+from gbi_helpers.inference import LossFn, candidates, decided, enumerate_tasks, fit_within, max_entropy, one_step
 
 GRADIENT = 2.0  # forwards: one, and the backward to z, which costs as much
 MANY = (2, 3, 5, 10)  # candidates
@@ -98,21 +98,7 @@ class Answer:
 
 def best(log_q: Tensor, m: int, among: Tensor | None = None) -> Tensor:
     """Which (N, K) are the best m, of those that are ``among`` (N, K)."""
-    left = log_q if among is None else log_q.masked_fill(~among, -torch.inf)
-    return torch.zeros_like(log_q, dtype=torch.bool).scatter(1, left.topk(m, dim=-1).indices, True)
-
-
-def near(log_q: Tensor, within: float) -> Tensor:
-    """Which (N, K) lie within so many nats of the best; none where the best has no rival."""
-    close = log_q >= log_q.amax(-1, keepdim=True) - within
-    return close & (close.sum(-1, keepdim=True) > 1)
-
-
-def decided(log_q: Tensor, score: Tensor, chosen: Tensor) -> Tensor:
-    """Candidates (N, K) share the belief that they had by ``score``; all others keep theirs, as in ``rescore``."""
-    kept = log_q.masked_fill(~chosen, -torch.inf).logsumexp(-1, keepdim=True)
-    shared = torch.log_softmax(score.masked_fill(~chosen, -torch.inf), dim=-1) + kept
-    return torch.where(chosen, shared, log_q)
+    return candidates(log_q if among is None else log_q.masked_fill(~among, -torch.inf), m)
 
 
 def ways(log_q: Tensor, exact: Tensor, price: float, within: Mapping[float, float]) -> dict[str, Answer]:
@@ -125,7 +111,7 @@ def ways(log_q: Tensor, exact: Tensor, price: float, within: Mapping[float, floa
         if m < log_q.shape[1]:
             found[f"_top_{m}"] = Answer(decided(log_q, exact, best(log_q, m)), price + m)
     for coverage, nats in within.items():
-        chosen = near(log_q, nats)
+        chosen = candidates(log_q, within=nats)
         extra = float(chosen.sum(1).double().mean())
         found[f"_within_{round(100 * coverage)}"] = Answer(decided(log_q, exact, chosen), price + extra, nats)
     return found
