@@ -40,12 +40,7 @@ def without_kernel(browser, lab):
         lab.trust(name)
         context = browser.new_context(viewport={"width": 1280, "height": 1000})
         page = context.new_page()
-        page.goto(lab.url(name))
-        dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
-        dialog.wait_for(timeout=60_000)
-        dialog.locator("select").select_option(label="No Kernel")
-        dialog.locator("button.jp-mod-accept").click()
-        dialog.wait_for(state="detached")
+        lab.open_without_kernel(page, name)
         page.locator(".gbi").wait_for(timeout=20_000)
         yield page
         context.close()

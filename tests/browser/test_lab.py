@@ -410,12 +410,7 @@ def reopen(browser, lab, name, trusted):
         lab.trust(name)
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.goto(lab.url(name))
-    dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
-    dialog.wait_for(timeout=60_000)
-    dialog.locator("select").select_option(label="No Kernel")
-    dialog.locator("button.jp-mod-accept").click()
-    dialog.wait_for(state="detached")
+    lab.open_without_kernel(page, name)
     return context, page
 
 

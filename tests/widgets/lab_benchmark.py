@@ -76,6 +76,15 @@ class Lab:
 
         NotebookNotary(data_dir=str(self.data)).sign(nbformat.read(self.folder / notebook, as_version=4))
 
+    def open_without_kernel(self, page: Any, notebook: str) -> None:
+        """Open a notebook that names no kernel on a playwright page, and choose none."""
+        page.goto(self.url(notebook))
+        dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
+        dialog.wait_for(timeout=60_000)
+        dialog.locator("select").select_option(label="No Kernel")
+        dialog.locator("button.jp-mod-accept").click()
+        dialog.wait_for(state="detached")
+
 
 @contextlib.contextmanager
 def jupyterlab(root: Path) -> Iterator[Lab]:
