@@ -187,14 +187,27 @@ def asked(world: World, seed: int, settings: Settings) -> dict[str, tuple[Tensor
     return {"seen": (images, digit, angle), "unseen": (at(x, never), digit, never)}
 
 
+def right_by_pair(scores: Tensor, digit: Tensor, angle: Tensor) -> list[list[float]]:
+    """Percent of the images of each pair, (10, 8), of which both factors are named right; -1 where there is none."""
+    pair = digit * ANGLES + angle
+    hit = (scores.flatten(1).argmax(1) == pair).double()
+    n, hits = (torch.bincount(pair, weight, DIGITS * ANGLES) for weight in (torch.ones_like(hit), hit))
+    return torch.where(n > 0, 100 * hits / n, -1).view(DIGITS, ANGLES).tolist()
+
+
 def generative(world: World, seed: int, settings: Settings) -> Scores:
-    """Percent right of each way to read z, on pairs seen in training and on pairs never seen; :func:`half_turn`."""
+    """Percent right of each way to read z, on pairs seen in training and on pairs never seen; :func:`half_turn`.
+
+    "by_pair": of all pairs tried, for each pair.
+    """
     model, facts = _trained(world, train_factored, seed, settings)
     found: Scores = dict(facts)
     x, digit = (part[: settings["fit"]] for part in world.mnist.sets.train)
     fit = shown(x, digit, seed, torch.Generator().manual_seed(seed))[0]
     for name, (x, digit, angle) in asked(world, seed, settings).items():
-        found[name] = {way: right(scores, digit, angle) for way, scores in ways(model, x, fit).items()}
+        said = ways(model, x, fit)
+        found[name] = {way: right(scores, digit, angle) for way, scores in said.items()}
+        found[f"{name}_by_pair"] = right_by_pair(said["pairs"], digit, angle)
         found[f"{name}_half_turn"] = half_turn(model, x, digit, angle)
     return found
 
@@ -219,9 +232,12 @@ def pure(digit: Tensor, angle: Tensor) -> Tensor:
 def classifier(world: World, seed: int, settings: Settings) -> Scores:
     """The same of a classifier's one answer."""
     model, facts = _trained(world, train_pair_classifier, seed, settings)
-    with torch.no_grad():
-        found = {name: right(model(x), *pair) for name, (x, *pair) in asked(world, seed, settings).items()}
-    return dict(facts) | found
+    found = dict[str, Any](facts)
+    for name, (x, *pair) in asked(world, seed, settings).items():
+        with torch.no_grad():
+            scores = model(x)
+        found |= {name: right(scores, *pair), f"{name}_by_pair": right_by_pair(scores, *pair)}
+    return found
 
 
 def _trained(world: World, recipe: Recipe, seed: int, settings: Settings) -> tuple[Any, Mapping[str, float]]:

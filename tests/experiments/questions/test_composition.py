@@ -22,6 +22,16 @@ def test_a_row_tells_of_seen_and_unseen_pairs(world, name):
             assert 0 <= way["both"] <= min(way["digit"], way["angle"]) <= 100
 
 
+def test_hits_are_counted_for_each_pair_and_add_up_to_all():
+    digit, angle = torch.tensor([3, 3, 3, 7]), torch.tensor([1, 1, 5, 0])
+    scores = torch.zeros(4, 10, 8)
+    scores[torch.arange(4), digit, torch.tensor([1, 2, 5, 1])] = 1
+    table = torch.tensor(composition.right_by_pair(scores, digit, angle))
+    assert (table[3, 1], table[3, 5], table[7, 0]) == (50, 100, 0)
+    assert (table < 0).sum() == 77
+    assert composition.right(scores, digit, angle)["both"] == 50
+
+
 def test_no_digit_is_shown_at_its_held_out_angle_and_each_at_all_others():
     digit = torch.arange(10).repeat(300)
     for seed in range(3):
