@@ -33,7 +33,8 @@ class Row:
     ``settings``: what its numbers depend on beside data and code; they are handed to ``measure``, so none can be left
     out of the mark under which the row is kept. ``once``: no randomness, so the first seed alone. ``needs``: networks
     of the same seed, which the study's ``train`` makes. ``only``: the variants that have this row; all if empty.
-    ``together``: all seeds go through one pass, ``measure(world, seeds, settings)`` returns {seed: values}.
+    ``together``: all seeds go through one pass, ``measure(world, seeds, settings)`` returns {seed: values}. ``times``:
+    so many seeds for each one that is asked for, where a seed is cheap and one seed says little.
     """
 
     measure: Callable[[Any, Any, Mapping[str, Any]], Any]
@@ -43,6 +44,11 @@ class Row:
     needs: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     together: bool = False
+    times: int = 1
+
+    def seeds(self, asked: Sequence[int]) -> tuple[int, ...]:
+        """Those that it has of seeds s, s + 1, ..., and those behind them."""
+        return tuple(range(asked[0], asked[0] + self.times * len(asked))) if self.times > 1 else tuple(asked)
 
 
 @dataclass(frozen=True)
@@ -104,13 +110,15 @@ class Task:
 
 def tasks(study: Study, names: Sequence[str], seeds: Sequence[int]) -> Iterator[Task]:
     """All there is to measure, in the order in which it is taken: seed by seed, the first one whole."""
-    for seed in seeds:
+    for turn, _ in enumerate(seeds):
         for name in names:
             row = study.rows[name]
-            if seed == seeds[0] and row.together and not row.once:
-                yield Task(name, tuple(seeds))
-            elif seed == seeds[0] or not (row.once or row.together):
-                yield Task(name, (seed,))
+            mine = row.seeds(seeds)
+            if row.once or row.together:
+                if turn == 0:
+                    yield Task(name, mine if row.together and not row.once else mine[:1])
+            else:
+                yield from (Task(name, (seed,)) for seed in mine[turn :: len(seeds)])
 
 
 def _said(choices: Iterable[str]) -> str:
