@@ -106,3 +106,47 @@ def _right(slot: Tensor, task: Tensor, at: Tensor) -> list[float]:
         table = crossed(slot[recent], task[recent])
         found.append(100 * float(table[linear_sum_assignment(table.numpy(), maximize=True)].sum()))
     return found
+
+
+# ---------------------------------------------------------------- a text read in slots
+
+
+def slot_words(model: WordSlots, vocabulary: Vocabulary, n: int = 2) -> list[str]:
+    """A name for each slot: its number, and the ``n`` words that it makes more frequent than the others by most.
+
+    Words of letters only. Slots that were never used have small random weights, so their names say nothing.
+    """
+    spelt = [k for k, word in enumerate(vocabulary.words) if word.isalpha()]
+    top = model.entry.detach()[:, spelt].topk(n).indices.tolist()
+    return [f"{k} {' '.join(vocabulary.words[spelt[at]] for at in row)}".strip() for k, row in enumerate(top)]
+
+
+@torch.no_grad()
+def words_of(
+    found: DiscoveryRecord, chunks: Chunks, corpus: Corpus, model: WordSlots, row: int = 0, first: int = 0, count: int = 30
+) -> WordsRecord:
+    """A stretch of a text as slots read it, for ``read_along``: ``count`` chunks of ``row`` from number ``first`` on.
+
+    ``found``: of ``chunks``, read by ``model``. ``belief`` is that after the whole chunk of a word, as the filter takes
+    chunks. ``evidence``: log frequency of the word in each slot, the mean over slots taken off. ``loss``: of a word
+    under the belief after the chunk before (at first all slots alike). Tasks are slots by :func:`slot_words`, and
+    ``sources`` those of the corpus. Raises ``ValueError`` where there is no such chunk.
+    """
+    last = min(first + count, len(found.belief))
+    if not 0 <= first < last:
+        raise ValueError(f"There are {len(found.belief)} chunks, so none to show from number {first} on: begin earlier.")
+    words, told = chunks.words[row, first:last], chunks.task[row, first:last]
+    belief = found.belief[first:last, row]
+    start = found.belief[first - 1, row] if first else torch.full_like(belief[0], 1 / belief.shape[-1])
+    before = torch.cat([start[None], belief[:-1]])
+    log_p = torch.log_softmax(model.bias + model.entry, -1).T[words]  # (chunks, words, slots)
+    each = words.shape[1]
+    return WordsRecord(
+        belief.repeat_interleave(each, 0),
+        (log_p - log_p.mean(-1, keepdim=True)).flatten(0, 1),
+        -(before.log()[:, None] + log_p).logsumexp(-1).flatten(),
+        [corpus.vocabulary.words[word] for word in words.flatten().tolist()],
+        slot_words(model, corpus.vocabulary),
+        told.repeat_interleave(each),
+        sources=list(corpus.tasks),
+    )
