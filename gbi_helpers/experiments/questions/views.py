@@ -1,4 +1,4 @@
-"""Chapter 11's views: a stream that discovers its tasks, a text read in slots, a hundred embeddings as d grows."""
+"""Chapter 11's views: a stream that discovers its tasks, a text read in slots, embeddings as d grows, pairs unseen."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from gbi_helpers import plots
 from gbi_helpers.data.toy import Stream
 from gbi_helpers.data.vocabulary import Vocabulary
 from gbi_helpers.discovery import DiscoveryRecord
@@ -32,10 +36,10 @@ def discovery_view(found: Mapping[str, DiscoveryRecord], stream: Stream, row: in
     """What slots say of a stream in the plane, moved through sample by sample, for one or two records by name.
 
     ``found``: of the same ``stream``, for example {"one step": ..., "exact": ...}; ``row``: which of its seeds. A slot
-    is a numbered dot where its prediction of this sample is (at the edge if that lies beyond), filled by its share of the
-    last 200 samples, against that of the slot used most. The dashed circle is the estimated noise, one standard
-    deviation around the slot believed most. The slider stops most often after a switch, and in the first quarter of
-    the stream. Percent right of the last 200 samples is that of the best one-to-one naming there.
+    is a numbered dot where it expected this sample (at the edge if that lies beyond), filled by its share of the last
+    200 samples, against that of the slot used most. The dashed circle is the estimated noise, one standard deviation
+    around the slot believed most. The slider stops most often after a switch, and in the first quarter of the stream.
+    Percent right of the last 200 samples is that of the best one-to-one naming there.
     Raises ``ValueError`` for samples that are not points in the plane, or not as long as the stream.
     """
     task, x = stream.context[row], stream.x[row]
@@ -83,12 +87,16 @@ def _plane(at: Tensor, x: Tensor, means: Tensor, belief: Tensor, said: Tensor, s
     top = said[at, belief[at].argmax(-1)]
     ring = top[..., None] + sd[at, None, None] * torch.stack([turn.cos(), turn.sin()])
     return {
-        f"last {TRAIL} samples": Dots(*x[places].unbind(-1), fill=torch.exp(-age / 8), size=2.5),
+        f"last {TRAIL} samples": _dots(x[places], fill=torch.exp(-age / 8), size=2.5),
         "noise, around the slot believed most": (ring[:, 0], ring[:, 1]),
-        "mean of each task": Dots(*means.T, fill=0, names=[f"T{k}" for k in range(len(means))]),
-        "slots": Dots(*said[at].unbind(-1), share / share.amax(1, keepdim=True), [str(k) for k in range(said.shape[1])]),
+        "mean of each task": _dots(means, fill=0, names=[f"T{k}" for k in range(len(means))]),
+        "slots": _dots(said[at], fill=share / share.amax(1, keepdim=True), names=list(map(str, range(said.shape[1])))),
         "this sample": (x[at, :1], x[at, 1:]),
     }
+
+
+def _dots(points: Tensor, **look: Any) -> Dots:
+    return Dots(points[..., 0], points[..., 1], **look)
 
 
 def _trail(at: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +131,13 @@ def slot_words(model: WordSlots, vocabulary: Vocabulary, n: int = 2) -> list[str
 
 @torch.no_grad()
 def words_of(
-    found: DiscoveryRecord, chunks: Chunks, corpus: Corpus, model: WordSlots, row: int = 0, first: int = 0, count: int = 30
+    found: DiscoveryRecord,
+    chunks: Chunks,
+    corpus: Corpus,
+    model: WordSlots,
+    row: int = 0,
+    first: int = 0,
+    count: int = 30,
 ) -> WordsRecord:
     """A stretch of a text as slots read it, for ``read_along``: ``count`` chunks of ``row`` from number ``first`` on.
 
@@ -134,7 +148,7 @@ def words_of(
     """
     last = min(first + count, len(found.belief))
     if not 0 <= first < last:
-        raise ValueError(f"There are {len(found.belief)} chunks, so none to show from number {first} on: begin earlier.")
+        raise ValueError(f"There are {len(found.belief)} chunks, so none to show from number {first} on.")
     words, told = chunks.words[row, first:last], chunks.task[row, first:last]
     belief = found.belief[first:last, row]
     start = found.belief[first - 1, row] if first else torch.full_like(belief[0], 1 / belief.shape[-1])
@@ -150,3 +164,67 @@ def words_of(
         told.repeat_interleave(each),
         sources=list(corpus.tasks),
     )
+
+
+# ---------------------------------------------------------------- a hundred embeddings as d grows
+
+DIMS = (2, 3, 4, 6, 9, 12, 16, 24, 32, 48, 64, 99)
+
+
+def sphere_view(means: Tensor, dims: Sequence[int] = DIMS, title: str = "") -> Slider:
+    """Embeddings in more and more dimensions, with free lengths and on a sphere; full dots are those one step can name.
+
+    ``means`` (K, D): what K tasks predict. They are cut to their first d principal axes, and seen from where the first
+    two of these span the plane. From the uniform start one step can name (:func:`gbi_helpers.starts.visible`) a task
+    that is the farthest in its own direction: on a sphere all of them, as far as the uniform start is its centre.
+    Circle: of the sphere's radius, around that centre.
+    Raises ``ValueError`` for fewer than 2 dimensions, or more than the means have.
+    """
+    away = means.double() - means.double().mean(0)
+    most = min(away.shape[0] - 1, away.shape[1])
+    if min(dims) < 2 or max(dims) > most:
+        raise ValueError(f"Dimensions go from 2 to {most} here, the axes of {len(means)} means, but are {list(dims)}.")
+    at = away @ torch.linalg.svd(away, full_matrices=False).Vh.T
+    ways = {"free lengths": [at[:, :d] for d in dims], "on a sphere": [on_sphere(at[:, :d]) for d in dims]}
+    turn = torch.linspace(0, 2 * math.pi, 73, dtype=at.dtype, device=at.device)
+    radius = torch.stack([points[0].norm() for points in ways["on a sphere"]])[:, None]
+    edge = 1.05 * float(max(radius.max(), at[:, :2].abs().max()))
+    planes, share = [], {}
+    for name, points in ways.items():
+        named = torch.stack([visible(p).double() for p in points])
+        share[name] = named.mean(1)
+        seen = torch.stack([p[:, :2] for p in points])
+        curves: dict[str, Any] = {"task, full if one step can name it": _dots(seen, fill=named, size=4)}
+        if name == "on a sphere":
+            curves["its radius"] = (radius * turn.cos(), radius * turn.sin())
+        planes.append(Lines(f"{name}, seen in two axes", curves, xlim=(-edge, edge), ylim=(-edge, edge), equal=True))
+    steps = torch.tensor(dims, dtype=at.dtype, device=at.device).log2()
+    here = {f"{name}, here": (steps[:, None], values[:, None]) for name, values in share.items()}
+    grows = Lines("share of tasks nameable", {**share, **here}, x=steps, xlabel="dimensions d, log2", ylim=(0, 1.04))
+    says = {f"{name}: nameable": (len(means) * values).round().long() for name, values in share.items()}
+    return slide({"dimensions d": list(dims)}, *planes, grows, says=says, start=[0], title=title)
+
+
+# ---------------------------------------------------------------- two factors, pairs never seen
+
+
+def pairs_figure(
+    accuracy: Mapping[str, ArrayLike],
+    unseen: ArrayLike,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> Figure:
+    """Percent right of each pair of two factors, a matrix for each decoder by name; pairs never seen are framed.
+
+    ``accuracy``: (R, C) each; ``unseen`` (R, C): true for pairs held out. Above each its means, seen and never seen.
+    Raises ``ValueError`` for shapes that differ.
+    """
+    held_out = np.asarray(unseen, dtype=bool)
+    figure, axes = plots.new(3.1 * len(accuracy) + 0.3, 0.27 * len(held_out) + 1.2, len(accuracy), sharey=True)
+    for ax, (name, values) in zip(np.ravel(axes), accuracy.items(), strict=True):
+        percent = np.asarray(values, dtype=float)
+        names = {"rows": True if rows is None else rows, "columns": True if columns is None else columns}
+        plots.heatmap(ax, percent, **names, framed=held_out, fmt=".0f", vmin=0, vmax=100, cbar=False)
+        seen, never = percent[~held_out].mean(), percent[held_out].mean()
+        ax.set_title(f"{name}\nseen {seen:.0f}, never seen {never:.0f}", fontsize=9)
+    return figure
