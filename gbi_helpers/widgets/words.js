@@ -22,8 +22,8 @@ const WORDS_CSS = `
 .gbi .gbi-source { font-size: 11px; font-weight: 700; padding: 1px 7px; margin: 0 4px 0 2px; white-space: nowrap;
   border: 1px solid currentColor; border-radius: 9px; cursor: default; }
 .gbi .gbi-slot { border-color: transparent; background: hsl(var(--hue) 75% 50% / 34%); }
-.gbi .gbi-word.gbi-own { background: hsl(var(--hue) 75% 50% / 22%); border-bottom: 3px solid var(--rail); }
-.gbi .gbi-word.gbi-own.gbi-other { border-bottom-style: double; }
+.gbi .gbi-word.gbi-slotted { background: hsl(var(--hue) 75% 50% / 22%); border-bottom: 3px solid var(--rail); }
+.gbi .gbi-word.gbi-slotted.gbi-even { border-bottom-style: double; }
 .gbi .gbi-readout { overflow-wrap: anywhere; }
 .gbi .gbi-panel.gbi-ridges { flex: 1.7 1 260px; }
 .gbi svg .gbi-ridge { fill: color-mix(in srgb, var(--blue) 45%, transparent); stroke: var(--blue); stroke-width: 1.5;
@@ -131,7 +131,7 @@ function spell(parent, record, slotOf) {
     if (turns) make("span", { class: "gbi-source gbi-slot", ...style }, parent, labels[slotOf[t]]);
     if (begins) stretch += 1;
     const node = make("span", { class: "gbi-word", "data-at": t, ...style }, parent, word);
-    node.plain = `gbi-own${stretch % 2 ? "" : " gbi-other"}`;
+    node.plain = `gbi-slotted${stretch % 2 ? "" : " gbi-even"}`;
     return node;
   });
 }
