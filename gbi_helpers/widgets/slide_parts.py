@@ -80,6 +80,11 @@ class Drawn:
     ylim: tuple[float, float]
     more: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def has_dots(self) -> bool:
+        """Whether one of its curves is dots."""
+        return any(curve.fill is not None for curve in self.curves)
+
 
 def drawn_from(panel: Lines | Bars, sizes: list[int]) -> Drawn:
     """A panel at all places of sliders of these ``sizes``. Raises ``ValueError`` for shapes that do not fit."""

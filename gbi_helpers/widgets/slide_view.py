@@ -176,8 +176,10 @@ def _picture(slides: Slides) -> Figure:
     from matplotlib.figure import Figure  # no pyplot: a figure of our own, no global state
 
     wide, high = _grid(len(slides.panels))
-    fig = Figure(figsize=(3.6 * wide, 2.5 * high), dpi=80, layout="constrained")
-    for axis, drawn in zip(np.ravel(fig.subplots(high, wide)), slides.panels, strict=True):
+    size = 3.6 * wide, 2.5 * high + any(drawn.has_dots for drawn in slides.panels)
+    fig = Figure(figsize=size, dpi=80, layout="constrained")
+    tall = (1.6, 1) if high == 2 else (1,)
+    for axis, drawn in zip(np.ravel(fig.subplots(high, wide, height_ratios=tall)), slides.panels, strict=True):
         _draw(axis, drawn, slides.place)
     return fig
 
@@ -204,7 +206,10 @@ def _draw(axis: Axes, drawn: Drawn, place: int) -> None:
     if drawn.kind == "lines":
         axis.set(xlim=drawn.xlim, xlabel=drawn.more["xlabel"])
         axis.set_aspect("equal" if drawn.more["equal"] else "auto")
-        axis.legend(fontsize=7, frameon=False)
+        if drawn.has_dots:  # they leave no corner free
+            axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
+        else:
+            axis.legend(fontsize=7, frameon=False)
     axis.set_title(drawn.title, fontsize=9)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
