@@ -176,11 +176,18 @@ def strip(ax: Axes, groups: Mapping[str, ArrayLike], *, error: Any = ("pi", 80))
 
 
 def heatmap(
-    ax: Axes, matrix: ArrayLike, rows: Sequence[str] | bool = True, columns: Sequence[str] | bool = True, **look: Any
+    ax: Axes,
+    matrix: ArrayLike,
+    rows: Sequence[str] | bool = True,
+    columns: Sequence[str] | bool = True,
+    *,
+    framed: ArrayLike | None = None,
+    **look: Any,
 ) -> None:
     """Draw a matrix as shades, its first row on top; up to 100 cells have their values written in them.
 
-    ``rows`` and ``columns`` are names, or False for none; ``look`` goes to ``seaborn.heatmap``.
+    ``rows`` and ``columns`` are names, or False for none; cells that are true in ``framed``, of the matrix's shape, get
+    a frame; ``look`` goes to ``seaborn.heatmap``. Raises ``ValueError`` for frames of another shape.
     """
     import seaborn
 
@@ -191,6 +198,18 @@ def heatmap(
     ax.set_ylim(len(values), 0)  # each call turns the axis over, a shared one twice
     ax.tick_params(length=0)
     ax.tick_params(axis="y", rotation=0)
+    _frame(ax, np.zeros_like(values, bool) if framed is None else np.asarray(framed, dtype=bool), values.shape)
+
+
+def _frame(ax: Axes, framed: np.ndarray, shape: tuple[int, ...]) -> None:
+    """A frame around each cell that is true, a little inside of it, so that frames of neighbours stay apart."""
+    from matplotlib.patches import Rectangle
+
+    if framed.shape != shape:
+        raise ValueError(f"framed has the shape {framed.shape}, the matrix {shape}: make them equal.")
+    for row, column in np.argwhere(framed):
+        corner = float(column) + 0.06, float(row) + 0.06
+        ax.add_patch(Rectangle(corner, 0.88, 0.88, fill=False, edgecolor=PALETTE[1], linewidth=2))
 
 
 def reliability(

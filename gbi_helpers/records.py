@@ -195,7 +195,8 @@ class WordsRecord(Record):
 
     ``belief`` (T, K): the posterior after each word. ``evidence`` (T, K): nats that each word speaks for each task, the
     mean over tasks taken off. ``loss`` (T,): nats of each word. ``true`` (T,) int64: the task that each word really
-    comes from, or None where nobody knows, as for a text that a reader types.
+    comes from, or None where nobody knows, as for a text that a reader types. ``sources``: the names that ``true``
+    counts where these are not the tasks, which then are slots that have found themselves something to stand for.
     """
 
     AXES: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -211,12 +212,13 @@ class WordsRecord(Record):
     tasks: list[str]
     true: Tensor | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    sources: list[str] | None = None
 
     def __post_init__(self) -> None:
         """Check the axes, and that there is one name a word and a task. Raises ``ValueError`` where it is not so."""
         super().__post_init__()
         _check_names(self, "belief", words=0, tasks=1)
-        _check_whole(self, true=(len(self.tasks), "word"))
+        _check_whole(self, true=(len(self.tasks if self.sources is None else self.sources), "word"))
 
 
 @dataclass(frozen=True, eq=False)

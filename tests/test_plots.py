@@ -181,6 +181,14 @@ def test_a_heat_map_has_labels_and_values_on_few_cells_and_a_scale_on_many(axes)
     assert len(fig.axes) == 2
 
 
+def test_cells_of_a_heat_map_get_a_frame(axes):
+    plots.heatmap(axes, torch.zeros(2, 3), framed=[[False, False, True], [True, False, False]])
+    corners = [patch.get_xy() for patch in axes.patches]
+    assert [(int(x), int(y)) for x, y in corners] == [(2, 0), (0, 1)]
+    with pytest.raises(ValueError, match="framed has the shape"):
+        plots.heatmap(axes, torch.zeros(2, 3), framed=[[True]])
+
+
 def test_heat_maps_that_share_an_axis_all_have_their_first_row_on_top():
     for ax in (both := plots.new(ncols=2, sharey=True)[1]):
         plots.heatmap(ax, torch.eye(3))

@@ -9,12 +9,14 @@ from gbi_helpers.widgets.learn_view import LearnAlong, learn_along
 from gbi_helpers.widgets.modules_view import Modules, modules
 from gbi_helpers.widgets.scrubber import Scrubber
 from gbi_helpers.widgets.scrubbing import scrub
-from gbi_helpers.widgets.slide_view import Bars, Lines, slide
+from gbi_helpers.widgets.slide_parts import Bars, Dots, Lines
+from gbi_helpers.widgets.slide_view import slide
 from gbi_helpers.widgets.words_view import ReadAlong, read_along
 
 __all__ = [
     "Bars",
     "Controls",
+    "Dots",
     "LearnAlong",
     "Lines",
     "Modules",

@@ -20,6 +20,7 @@ from gbi_helpers.widgets.pack import Packed, change, finite, kind, number
 from gbi_helpers.widgets.view import RecordView
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 class Reading(Packed):
     """What the browser is given: ``belief`` and ``evidence`` (T, K), ``loss`` (T,), ``true`` (T,) or None.
 
-    ``start``: the word at which the view opens; None: where it was, at first the beginning.
+    ``start``: the word at which the view opens; None: where it was, at first the beginning. ``sources``: what ``true``
+    counts where that is not the tasks, which are slots then.
     """
 
     belief: np.ndarray
@@ -38,6 +40,7 @@ class Reading(Packed):
     tasks: list[str]
     title: str
     start: int | None = None
+    sources: list[str] | None = None
 
     @property
     def header(self) -> dict[str, Any]:
@@ -52,7 +55,12 @@ class Reading(Packed):
             "known": self.true is not None,
             "title": self.title,
             "start": self.start,
-        }
+        } | ({} if self.sources is None else {"sources": self.sources})
+
+    @property
+    def true_task(self) -> np.ndarray | None:
+        """``true`` (T,) where it counts tasks."""
+        return self.true if self.sources is None else None
 
     @cached_property
     def data(self) -> bytes:
@@ -73,7 +81,7 @@ class Reading(Packed):
 
     def spoken_for(self, word: int) -> str:
         """The evidence of a word for the true task, or for the one most believed after it."""
-        task = int(self.belief[word].argmax()) if self.true is None else int(self.true[word])
+        task = int(self.belief[word].argmax()) if self.true_task is None else int(self.true_task[word])
         value = float(self.evidence[word, task])
         return f"{'+' if value >= 0.005 else ''}{number(value)} for {self.tasks[task]}"
 
@@ -100,7 +108,8 @@ def read_along(record: WordsRecord, *, title: str | None = None) -> ReadAlong:
     """Show a text with the evidence of each word in nats, and the belief over tasks at a cursor and over all words.
 
     The colours of the words speak of one task, which the reader chooses: the true one, the one on top, or any; a line
-    below a word is evidence for it, dots are evidence against. Up to about 1,000 words stay quick.
+    below a word is evidence for it, dots are evidence against. Up to about 1,000 words stay quick. Of a record with
+    ``sources`` the words have the colour, and the sign, of the slot believed most, and the true source as a line below.
     Raises ``ValueError`` for another record, an empty text, NaN, or a belief whose rows are no probabilities.
     """
     return ReadAlong(read(record, title))
@@ -117,7 +126,8 @@ def read(record: Any, title: str | None = None, start: int | None = None) -> Rea
     if wrong.any():
         raise ValueError(f"The belief after word {int(wrong.argmax())} is no probability: its row must sum to 1.")
     true = None if record.true is None else record.true.cpu().numpy()
-    return Reading(belief.clip(0, 1), evidence, loss, true, record.words, record.tasks, title or "", start)
+    named = record.words, record.tasks, title or "", start, record.sources
+    return Reading(belief.clip(0, 1), evidence, loss, true, *named)
 
 
 def _round_up(value: float) -> float:
@@ -156,11 +166,13 @@ def _picture(reading: Reading) -> Figure:
     count = len(reading.words)
     shape = {"aspect": "auto", "interpolation": "nearest", "extent": (0.5, count + 0.5, len(tasks) - 0.5, -0.5)}
     over.imshow(reading.belief.T, cmap="Blues", vmin=0, vmax=1, **shape)
-    if reading.true is not None:
+    if reading.true_task is not None:
         edges = np.arange(count + 1) + 0.5
-        over.stairs(reading.true, edges, baseline=None, color="#D55E00", linewidth=2)
+        over.stairs(reading.true_task, edges, baseline=None, color="#D55E00", linewidth=2)
     over.set_yticks([] if many else range(len(tasks)), [] if many else tasks)
-    over.set_title("belief after each word" + ("" if reading.true is None else " (line: true task)"), fontsize=9)
+    told = "" if reading.true is None else " (line: true task)" if reading.sources is None else " (above: true source)"
+    over.set_title(f"belief after each word{told}", fontsize=9, pad=16 if reading.sources else None)
+    _mark_sources(over, reading)
     end.barh(range(len(tasks)), reading.belief[-1], color="#0072B2")
     end.set_title("belief at the end", fontsize=9)
     over.set_xlabel("word", fontsize=9)
@@ -169,3 +181,12 @@ def _picture(reading: Reading) -> Figure:
         axis.tick_params(labelsize=9)
         axis.spines[["top", "right"]].set_visible(False)
     return fig
+
+
+def _mark_sources(over: Axes, reading: Reading) -> None:
+    """A line where a stretch of another true source begins, and its name above."""
+    if reading.sources is None or reading.true is None:
+        return
+    for t in np.flatnonzero(np.diff(reading.true, prepend=-1)):
+        over.axvline(t + 0.5, color="0.6", linewidth=0.8)
+        over.text(t + 0.5, -0.7, reading.sources[reading.true[t]], fontsize=7, va="bottom")

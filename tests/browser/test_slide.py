@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gbi_helpers import slide
-from gbi_helpers.widgets import Bars, Lines
+from gbi_helpers.widgets import Bars, Dots, Lines
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Slide</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head>
@@ -86,9 +86,55 @@ def test_of_a_hundred_bars_some_have_room_for_a_label_and_the_largest_are_read_o
     assert drawn.get_attribute("aria-label").count(", ") == 4
 
 
+@pytest.fixture(scope="module")
+def dotted(tmp_path_factory):
+    """Two named dots of which one moves and empties, and ten without names; four panels, numbers whole."""
+    x, fill = torch.tensor([[0.2, 0.8], [0.6, 0.8]]), torch.tensor([[1.0, 0.5], [0.25, 1.0]])
+    many = Dots(torch.linspace(0, 1, 10), torch.linspace(0, 1, 10), (torch.arange(10) < 3).float(), size=2)
+    plane = Lines("Plane", {"many": many, "slots": Dots(x, [0.5, 0.5], fill, ["s0", "s1"])}, xlim=(0, 1), ylim=(0, 1))
+    bars = Bars("Belief", fill, ["s0", "s1"], (0, 1))
+    says = {"slot": torch.tensor([0, 1])}
+    html = slide({"sample": [5, 40]}, plane, plane, bars, bars, says=says, title="Dots", start=[0]).html
+    path = tmp_path_factory.mktemp("page") / "dots.html"
+    path.write_text(PAGE.format(html), encoding="utf-8")
+    return path
+
+
+DOTS = """svg => [...svg.querySelectorAll('.gbi-full-1')].map(
+    n => [n.getAttribute('cx'), n.getAttribute('fill-opacity')])"""
+
+
+def test_dots_move_and_fill_and_are_told_by_name(opened, dotted):
+    page = opened(dotted)
+    plane = page.locator(".gbi-slide > svg").first
+    assert page.locator(".gbi-readout").inner_text() == "sample 5: slot 0"
+    before = plane.evaluate(DOTS)
+    assert [fill for _, fill in before] == ["1", "0.5"]
+    said = plane.get_attribute("aria-label")
+    assert '3 of 10 dots "many" are filled. slots: s0 at 0.20, 0.50; s1 at 0.80, 0.50.' in said
+    page.locator(".gbi-bar-row input").focus()
+    page.keyboard.press("ArrowRight")
+    after = plane.evaluate(DOTS)
+    assert [fill for _, fill in after] == ["0.25", "1"]
+    assert (after[0][0] != before[0][0], after[1][0]) == (True, before[1][0])
+    assert "slots: s1 at 0.80, 0.50; s0 at 0.60, 0.50." in plane.get_attribute("aria-label")
+    names = plane.locator("text").filter(has_text="s")
+    assert names.all_text_contents() == ["s0", "s1"]
+    assert float(names.first.get_attribute("x")) == pytest.approx(float(after[0][0]) + 7)
+    assert page.locator(".gbi-readout").inner_text() == "sample 40: slot 1"
+    assert page.troubles == []
+
+
+def test_four_panels_stand_two_by_two(opened, dotted):
+    boxes = [box.bounding_box() for box in opened(dotted).locator(".gbi-slide").all()]
+    rows = [round(box["y"]) for box in boxes]
+    assert rows[0] == rows[1] < rows[2] == rows[3]
+
+
 @pytest.mark.parametrize("width", [1000, 390])
-def test_axe_finds_no_serious_violation_and_a_phone_no_sideways_scrolling(opened, axe, width):
-    page = opened(viewport={"width": width, "height": 900})
+@pytest.mark.parametrize("which", ["written", "dotted"])
+def test_axe_finds_no_serious_violation_and_a_phone_no_sideways_scrolling(opened, axe, request, width, which):
+    page = opened(request.getfixturevalue(which), viewport={"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.evaluate(axe)
     found = page.evaluate("axe.run()")["violations"]

@@ -6,7 +6,7 @@ import nbformat
 import numpy as np
 import pytest
 from widgets.lab_benchmark import press_keys
-from widgets.toy import toy_read, toy_words
+from widgets.toy import toy_read, toy_slots, toy_words
 
 from gbi_helpers import read_along
 from gbi_helpers.course.export import to_html
@@ -29,6 +29,13 @@ def written(tmp_path_factory):
 def long(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "long.html"
     path.write_text(PAGE.format(read_along(toy_words(1000)).html), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def slotted(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "slots.html"
+    path.write_text(PAGE.format(read_along(toy_slots(120)).html), encoding="utf-8")
     return path
 
 
@@ -152,10 +159,48 @@ def test_a_thousand_words_stay_quick_and_the_cursor_in_sight(opened, long):
     assert page.evaluate(inside)
 
 
+def test_words_have_the_colour_and_the_sign_of_their_slot_and_the_true_source_as_a_line(opened, slotted):
+    page, record = opened(slotted), toy_slots(120)
+    slot = record.belief.argmax(1)
+    turns = [0, *(slot.diff().nonzero()[:, 0] + 1).tolist()]
+    assert page.locator(".gbi-slot").all_text_contents() == [f"slot {slot[t]}" for t in turns]
+    sources = ["kitchen", "weather", "computer", "kitchen"]
+    assert page.locator(".gbi-source:not(.gbi-slot)").all_text_contents() == sources
+    look = """nodes => nodes.map(n => [getComputedStyle(n).backgroundColor, getComputedStyle(n).borderBottomStyle])"""
+    looks = page.locator(".gbi-text .gbi-word").evaluate_all(look)
+    colours = {
+        int(k): {colour for (colour, _), own in zip(looks, slot, strict=True) if own == k} for k in slot.unique()
+    }
+    assert all(len(found) == 1 for found in colours.values())
+    assert len(set.union(*colours.values())) == len(colours) == 3
+    begins = [0, *(record.true.diff().nonzero()[:, 0] + 1).tolist()]
+    assert [looks[t][1] for t in begins] == ["solid", "double", "solid", "double"]
+    assert re.search(r"belief slot 2 at 0\.\d\d \(true: kitchen\)", readout(page))
+    page.locator("select").select_option("evidence for the slot on top at the cursor")
+    assert page.locator(".gbi-slotted").count() == 0
+    assert page.locator(".gbi-text .gbi-for-2").count() > 0
+    page.locator("select").select_option("the slot of each word")
+    assert page.locator(".gbi-slotted").count() == 120
+    assert page.troubles == []
+
+
+def test_of_slots_only_those_in_use_have_a_row_and_the_last_row_is_the_true_source(opened, slotted):
+    page = opened(slotted)
+    assert "3 of 5 slots (last row: true source)" in page.locator(".gbi-ridges .gbi-head").inner_text()
+    assert page.locator(".gbi-ridge").count() == 3
+    boxes = page.locator(".gbi-true")
+    assert boxes.count() == 4
+    assert len({boxes.nth(k).get_attribute("y") for k in range(4)}) == 1
+    assert {"kitchen", "weather", "computer"} <= set(page.locator(".gbi-ridges text").all_text_contents())
+
+
 @pytest.mark.parametrize("width", [1000, 360])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_serious_violation_and_a_phone_needs_no_sideways_scrolling(opened, axe, width, theme):
-    page = opened(viewport={"width": width, "height": 900})
+@pytest.mark.parametrize("which", ["written", "slotted"])
+def test_axe_finds_no_serious_violation_and_a_phone_needs_no_sideways_scrolling(
+    opened, axe, request, which, width, theme
+):
+    page = opened(request.getfixturevalue(which), viewport={"width": width, "height": 900})
     if theme == "dark":
         page.evaluate("""() => { const { style, dataset } = document.body; dataset.jpThemeLight = 'false';
             style.background = '#111'; style.color = '#eee'; }""")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gbi_helpers import slide
-from gbi_helpers.widgets import Bars, Lines
+from gbi_helpers.widgets import Bars, Dots, Lines
 
 X = np.linspace(0, 1, 20)
 STARTS, SIZES = [0.0, 0.25, 0.5, 1.0], [1.0, 2.0, 3.0]
@@ -58,6 +58,35 @@ def test_it_is_small_and_the_same_again():
     assert json.loads(json.dumps(view().slides.header))["title"] == "Try it"
 
 
+def test_dots_are_packed_with_how_full_they_are_and_their_names_stand_in_the_header():
+    place, fill = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0.0, 1.0])
+    moving = torch.linspace(0, 1, 24).reshape(4, 3, 2)
+    dots = {"a": Dots(place, [0.5, 0.5], moving, ["one", "two"]), "b": Dots([0, 1], [0, 1], fill, size=2)}
+    slides = view(panels=[Lines("D", dots, xlim=(0, 1), ylim=(0, 1))]).slides
+    one, two = slides.header["panels"][0]["curves"]
+    assert (one["x"], one["n"], one["dots"]) == (None, 2, {"fill": None, "names": ["one", "two"], "size": 5.0})
+    assert two["dots"] == {"fill": [0.0, 1.0], "names": [], "size": 2}
+    levels = np.frombuffer(zlib.decompress(slides.data), "<u2", 2 * 24).reshape(2, 12, 2).cumsum(1, dtype=np.uint16)
+    back = (levels.astype(float) - 2000) / 2000
+    assert back[0].reshape(4, 3, 2) == pytest.approx(place.numpy(), abs=1 / 2000)
+    assert back[1].reshape(4, 3, 2) == pytest.approx(moving.numpy(), abs=1 / 2000)
+
+
+def test_one_fill_is_that_of_all_dots_and_the_picture_shows_them():
+    lines = [Lines("D", {"a": Dots(X, X**2, fill, ["p"] * 20)}) for fill in (0.0, 1.0)]
+    rings, full = (view(panels=[panel]) for panel in lines)
+    assert rings.slides.header["panels"][0]["curves"][0]["dots"]["fill"] == [0.0] * 20
+    assert rings.still() != full.still()
+
+
+def test_whole_numbers_are_written_without_decimals():
+    given = {"sliders": {"sample": [3, 1200]}, "says": {"slot": torch.tensor([7, 2]), "nats": [1.0, 2.0]}}
+    shown = view(**given, panels=[Bars("B", torch.ones(2, 1), ["a"])], start=[0])
+    assert "At sample 3: slot 7, nats 1.00." in shown.html
+    assert re.findall(r"<td>([\d.]+)</td>", shown.still()) == ["3", "7", "1.00", "1200", "2", "2.00"]
+    assert shown.slides.header["whole"] == ["sample", "slot"]
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -72,6 +101,10 @@ def test_it_is_small_and_the_same_again():
         ({"start": (1,)}, "start is"),
         ({"panels": [Lines("L", {"loss": X})]}, "'loss' has no x"),
         ({"panels": [Lines("L", {"loss": X}, x=X[1:])]}, "'loss' has 20 values over 19"),
+        ({"panels": [Lines("L", {"d": Dots(X, X[1:])})]}, "'d' have 20 x, 19 y"),
+        ({"panels": [Lines("L", {"d": Dots(X, X, X[:2])})]}, "2 fills"),
+        ({"panels": [Lines("L", {"d": Dots(X, X, names="abc")})]}, "3 names"),
+        ({"panels": [Lines("L", {"d": Dots(X, X, 1.5)})]}, "from 0 .a ring. to 1"),
         ({"panels": [Bars("B", torch.ones(3), ["a"])]}, "3 bars, but 1 labels"),
     ],
 )

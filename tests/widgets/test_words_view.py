@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from widgets import outputs
-from widgets.toy import toy_read, toy_words
+from widgets.toy import toy_read, toy_slots, toy_words
 
 from gbi_helpers import WordsRecord, read_along, type_along
 from gbi_helpers.records import Trajectory
@@ -50,6 +50,17 @@ def test_a_text_of_unknown_source_has_no_true_task():
     header, arrays = unpack(read_along(toy_read("bake the bread")).html)
     assert not header["known"]
     assert arrays["true"] is None
+
+
+def test_of_slots_the_true_sources_have_names_of_their_own():
+    record = toy_slots()
+    header, arrays = unpack(read_along(record).html)
+    assert header["sources"] == ["kitchen", "weather", "computer"]
+    assert header["tasks"] == record.tasks
+    assert arrays["true"].tolist() == record.true.tolist()
+    assert "sources" not in unpack(read_along(toy_words(20)).html)[0]
+    still = outputs.still(read_along(record).html)
+    assert "<td>+1.12 for slot 2</td>" in still  # of the slot believed most: the true source is no slot
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,14 @@ def toy_slide() -> Slider:
     curves = {"moving": moving, "still": torch.rand(200, generator=draw)}
     panels = Lines("A curve", curves, range(200)), Bars("Bars", bars, "abcd")
     return slide({"one": range(10), "two": range(7)}, *panels, says={"mean": moving.mean(-1)})
+
+
+def toy_slots(count: int = 60) -> WordsRecord:
+    """The same text as read in five slots, of which the third to fifth stand for its three sources."""
+    record = toy_words(count)
+
+    def spread(values: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(values[:, :2]), values], 1)
+
+    given = spread(record.belief), spread(record.evidence), record.loss, record.words
+    return WordsRecord(*given, [f"slot {k}" for k in range(5)], record.true, sources=record.tasks)
