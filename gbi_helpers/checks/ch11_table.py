@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -17,15 +18,15 @@ def _sample_inputs(draw: Generator, tasks: int, size: int, hazard: float, rate: 
     return x, means, 0.5 + uniform(draw, 1)[0], belief, hazard, rate
 
 
-def leak(log_belief: Tensor, h: float) -> Tensor:
-    """Log belief (K,) before the next sample: with chance ``h`` the task is another, each as likely."""
+def leak(log_belief: Tensor, h: float | Tensor) -> Tensor:
+    """Log belief (..., K) before the next sample: with chance ``h`` the task is another, each as likely."""
     b = log_belief.exp()
-    return ((1 - h) * b + h * (b.sum() - b) / (len(b) - 1)).log()
+    return ((1 - h) * b + h * (b.sum(-1, keepdim=True) - b) / (b.shape[-1] - 1)).log()
 
 
-def leak_anywhere(log_belief: Tensor, h: float) -> Tensor:
+def leak_anywhere(log_belief: Tensor, h: float | Tensor) -> Tensor:
     """The typical mistake: a jump may end where it began."""
-    return ((1 - h) * log_belief.exp() + h / len(log_belief)).log()
+    return ((1 - h) * log_belief.exp() + h / log_belief.shape[-1]).log()
 
 
 def _leak_of_logs(log_belief: Tensor, h: float) -> Tensor:
@@ -37,7 +38,7 @@ def _score(x: Tensor, means: Tensor, variance: Tensor) -> Tensor:
 
 
 Says = Callable[..., Tensor]
-Leak = Callable[[Tensor, float], Tensor]
+Leak = Callable[[Tensor, Any], Tensor]
 
 
 def _believed(leaks: Leak = leak, score: Says = _score) -> Says:
