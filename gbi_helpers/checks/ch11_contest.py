@@ -40,10 +40,10 @@ class Discovery(Contest):
         return dict(sorted(reached.items(), key=lambda one: one[1]))
 
     def _same(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
-        return all(g.shape == w.shape and _regrouped(g, w) for g, w in zip(got, want, strict=True))
+        return _whole(got) and all(g.shape == w.shape and _regrouped(g, w) for g, w in zip(got, want, strict=True))
 
     def _describe(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
-        if not all((g == g.round()).all() for g in got):
+        if not _whole(got):
             return "These are no slots: return the number of the slot for each sample, as argmax does."
         can = self.named(want)
         return (
@@ -75,6 +75,10 @@ class Discovery(Contest):
                 mine, right = ("[..., " + ", ".join(f"{v:g}" for v in row) + ", ...]" for row in rows)
                 return f"(On input {case}: yours {mine}, right {right}.)"
         return ""
+
+
+def _whole(numbers: Sequence[Tensor]) -> bool:
+    return all(bool(((n - n.round()).abs() < 1e-5).all()) for n in numbers)
 
 
 def _rand(slot: Tensor, task: Tensor) -> float:

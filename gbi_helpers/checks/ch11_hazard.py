@@ -12,18 +12,20 @@ from gbi_helpers.checks.ch11_table import leak, leak_anywhere
 from gbi_helpers.checks.exercise import Exercise, Inputs, Mistake, drawn, normal, uniform, whole
 
 
-def _choice_inputs(draw: Generator, length: int, tasks: int, true: tuple[float, float], sd: float = 0.6) -> Inputs:
+def _choice_inputs(draw: Generator, length: int, tasks: int, true: tuple[float, float], least: float = 0.0) -> Inputs:
     """Evidence of two streams with hazards of their own, the first one's tasks, and hazards to choose from."""
-    (evidence, task), (test, _) = (_stream(draw, length + n, tasks, hazard, sd) for n, hazard in enumerate(true))
+    (evidence, task), (test, _) = (_stream(draw, length + n, tasks, hazard, least) for n, hazard in enumerate(true))
     return evidence, task, test, torch.tensor([0.01, 0.03, 0.1, 0.3, 0.6], dtype=torch.float64, device=draw.device)
 
 
-def _stream(draw: Generator, length: int, tasks: int, hazard: float, sd: float) -> tuple[Tensor, Tensor]:
-    """Log p (T, K) of samples from Gaussians around 0, 1, .., and the tasks (T,)."""
+def _stream(draw: Generator, length: int, tasks: int, hazard: float, least: float) -> tuple[Tensor, Tensor]:
+    """Log p (T, K) of samples from Gaussians around 0, 1, .., less ``least`` nats, and the tasks (T,)."""
     jump = whole(draw, 1, tasks, length) * (uniform(draw, length) < hazard)
     task = jump.cumsum(0) % tasks
-    x = task + sd * normal(draw, length)
-    return -((x[:, None] - torch.arange(tasks, device=draw.device)) ** 2) / (2 * sd**2), task
+    x = task + 0.6 * normal(draw, length)
+    return -((x[:, None] - torch.arange(tasks, dtype=torch.float64, device=draw.device)) ** 2) / (
+        2 * 0.6**2
+    ) - least, task
 
 
 Leak = Callable[[Tensor, Any], Tensor]
@@ -138,9 +140,9 @@ hazard_by_nats = Exercise(
     ],
     hard=[
         (
-            drawn(1128, _choice_inputs, (30, 3, (0.1, 0.1), 0.02))[0],
-            "Right for much noise, but for little of it exp(evidence) is 0 for all but one slot, or for all. Stay in "
-            "logs: logsumexp, log_softmax.",
+            drawn(1128, _choice_inputs, (30, 3, (0.1, 0.1), 800.0))[0],
+            "Right for small evidence, but where a sample is as unlikely as a picture, exp(evidence) is 0 for all "
+            "slots. Stay in logs: logsumexp, log_softmax.",
         )
     ],
     parts=("nats", "hazard", "test_nats"),

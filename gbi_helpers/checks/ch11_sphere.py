@@ -50,6 +50,8 @@ def _inverse(w: Tensor) -> Tensor:
     return (1 / _distances(w)) / (1 / _distances(w)).sum()
 
 
+_ORIGIN = "You moved them along lines from the *origin*, which is nowhere in particular. Start at the centroid."
+
 sphere_start = Exercise(
     "sphere_start",
     "student(embeddings (K, D), sd) -> sphere (K, D), all at their mean distance from the centroid; delta (K,), "
@@ -63,15 +65,16 @@ sphere_start = Exercise(
             "distance.",
             "sphere",
         ),
-        Mistake(
-            lambda w, sd: _along(w),
-            "You moved them along their lines from the *origin*, which is nowhere in particular. Start at the "
-            "centroid.",
-            "sphere",
-        ),
+        Mistake(lambda w, sd: _along(w), _ORIGIN, "sphere"),
+        Mistake(lambda w, sd: _along(w, 1.0), f"{_ORIGIN} And keep their mean length, instead of 1.", "sphere"),
         Mistake(
             lambda w, sd: _along(w - w.mean(0)),
             "Right, but around the origin: move them back, by adding the centroid again.",
+            "sphere",
+        ),
+        Mistake(
+            lambda w, sd: _along(w - w.mean(0), 1.0),
+            "Directions are right. Give them their mean distance instead of 1, and add the centroid again.",
             "sphere",
         ),
         Mistake(

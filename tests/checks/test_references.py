@@ -936,7 +936,7 @@ WRITTEN_OUT = [
     ("ch11.together", lambda f, n: (n.argsort(1).argsort(1).double().div(n.shape[1]).sum(0), 0.0), "ranked the new"),
     ("ch11.together", lambda f, n: (together_by_numpy(f, n, np.var)[0], 0.0), "divided by the variance"),
     ("ch11.together", lambda f, n: (together_by_numpy(f, n)[0], math.sqrt(len(f))), "nothing in common"),
-    ("ch11.sphere_start", lambda w, sd: (F.normalize(w), *sphere_by_package(w, sd)[1:]), "Their length is 1 now"),
+    ("ch11.sphere_start", lambda w, sd: (F.normalize(w), *sphere_by_package(w, sd)[1:]), "from the *origin*"),
     ("ch11.sphere_start", lambda w, sd: sphere_by_solving(w, sd, -1.0), "The sign"),
     ("ch11.sphere_start", lambda w, sd: sphere_by_package(w, sd, lambda w: w), "The numbers are wrong"),
     (
@@ -1213,14 +1213,13 @@ def test_to_choose_by_labels_or_by_test_is_to_choose_otherwise():
     assert chosen == [0.1, 0.3, 0.03], "those of the streams"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_contest_of_discovery_is_fair_whatever_the_draw(seed):
     """Whoever asks neighbours in time, and how many slots are needed, passes on streams that nobody has seen."""
     anew = ch11_contest.another(seed)
     assert sorted(int(truth.max()) + 1 for truth in anew.truth) == [3, 4, 5]
-    assert anew.named([anew.reference(*inputs) for inputs in anew.cases]) > 90
-    assert not [name for name, sound in FOUND.items() if told(anew, sound)]
-    assert not [name for name, lost in LOST.items() if not told(anew, lost)]
+    assert not [name for name, found in FOUND.items() if short_of(anew, found) > anew.margin]
+    assert not [name for name, lost in LOST.items() if short_of(anew, lost) < anew.margin + 1]
 
 
 def test_the_board_of_a_contest_of_discovery_says_who_found_how_much():
