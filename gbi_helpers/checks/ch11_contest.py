@@ -39,6 +39,11 @@ class Discovery(Contest):
         reached = {name: self.named([answer for (answer,) in self._answers(way)]) for name, way in ways.items()}
         return dict(sorted(reached.items(), key=lambda one: one[1]))
 
+    def anew(self, seed: int) -> Discovery:
+        """The same on streams that nobody has seen."""
+        made = streams(seed)
+        return replace(self, cases=[(x,) for x, _ in made], truth=[task for _, task in made])
+
     def _same(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
         return _whole(got) and all(g.shape == w.shape and _regrouped(g, w) for g, w in zip(got, want, strict=True))
 
@@ -254,9 +259,3 @@ discover_tasks = Discovery(
         "hidden Markov model": lambda x: _as_many_as_needed(x)[2].argmax(1),
     },
 )
-
-
-def another(seed: int) -> Discovery:
-    """The same on streams that nobody has seen."""
-    anew = streams(seed)
-    return replace(discover_tasks, cases=[(x,) for x, _ in anew], truth=[task for _, task in anew])

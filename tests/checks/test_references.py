@@ -1216,7 +1216,7 @@ def test_to_choose_by_labels_or_by_test_is_to_choose_otherwise():
 @pytest.mark.parametrize("seed", range(3))
 def test_the_contest_of_discovery_is_fair_whatever_the_draw(seed):
     """Whoever asks neighbours in time, and how many slots are needed, passes on streams that nobody has seen."""
-    anew = ch11_contest.another(seed)
+    anew = EXERCISES["ch11.discover_tasks"].anew(seed)
     assert sorted(int(truth.max()) + 1 for truth in anew.truth) == [3, 4, 5]
     assert not [name for name, found in FOUND.items() if short_of(anew, found) > anew.margin]
     assert not [name for name, lost in LOST.items() if short_of(anew, lost) < anew.margin + 1]
