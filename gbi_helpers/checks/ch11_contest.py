@@ -240,8 +240,7 @@ discover_tasks = Discovery(
         ),
         Mistake(
             lambda x: hidden_markov(x, SLOTS)[2].argmax(1),
-            f"Sound but for the number of slots: with all {SLOTS} in use tasks are split. Which number predicts best "
-            "for its price?",
+            f"Sound but for the number of slots: with all {SLOTS} in use tasks are split. Which number predicts best?",
         ),
         Mistake(
             one_step_at_a_time,
