@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,16 +12,20 @@ from checking import EXERCISES, told
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn import covariance
+from sklearn.cluster import KMeans
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 
 from gbi_helpers import enumerate_tasks, max_entropy, one_step, theory
-from gbi_helpers.checks import ch09_store, ch10_contest
+from gbi_helpers.checks import ch09_store, ch10_contest, ch11_contest
 from gbi_helpers.checks.exercise import NEARLY, drawn
+from gbi_helpers.data.toy import switching_stream
 from gbi_helpers.experiments.cost.duel import WAYS, zoom
 from gbi_helpers.inference import fit_within
+from gbi_helpers.models.hundred import on_sphere
+from gbi_helpers.starts import exact_start
 
 
 def normalised(logits):
@@ -588,6 +593,113 @@ def price_by_counting(n_tasks, width, outputs, step_above=2, looked_up=True):
     return advantage, next(k for k in range(1, 1000) if k * above >= outputs / 2 * (2 * above + 2 * width * k))
 
 
+# -- chapter 11 --------------------------------------------------------------------------------------------------------
+def together_by_numpy(familiar, new, unit=np.std, ddof=1):
+    f, n = familiar.numpy(), new.numpy()
+    score = sum((n[s] - f[s].mean()) / unit(f[s], ddof=ddof) for s in range(len(f)))
+    return torch.from_numpy(score), len(f) / math.sqrt(np.corrcoef(f).sum())
+
+
+def sphere_by_package(w, sd, away=lambda w: on_sphere(w)):
+    gap = theory.one_step_gap(away(w), sd)
+    return away(w), gap - gap.mean(), exact_start(away(w))
+
+
+def sphere_by_solving(w, sd, sign=1.0):
+    """Moved point by point; a start with the centre for its prediction, from linear equations."""
+    centre = w.mean(0)
+    distances = [math.dist(row.tolist(), centre.tolist()) for row in w]
+    mean = sum(distances) / len(w)
+    moved = torch.stack([centre + (row - centre) * mean / d for row, d in zip(w, distances, strict=True)])
+    gap = torch.stack([-((row - moved.mean(0)) @ (row - moved.mean(0))) / (2 * sd**2) for row in moved])
+    equations = torch.cat([moved.T, torch.ones(1, len(w)).double()])
+    start = torch.linalg.lstsq(equations, torch.cat([centre, torch.ones(1).double()])).solution
+    return moved, sign * (gap - gap.mean()), start
+
+
+def read_by_matrix(x, means, variance, log_belief, hazard, rate, belief_of=None, learn=None):
+    """In probabilities, which underflow. ``belief_of(prior, likelihood)``; ``learn``: makes of a belief what learns."""
+    likelihood = torch.exp(-((x - means) ** 2).sum(1) / (2 * variance))
+    prior = log_belief.exp() @ jump_matrix(len(means), hazard)
+    belief = belief_of(prior, likelihood) if belief_of else prior * likelihood
+    belief = belief / belief.sum()
+    z = learn(belief) if learn else belief
+    error = sum(r * (x - m).square().mean() for r, m in zip(belief, means, strict=True))
+    moved = torch.stack([(1 - rate * r) * m + rate * r * x for r, m in zip(z, means, strict=True)])
+    return belief.log(), moved, (1 - rate) * variance + rate * error
+
+
+def read_in_logs(x, means, variance, log_belief, hazard, rate):
+    leak = torch.logsumexp(log_belief[:, None] + jump_matrix(len(means), hazard).log(), 0)
+    log_q = normalised(log_lik(x[None], means.T, variance.sqrt()).sum((0, 1)) + leak)
+    return log_q, *read_by_matrix(x, means, variance, log_belief, hazard, rate, lambda *_: log_q.exp())[1:]
+
+
+def gradient_of_the_error(*inputs):
+    """Means by a step of SGD on half the expected squared error: what a network would do."""
+    x, means, *_, rate = inputs
+    right, moved = read_in_logs(*inputs), means.clone().requires_grad_()
+    (right[0].exp() * ((x - moved) ** 2).sum(1)).sum().div(2).backward()
+    return right[0], (moved - rate * moved.grad).detach(), right[2]
+
+
+def total_nats(evidence, hazard):
+    """-log p of a whole stream, by the forward algorithm without ever normalising."""
+    jump, alpha = jump_matrix(evidence.shape[1], hazard).log(), evidence[0] - math.log(evidence.shape[1])
+    for row in evidence[1:]:
+        alpha = torch.logsumexp(alpha[:, None] + jump, 0) + row
+    return -alpha.logsumexp(0)
+
+
+def total_in_probabilities(evidence, hazard):
+    alpha = evidence[0].exp() / evidence.shape[1]
+    for row in evidence[1:]:
+        alpha = (alpha @ jump_matrix(evidence.shape[1], hazard)) * row.exp()
+    return -alpha.sum().log()
+
+
+def hazard_by_total(validation, task, test, hazards, total=total_nats, of=None, report=None):
+    nats = [float(total(validation, float(h))) / len(validation) for h in hazards]
+    pick = (of or (lambda nats: nats.index(min(nats))))(nats)
+    on_test = [float(total(test, float(h))) / len(test) for h in hazards]
+    return torch.tensor(nats, dtype=torch.float64), hazards[pick], (report or (lambda all_: all_[pick]))(on_test)
+
+
+def tasks_by_viterbi(x, ks=range(2, 8), reach=3):
+    """The cheapest path through k places, for all k, each place at a price."""
+    return min((cheapest_path(x, k, reach) for k in ks), key=lambda found: found[0])[1]
+
+
+def cheapest_path(x, k, reach):
+    start = KMeans(k, n_init=4, random_state=0).fit(ch11_contest.smoothed(x, reach).numpy())
+    places = torch.from_numpy(start.cluster_centers_).double()
+    for _ in range(2):
+        variance = torch.cdist(x, places).amin(1).square().mean() / 2
+        price = torch.cdist(x, places) ** 2 / (2 * variance) + torch.log(2 * math.pi * variance)
+        jump, total, back = -jump_matrix(k, 0.05).log(), price[0], []
+        for row in price[1:]:
+            total, came = (total[:, None] + jump).min(0)
+            total = total + row
+            back.append(came)
+        path = [int(total.argmin())]
+        for came in reversed(back):
+            path.append(int(came[path[-1]]))
+        slot = torch.tensor(path[::-1])
+        places = torch.stack([x[slot == s].mean(0) if (slot == s).any() else places[s] for s in range(k)])
+    return float(total.min()) + k * math.log(len(x)), slot
+
+
+def running_mean(x, keep=0.7):
+    found = [x[0]]
+    for sample in x[1:]:
+        found.append(keep * found[-1] + (1 - keep) * sample)
+    return torch.stack(found)
+
+
+def clusters(k, of=lambda x: x):
+    return lambda x: torch.from_numpy(KMeans(k, n_init=4, random_state=0).fit_predict(of(x).numpy()))
+
+
 def in_float32(solution):
     return lambda first, *others: solution(first.float(), *others)
 
@@ -609,6 +721,20 @@ UNSOUND = {
 # Seven forwards a sample, well and badly spent.
 BETTER = {name: WAYS[name] for name in ("sharing", "shrunk", "shrunk_doubtful", "turns")}
 DOMINATED = {name: WAYS[name] for name in ("one_step", "zoom", "zoom_passes", "midpoints", "spread")}
+# The tasks of a stream that nobody names, well and badly found.
+FOUND = {
+    "cheapest path": tasks_by_viterbi,
+    "less smoothed at first": lambda x: tasks_by_viterbi(x, reach=2),
+    "more rounds": lambda x: min((ch11_contest.hidden_markov(x, k, 4) for k in range(2, 8)), key=lambda f: f[0])[
+        2
+    ].argmax(1),
+}
+LOST = {
+    **ch11_contest.discover_tasks.rivals,
+    "all slots": lambda x: ch11_contest.hidden_markov(x, 8)[2].argmax(1),
+    "two slots": clusters(2, lambda x: ch11_contest.smoothed(x, 3)),
+}
+del LOST["hidden Markov model"]
 SOLUTIONS = [
     ("ch00.posterior_from_gradient", lambda g, a: (weights := torch.exp(-a * g)) / weights.sum()),
     ("ch00.log_score", score_by_backward()),
@@ -667,6 +793,13 @@ SOLUTIONS = [
     ("ch10.threshold", threshold_by_counting),
     ("ch10.half_of_ceiling", price_by_counting),
     *(("ch10.beat_rescoring", better) for better in BETTER.values()),
+    ("ch11.together", together_by_numpy),
+    ("ch11.sphere_start", sphere_by_package),
+    ("ch11.sphere_start", sphere_by_solving),
+    ("ch11.read_one", read_in_logs),
+    ("ch11.read_one", gradient_of_the_error),
+    ("ch11.hazard_by_nats", hazard_by_total),
+    *(("ch11.discover_tasks", found) for found in FOUND.values()),
 ]
 
 # Right on mild inputs: what students write, and what the hard inputs are there to break.
@@ -684,6 +817,8 @@ FRAGILE = [
     ("ch09.streaming", streaming_in_float32),
     ("ch09.gates_from_images", gates_by_exp),
     ("ch10.kl_gap", kl_by_logarithms),
+    ("ch11.read_one", read_by_matrix),
+    ("ch11.hazard_by_nats", lambda *a: hazard_by_total(*a, total=total_in_probabilities)),
 ]
 LEAVES_FLOAT64 = [
     ("ch08.after_each_word", after_by_loop),
@@ -796,6 +931,46 @@ WRITTEN_OUT = [
     ("ch10.beat_rescoring", lambda ask, z0: ask.gradient(z0)[0], "These are no tasks"),
     ("ch10.beat_rescoring", zoom(50, 25, 12), "this costs 2 forwards a sample, and 1 of 7 are left"),
     ("ch10.beat_rescoring", lambda ask, z0: ask.loss(z0[0]), "a row for each of 300 samples"),
+    ("ch11.together", lambda f, n: (n.sum(0), together_by_numpy(f, n)[1]), "the larger numbers decides alone"),
+    ("ch11.together", lambda f, n: (together_by_numpy(n, n)[0], 0.0), "deviation of the *new* samples"),
+    ("ch11.together", lambda f, n: (n.argsort(1).argsort(1).double().div(n.shape[1]).sum(0), 0.0), "ranked the new"),
+    ("ch11.together", lambda f, n: (together_by_numpy(f, n, np.var)[0], 0.0), "divided by the variance"),
+    ("ch11.together", lambda f, n: (together_by_numpy(f, n)[0], math.sqrt(len(f))), "nothing in common"),
+    ("ch11.sphere_start", lambda w, sd: (F.normalize(w), *sphere_by_package(w, sd)[1:]), "from the *origin*"),
+    ("ch11.sphere_start", lambda w, sd: sphere_by_solving(w, sd, -1.0), "The sign"),
+    ("ch11.sphere_start", lambda w, sd: sphere_by_package(w, sd, lambda w: w), "The numbers are wrong"),
+    (
+        "ch11.sphere_start",
+        lambda w, sd: (*sphere_by_solving(w, sd)[:2], max_entropy(1, len(w))[0]),
+        "the centroid of the moved points",
+    ),
+    ("ch11.read_one", lambda x, m, v, b, h, r: read_by_matrix(x, m, v, b, 1e-300, r), "The hazard is missing"),
+    ("ch11.read_one", lambda *a: read_by_matrix(*a, belief_of=lambda p, of: of), "forgets everything before x"),
+    (
+        "ch11.read_one",
+        lambda *a: (read_in_logs(*a)[0], read_by_matrix(*a, learn=lambda r: (r == r.max()).double())[1], 0.0),
+        "that is k-means",
+    ),
+    ("ch11.read_one", lambda *a: (read_in_logs(*a)[0], a[1].sub_(a[1]), 0.0), "changes its input"),
+    (
+        "ch11.hazard_by_nats",
+        lambda e, y, test, h: hazard_by_total(test, y, test, h),
+        "nothing is left to say how well it does on a new one",
+    ),
+    (
+        "ch11.hazard_by_nats",
+        lambda *a: hazard_by_total(*a, of=lambda nats: nats.index(max(nats))),
+        "few nats are good",
+    ),
+    ("ch11.hazard_by_nats", lambda *a: hazard_by_total(*a, report=min), "chosen by test"),
+    ("ch11.hazard_by_nats", lambda *a: hazard_by_total(*a, total=lambda e, h: len(e) * total_nats(e, h)), "the sum"),
+    ("ch11.discover_tasks", clusters(4), "they last, so ask the neighbours in time"),
+    ("ch11.discover_tasks", clusters(2, lambda x: ch11_contest.smoothed(x, 3)), "two tasks share a slot"),
+    ("ch11.discover_tasks", clusters(7, lambda x: ch11_contest.smoothed(x, 6)), "a task is split"),
+    ("ch11.discover_tasks", lambda x: tasks_by_viterbi(x).roll(4), "It is late after each switch"),
+    ("ch11.discover_tasks", lambda x: torch.zeros(len(x)), "All samples in one slot"),
+    ("ch11.discover_tasks", lambda x: x[:, 0], "These are no slots"),
+    ("ch11.discover_tasks", lambda x: torch.zeros(len(x), 7), "the shape"),
 ]
 
 
@@ -958,3 +1133,102 @@ def test_a_duel_says_what_each_did():
     each = r"\(\d\d, \d\d, \d\d( by problem)?\)"
     assert re.search(rf"in \d\d % of the samples {each}\. The rival does in 88 % {each}, and 90 are enough", says)
     assert re.search(r"\(On input 0: yours \[.*\], right \[.*\]\.\)$", says)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), scores=st.integers(1, 5), away=st.floats(0.1, 3))
+def test_the_gain_is_what_strangers_that_all_scores_see_alike_are_told_better_by(seed, scores, away):
+    draw = torch.Generator().manual_seed(seed)
+    mix = torch.randn(scores, scores, generator=draw, dtype=torch.float64)
+    familiar = mix @ torch.randn(scores, 30, generator=draw, dtype=torch.float64)
+    together = EXERCISES["ch11.together"].reference
+    strange, gain = together(familiar, familiar - away * familiar.std(1, keepdim=True))
+    known, _ = together(familiar, familiar)
+    torch.testing.assert_close((known - strange).mean() / known.std(), away * gain, rtol=1e-9, atol=0)
+    assert known.mean().abs() < 1e-9
+    assert gain > 1 - 1e-9
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), tasks=st.integers(2, 8), size=st.integers(2, 6))
+def test_from_the_start_found_one_step_is_exact_on_the_simplex_for_any_number_of_tasks(seed, tasks, size):
+    draw = torch.Generator().manual_seed(seed)
+    w, x = (torch.randn(n, size, generator=draw, dtype=torch.float64) for n in (tasks, 5))
+    sphere, delta, start = EXERCISES["ch11.sphere_start"].reference(w, 0.8)
+    assert start.min() > 0
+    assert start.sum().item() == pytest.approx(1)
+
+    def loss_fn(z):
+        return (x - z @ sphere).square().sum(1) / (2 * 0.8**2)
+
+    exact = enumerate_tasks(loss_fn, max_entropy(5, tasks, z_dtype := torch.float64))
+    from_there = one_step(loss_fn, start.expand(5, -1), space="free")
+    torch.testing.assert_close(from_there.log_q, exact.log_q, rtol=0, atol=1e-9)
+    measured = theory.gap(loss_fn, max_entropy(5, tasks, z_dtype))
+    torch.testing.assert_close(delta.expand(5, -1), measured, rtol=0, atol=1e-9)
+
+
+def read_through(x, hazard, slots=2):
+    """Slots (N,) and the noise at last, one sample after the other."""
+    means, variance = x.mean(0) + torch.tensor([[-0.05], [0.05]]).double()[:slots], x.var()
+    log_belief, found = torch.full((slots,), 1 / slots, dtype=x.dtype).log(), []
+    for sample in x:
+        log_belief, means, variance = EXERCISES["ch11.read_one"].reference(
+            sample, means, variance, log_belief, hazard, 0.02
+        )
+        found.append(log_belief.argmax())
+    return torch.stack(found), variance.sqrt().item()
+
+
+def test_a_table_that_reads_one_sample_after_another_finds_two_tasks_and_without_the_hazard_none():
+    stream = switching_stream(1, sd=0.3, blocks=30, block=40)
+    x, task = stream.x[0].double(), stream.context[0]
+
+    def right(hazard):
+        found, sd = read_through(x, hazard)
+        named = (found == task)[600:].double().mean().item()
+        return max(named, 1 - named), sd
+
+    (known, sd), (never, _), (each, _) = right(1 / 40), right(1e-12), right(1 / 2)
+    assert known > 0.92
+    assert sd == pytest.approx(0.3, abs=0.05)
+    assert each < known - 0.05
+    assert never < known - 0.2
+
+
+def test_nats_are_those_of_all_paths_that_a_stream_may_take():
+    evidence = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    nats, _, _ = EXERCISES["ch11.hazard_by_nats"].reference(
+        evidence, torch.zeros(5).long(), evidence, torch.tensor([0.3]).double()
+    )
+    paths = torch.cartesian_prod(*[torch.arange(3)] * 5)
+    chance = torch.where(paths.diff() == 0, 0.7, 0.15).double().log().sum(1) - math.log(3)
+    total = (chance + evidence[range(5), paths].sum(1)).logsumexp(0)
+    assert nats.item() == pytest.approx(-total.item() / 5)
+
+
+def test_to_choose_by_labels_or_by_test_is_to_choose_otherwise():
+    exercise = EXERCISES["ch11.hazard_by_nats"]
+    chosen = [exercise.reference(*inputs)[1].item() for inputs in exercise.cases]
+    assert chosen == [0.1, 0.3, 0.03], "those of the streams"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_contest_of_discovery_is_fair_whatever_the_draw(seed):
+    """Whoever asks neighbours in time, and how many slots are needed, passes on streams that nobody has seen."""
+    anew = EXERCISES["ch11.discover_tasks"].anew(seed)
+    assert sorted(int(truth.max()) + 1 for truth in anew.truth) == [3, 4, 5]
+    assert not [name for name, found in FOUND.items() if short_of(anew, found) > anew.margin]
+    assert not [name for name, lost in LOST.items() if short_of(anew, lost) < anew.margin + 1]
+
+
+def test_the_board_of_a_contest_of_discovery_says_who_found_how_much():
+    contest = EXERCISES["ch11.discover_tasks"]
+    board = contest.board(lambda x: x.new_zeros(len(x)))
+    assert next(iter(board)) == "yours"
+    assert board["yours"] == pytest.approx(0)
+    assert [*board.values()] == sorted(board.values())
+    assert board["hidden Markov model"] > board["k-means of five around"] + 10
+    assert contest.named([7 - truth for truth in contest.truth]) == 100  # whatever they are called
+    says = told(contest, clusters(4))
+    assert re.search(r"Its adjusted Rand index is \d\d %\. A sound use .* reaches 96, and 91 are enough here\.", says)
