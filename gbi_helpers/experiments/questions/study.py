@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from gbi_helpers.experiments.borrowed import opened
-from gbi_helpers.experiments.questions import composition, discovered, embeddings, learned, together, unsure
+from gbi_helpers.experiments.questions import (
+    composition,
+    discovered,
+    embeddings,
+    learned,
+    places,
+    together,
+    unsure,
+)
 from gbi_helpers.experiments.study import SMALL, Study
 
-PARTS = (discovered, embeddings, learned, composition, together, unsure)
+PARTS = (discovered, embeddings, learned, composition, places, together, unsure)
 STUDY = Study(
     "questions",
     __name__,
