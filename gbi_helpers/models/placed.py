@@ -1,4 +1,4 @@
-"""Images of a small thing at one of eight places, and models that are told that a place is a shift, or where places are.
+"""Images of a small thing at one of eight places, and models told that a place is a shift, or where places are.
 
 The places are those of a 3 x 3 grid without its middle, 7 pixels apart, so that neighbours overlap by half; a thing has
 14 x 14 of the 28 x 28 pixels. z (B, K + 8) is which thing it is and where, side by side (:mod:`.factored`).
@@ -109,7 +109,7 @@ class Stamped(TwoFactors):
         super().__init__("late", n_first, len(GRID), latent, width)
         self.decoder = Stamp(n_first, latent, width, told)
         if pooled:
-            self.encoder = PooledCode(2 * latent, seen)
+            self.add_module("encoder", PooledCode(2 * latent, seen))  # in the place of that which sees all pixels
 
 
 class PlaceClassifier(Described):

@@ -8,13 +8,14 @@ from gbi_helpers.experiments.questions import (
     discovered,
     embeddings,
     learned,
+    moments,
     places,
     together,
     unsure,
 )
 from gbi_helpers.experiments.study import SMALL, Study
 
-PARTS = (discovered, embeddings, learned, composition, places, together, unsure)
+PARTS = (discovered, embeddings, learned, composition, places, moments, together, unsure)
 STUDY = Study(
     "questions",
     __name__,
