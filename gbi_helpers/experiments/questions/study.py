@@ -7,6 +7,7 @@ from gbi_helpers.experiments.questions import (
     composition,
     discovered,
     embeddings,
+    families,
     learned,
     moments,
     places,
@@ -15,7 +16,7 @@ from gbi_helpers.experiments.questions import (
 )
 from gbi_helpers.experiments.study import SMALL, Study
 
-PARTS = (discovered, embeddings, learned, composition, places, moments, together, unsure)
+PARTS = (discovered, embeddings, learned, composition, places, moments, families, together, unsure)
 STUDY = Study(
     "questions",
     __name__,
