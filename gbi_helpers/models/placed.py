@@ -79,7 +79,7 @@ class Windows(nn.Module):
 
 
 class PooledCode(nn.Module):
-    """Numbers (B, out) of images that are the same wherever the thing is: the mean over all windows."""
+    """Numbers (B, out) of images that are the same wherever the thing is: each unit's largest answer in any window."""
 
     def __init__(self, out: int, width: int):
         super().__init__()
@@ -87,7 +87,7 @@ class PooledCode(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From images (B, 1, 28, 28)."""
-        return self.out(self.windows(x).mean((2, 3)))
+        return self.out(self.windows(x).amax((2, 3)))
 
 
 class Stamped(TwoFactors):
@@ -115,7 +115,7 @@ class Stamped(TwoFactors):
 class PlaceClassifier(Described):
     """The plain rival that looks through windows: logits of which thing it is, and where.
 
-    ``told`` "shifts": it names the thing from what all windows saw in the mean, and the place from what each one saw.
+    ``told`` "shifts": it names the thing from each unit's largest answer in any window, the place from all of them.
     "places": one network names the thing in the window at each place, and its logits there are those of the pair.
     """
 
@@ -133,5 +133,5 @@ class PlaceClassifier(Described):
             row, column = zip(*GRID, strict=True)
             logits = self.thing(seen[:, :, row, column].mT).mT
         else:
-            logits = self.thing(seen.mean((2, 3)))[:, :, None] + self.place(seen.flatten(1))[:, None]
+            logits = self.thing(seen.amax((2, 3)))[:, :, None] + self.place(seen.flatten(1))[:, None]
         return logits.flatten(1).log_softmax(1).view_as(logits)

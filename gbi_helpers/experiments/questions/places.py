@@ -69,7 +69,7 @@ def _classified(model: nn.Module, held: int) -> Loss:
 
 
 SIZES = {"latent": 16, "width": 384}
-TRAINING = {"epochs": 6, "batch_size": 128, "lr": 2e-3}
+TRAINING = {"epochs": 12, "batch_size": 128, "lr": 2e-3}
 VAE = {**TRAINING, **SIZES, "beta": 0.4}
 train_placed = Recipe("digit and place", _placed, _described, {**VAE, "canvas": 256})
 train_stamped = Recipe("digit stamped", _stamped, _described, {**VAE, "seen": 128})
