@@ -10,13 +10,14 @@ from gbi_helpers.experiments.questions import (
     families,
     learned,
     moments,
+    moments_learned,
     places,
     together,
     unsure,
 )
 from gbi_helpers.experiments.study import SMALL, Study
 
-PARTS = (discovered, embeddings, learned, composition, places, moments, families, together, unsure)
+PARTS = (discovered, embeddings, learned, composition, places, moments, moments_learned, families, together, unsure)
 STUDY = Study(
     "questions",
     __name__,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gbi_helpers.experiments.questions import moments
+from gbi_helpers.experiments.questions import moments, moments_learned
 from gbi_helpers.experiments.results import plain
 
 SIZES = (4, 3)
+ROWS, SMALL = moments.ROWS | moments_learned.ROWS, moments.SMALL | moments_learned.SMALL
 MEANS, SDS = (torch.tensor(moments.LEVELS[name], dtype=torch.float64) for name in ("means", "sds"))
 PAIR = torch.arange(600) % 12
 
@@ -24,11 +25,11 @@ def ways(blend, seed):
     return reader(moments.gaussian(blend, MEANS, SDS), seen(blend, seed), SIZES)
 
 
-@pytest.mark.parametrize("name", moments.ROWS)
+@pytest.mark.parametrize("name", ROWS)
 def test_every_row_is_measured_in_small(name):
-    row = moments.ROWS[name]
-    assert {*moments.SMALL[name]} <= {*row.settings}
-    found = plain(row.measure(None, 0, {**row.settings, **moments.SMALL[name]}))
+    row = ROWS[name]
+    assert {*SMALL[name]} <= {*row.settings}
+    found = plain(row.measure(None, 0, {**row.settings, **SMALL[name]}))
     assert {*found} == {"1", "3"}
     for values in found.values():
         for part in (values["seen"], values["unseen"]) if "trained" in name else (values,):
@@ -80,25 +81,25 @@ def test_what_no_sum_of_two_can_say_is_told_apart():
 
 
 def test_each_mean_lacks_one_deviation_and_training_never_meets_it(monkeypatch):
-    never = moments.held_out(SIZES, 2)
+    never = moments_learned.held_out(SIZES, 2)
     assert [pair // 3 for pair in never] == [0, 1, 2, 3]
-    met, plainly = set(), moments.drawn
+    met, plainly = set(), moments_learned.drawn
 
     def noted(decoder, z, n, draw):
         pairs = z.split(SIZES, 1)
         met.update((3 * pairs[0].argmax(1) + pairs[1].argmax(1)).tolist())
         return plainly(decoder, z, n, draw)
 
-    monkeypatch.setattr(moments, "drawn", noted)
+    monkeypatch.setattr(moments_learned, "drawn", noted)
     shown = [pair for pair in range(12) if pair not in never]
-    row = moments.ROWS["moments/trained_joined"]
+    row = ROWS["moments/trained_joined"]
     truth = moments.gaussian("sd", MEANS, SDS)
-    moments._fitted(truth, shown, SIZES, 1, 2, {**row.settings, "steps": 5})
+    moments_learned.fitted(truth, shown, SIZES, 1, 2, {**row.settings, "steps": 5})
     assert met == set(shown)
 
 
 def test_a_decoder_in_which_each_factor_enters_where_it_belongs_learns_pairs_it_never_saw():
-    row = moments.ROWS["moments/trained_separate"]
+    row = ROWS["moments/trained_separate"]
     settings = {**row.settings, "samples": (20,), "steps": 500, "lr": 0.03, "windows": 500, "fit": 50}
     found = row.measure(None, 0, settings)["20"]
     assert found["unseen"]["bayes"]["both"] > found["unseen"]["truth"]["both"] - 3
