@@ -219,7 +219,7 @@ def levels(settings: Settings) -> tuple[Tensor, Tensor]:
 
 def any_of(among: Any, n: int, draw: torch.Generator) -> Tensor:
     """As many pairs, drawn evenly among these numbers."""
-    numbers = torch.tensor(list(among), device="cpu")
+    numbers = torch.tensor(list(among), dtype=torch.int64, device="cpu")
     return numbers[torch.randint(len(numbers), (n,), generator=draw, device="cpu")]
 
 

@@ -112,9 +112,9 @@ def elsewhere(model: TwoFactors, x: Tensor, digit: Tensor, place: Tensor) -> flo
 
     Where the pair was never seen, the other one was: so it says whether the pair is drawn as it should be.
     """
-    h, opposite = model.encode(x), (place + PLACES // 2) % PLACES
+    h, opposite, grid = model.encode(x), (place + PLACES // 2) % PLACES, place.new_tensor(GRID)
     draw = [model.decoder(h, pure(digit, where)) for where in (place, opposite)]
-    way = STEP * (torch.tensor(GRID, device=x.device)[place] - torch.tensor(GRID, device=x.device)[opposite])
+    way = STEP * (grid[place] - grid[opposite])
     moved = torch.stack([image.roll(tuple(by), (1, 2)) for image, by in zip(draw[1], way.tolist(), strict=True)])
     return 100 * float((draw[0] - moved).norm() / moved.norm())
 
