@@ -2,6 +2,9 @@
 
 As in :mod:`.composition`, with places instead of angles: eight of them, so that pairs, prices and ways to read are the
 same. A place moves pixels to where no pixel of the digit was before: who knows nothing of shifts cannot know it there.
+
+A trap: of each place one or two digits were never seen there, so the place alone tells the digit of an unseen pair. A
+way that leans towards pairs never drawn well names unseen pairs and loses seen ones: what composes is right on both.
 """
 
 from __future__ import annotations
