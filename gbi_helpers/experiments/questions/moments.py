@@ -236,7 +236,7 @@ WORDS = {
     "natural": "natural parameters are the factors",
 }
 ROWS: dict[str, Row] = {
-    f"moments/{blend}": Row(known_decoder, words, {**DATA, "blend": blend}) for blend, words in WORDS.items()
+    f"moments/{blend}": Row(known_decoder, words, {**DATA, "blend": blend}, times=2) for blend, words in WORDS.items()
 }
 _FEW = {"samples": (1, 3), "fit": 50, "windows": 60}
 SMALL: dict[str, dict[str, Any]] = dict.fromkeys(ROWS, _FEW)

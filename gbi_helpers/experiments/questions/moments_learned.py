@@ -146,7 +146,7 @@ ORDERS = {
     "classifier": "classifier with two heads",
 }
 ROWS: dict[str, Row] = {
-    f"moments/trained_{order}": Row(trained, words, {**DATA, **TRAINING, "order": order})
+    f"moments/trained_{order}": Row(trained, words, {**DATA, **TRAINING, "order": order}, times=2)
     for order, words in ORDERS.items()
 }
 _FEW = {"samples": (1, 3), "fit": 50, "windows": 60, "steps": 20}
