@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     store = add("store", _store, "execute notebooks in the state of a fresh clone and store their outputs in place")
     store.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
 
+    site = add("site", _site, "write the course as a static site from the stored notebooks; nothing is executed")
+    site.add_argument("out", metavar="OUT", type=Path, help="folder to write: a new one, or that of an older site")
+    site.add_argument("--url", metavar="URL", type=_url, help="its address: adds a card and a sitemap")
+
     student = add("student", _student, "write the students' copies: no solutions, no outputs; nothing is overwritten")
     student.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
     student.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
@@ -112,6 +116,15 @@ def _repository(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def _url(text: str) -> str:
+    from gbi_helpers.course import publish
+
+    try:
+        return publish.check_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 # No pop-up about news over the start page, no look for updates: nothing asks the network.
@@ -178,6 +191,17 @@ def _store(arguments: argparse.Namespace) -> int:
     done = [execution.store(path) for path in notebooks.select(arguments.notebooks)]
     _report(done)
     return int(any(one.failure for one in done))
+
+
+def _site(arguments: argparse.Namespace) -> int:
+    from gbi_helpers.course.publish import repository
+    from gbi_helpers.course.site import write_site
+
+    known = repository(notebooks.course_folder())
+    written = write_site(notebooks.select(), arguments.out, arguments.url or "", known)
+    size = sum(path.stat().st_size for path in written) / 1e6
+    print(f"{len(written)} files ({size:.1f} MB) are in {arguments.out}: open {written[0].with_name('index.html')}.")
+    return 0
 
 
 def _student(arguments: argparse.Namespace) -> int:
