@@ -68,23 +68,34 @@ def planned(name: str) -> Chapter:
 
 
 def opening(name: str, notebook: NotebookNode) -> Chapter:
-    """A chapter before its page is made: name, title and question."""
+    """A chapter before its page is made: name, title, question and status."""
     first = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
     heading = re.search(r"^# +(.+)", first, re.MULTILINE)
     title = re.sub(r"[*`$]", "", heading[1]).strip() if heading else name
-    return Chapter(name, title, questions().get(name, title), "ready")
+    return Chapter(name, title, questions().get(name, title), _contents(notebook))
+
+
+def _contents(notebook: NotebookNode) -> str:
+    """That it is ready, and how much of it can be moved through or answered."""
+    views = sum(text.count('class="gbi-host"') for text in _shown(notebook))
+    tasks = sum(bool(cell.metadata.get("nbgrader", {}).get("solution")) for cell in notebook.cells)
+    return f"ready; {_counted(views, 'view')} to move through, {_counted(tasks, 'exercise')} with checks"
+
+
+def _shown(notebook: NotebookNode) -> list[str]:
+    """The HTML among the stored outputs."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [str(output.get("data", {}).get("text/html", "")) for output in outputs]
 
 
 def described(chapter: Chapter, page: BeautifulSoup) -> Chapter:
-    """The chapter with what its page says of time, needs and contents, and with its first picture."""
-    views, tasks = len(page.select(".gbi-host")), len(page.find_all("strong", string=re.compile(r"^Exercise \d")))
-    status = f"ready; {_counted(views, 'view')} to move through, {_counted(tasks, 'exercise')}"
+    """The chapter with what its page says of time and needs, and with its first picture."""
     image = page.select_one('.output img[src^="data:image/"]')
     return Chapter(
         chapter.name,
         chapter.title,
         chapter.question,
-        status,
+        chapter.status,
         _minutes(_told(page, "Minutes")),
         _told(page, "Before"),
         _thumbnail(str(image["src"])) if image else "",
@@ -167,18 +178,13 @@ SLIDES = '"kind":"slides"'
 
 def has_sliders(notebook: NotebookNode) -> bool:
     """Whether a notebook's stored outputs have something for :func:`sliders`."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return any(SLIDES in str(output.get("data", {}).get("text/html", "")) for output in outputs)
+    return any(SLIDES in text for text in _shown(notebook))
 
 
 def sliders(chapter: Chapter, page: BeautifulSoup) -> Iterator[Toy]:
     """The views of a chapter in which sliders change what a formula or a network says, computed beforehand."""
     for host in page.select(".gbi-host"):
         heading = host.find_previous(["h1", "h2", "h3"])
-        if any(SLIDES in note for note in host.find_all(string=_is_note)) and isinstance(heading, Tag):
+        if any(SLIDES in note for note in host if isinstance(note, Comment)) and isinstance(heading, Tag):
             title = f"Chapter {chapter.name.partition('_')[0]}: {' '.join(heading.get_text().split())}"
             yield Toy(title, str(host), chapter.file, str(heading["id"]))
-
-
-def _is_note(text: str) -> bool:
-    return isinstance(text, Comment)

@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 from gbi_helpers.course import publish
 from gbi_helpers.course.chapters import (
     Chapter,
+    Toy,
     described,
     has_sliders,
     lighten,
@@ -144,10 +145,9 @@ def _around(site: _Site, pages: Mapping[Chapter, BeautifulSoup]) -> Iterator[tup
     still_to_come = [planned(name) for name in questions() if name not in {line.name for line in lines}]
     what = "A network that was told its task can later be asked, by one gradient, which task it is looking at."
     yield site.written("index.html.j2", site.told(HOME, COURSE, what), chapters=[*lines, *still_to_come])
-    toys = [toy for chapter, page in pages.items() for toy in sliders(chapter, page)]
-    if toys:
+    if site.playground:
         what = "Move the sliders: all that they show was computed beforehand, so nothing needs to be installed."
-        yield site.written("play.html.j2", site.told(PLAY, "Playground", what), toys=toys)
+        yield site.written("play.html.j2", site.told(PLAY, "Playground", what), toys=_toys(pages))
     what = "Search the headings and the text of all chapters."
     yield site.written("search.html.j2", site.told(SEARCH, "Search", what), sections=_index(pages))
     # a server shows this page for an address in any folder, from where the name of a file would lead nowhere
@@ -156,6 +156,11 @@ def _around(site: _Site, pages: Mapping[Chapter, BeautifulSoup]) -> Iterator[tup
     if site.url:
         yield CARD, _card()
         yield SITEMAP, _sitemap(site)
+
+
+def _toys(pages: Mapping[Chapter, BeautifulSoup]) -> list[Toy]:
+    """What the playground holds, in its order."""
+    return [toy for chapter, page in pages.items() for toy in sliders(chapter, page)]
 
 
 def _index(pages: Mapping[Chapter, BeautifulSoup]) -> str:

@@ -29,7 +29,9 @@
 
   function extract({ text, body }, words) {
     const places = words.map((word) => body.indexOf(word)).filter((place) => place >= 0);
-    const from = Math.max(0, Math.min(...places, body.length) - AROUND), to = from + 3 * AROUND;
+    const first = places.length ? Math.min(...places) - AROUND : 0;
+    const from = first > 0 ? text.indexOf(" ", first) + 1 : 0, after = text.indexOf(" ", from + 3 * AROUND);
+    const to = after < 0 ? text.length : after;
     return [from ? "… " : "", ...marked(text.slice(from, to), body.slice(from, to), words), to < text.length ? " …" : ""];
   }
 
