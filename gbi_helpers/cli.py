@@ -71,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
 
     site = add("site", _site, "write the course as a static site from the stored notebooks; nothing is executed")
     site.add_argument("out", metavar="OUT", type=Path, help="folder to write: a new one, or that of an older site")
-    site.add_argument("--url", metavar="URL", type=_url, help="its address: adds a card and a sitemap")
+    site.add_argument(
+        "--url", metavar="URL", type=_accepted("check_url"), help="its address: adds a card and a sitemap"
+    )
 
     student = add("student", _student, "write the students' copies: no solutions, no outputs; nothing is overwritten")
     student.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
@@ -95,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--workers", metavar="N", help="so many processes, or a Dask scheduler's tcp://HOST:PORT")
 
     links = add("links", _links, "write the repository's address into pyproject.toml, README.md and the notebooks")
-    links.add_argument("repository", metavar="OWNER/NAME", type=_repository)
+    links.add_argument("repository", metavar="OWNER/NAME", type=_accepted("check_repository"))
     return parser
 
 
@@ -108,23 +110,19 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _repository(text: str) -> str:
-    from gbi_helpers.course import publish
+def _accepted(by: str) -> Callable[[str], str]:
+    """An argument's type: its text, if the function ``by`` of ``publish`` raises nothing."""
 
-    try:
-        publish.check_repository(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
+    def accept(text: str) -> str:
+        from gbi_helpers.course import publish
 
+        try:
+            getattr(publish, by)(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return text
 
-def _url(text: str) -> str:
-    from gbi_helpers.course import publish
-
-    try:
-        return publish.check_url(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return accept
 
 
 # No pop-up about news over the start page, no look for updates: nothing asks the network.

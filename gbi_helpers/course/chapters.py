@@ -145,7 +145,7 @@ def _address(image: object) -> str:
 
 def lighten(page: BeautifulSoup) -> None:
     """Large pictures get a palette of 256 colours, unless the eye could tell: a third of the bytes, or less."""
-    for image in page.select(f'img[src^="{PNG}"]'):
+    for image in page.find_all("img", src=re.compile(f"^{PNG}")):
         source = str(image["src"])
         if len(source) > SMALL and not image.find_parent(class_="gbi-host"):
             image["src"] = min(source, _with_palette(source), key=len)
@@ -164,7 +164,8 @@ def _with_palette(source: str) -> str:
 def sections(page: BeautifulSoup) -> list[tuple[str, str, str]]:
     """The anchor, the heading and the text of each section; code and its outputs are left out."""
     found: list[tuple[str, str, list[str]]] = []
-    for part in page.select("main > .text > *"):
+    cells = page.main.find_all("div", class_="text", recursive=False) if page.main else []
+    for part in [part for cell in cells for part in cell.find_all(recursive=False)]:
         text = " ".join(part.get_text(" " if part.name in ("ul", "ol", "div", "details") else "").split())
         if re.fullmatch(r"h[1-4]", part.name):
             found.append((str(part["id"]), text, []))
@@ -183,7 +184,7 @@ def has_sliders(notebook: NotebookNode) -> bool:
 
 def sliders(chapter: Chapter, page: BeautifulSoup) -> Iterator[Toy]:
     """The views of a chapter in which sliders change what a formula or a network says, computed beforehand."""
-    for host in page.select(".gbi-host"):
+    for host in page.find_all(class_="gbi-host"):
         heading = host.find_previous(["h1", "h2", "h3"])
         if any(SLIDES in note for note in host if isinstance(note, Comment)) and isinstance(heading, Tag):
             title = f"Chapter {chapter.name.partition('_')[0]}: {' '.join(heading.get_text().split())}"
