@@ -117,10 +117,9 @@ def _accepted(by: str) -> Callable[[str], str]:
         from gbi_helpers.course import publish
 
         try:
-            getattr(publish, by)(text)
+            return getattr(publish, by)(text) and text
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
-        return text
 
     return accept
 
@@ -192,13 +191,12 @@ def _store(arguments: argparse.Namespace) -> int:
 
 
 def _site(arguments: argparse.Namespace) -> int:
-    from gbi_helpers.course.publish import repository
-    from gbi_helpers.course.site import write_site
+    from gbi_helpers.course import publish, site
 
-    known = repository(notebooks.course_folder())
-    written = write_site(notebooks.select(), arguments.out, arguments.url or "", known)
+    repository = publish.repository(notebooks.course_folder())
+    written = site.write_site(notebooks.select(), arguments.out, arguments.url or "", repository)
     size = sum(path.stat().st_size for path in written) / 1e6
-    print(f"{len(written)} files ({size:.1f} MB) are in {arguments.out}: open {written[0].with_name('index.html')}.")
+    print(f"{len(written)} files ({size:.1f} MB) are in {arguments.out}: open index.html there.")
     return 0
 
 
