@@ -69,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     store = add("store", _store, "execute notebooks in the state of a fresh clone and store their outputs in place")
     store.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
 
+    site = add("site", _site, "write the course as a static site from the stored notebooks; nothing is executed")
+    site.add_argument("out", metavar="OUT", type=Path, help="folder to write: a new one, or that of an older site")
+    site.add_argument(
+        "--url", metavar="URL", type=_accepted("check_url"), help="its address: adds a card and a sitemap"
+    )
+
     student = add("student", _student, "write the students' copies: no solutions, no outputs; nothing is overwritten")
     student.add_argument("out", metavar="OUT", type=Path, help="folder to write to")
     student.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
@@ -91,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--workers", metavar="N", help="so many processes, or a Dask scheduler's tcp://HOST:PORT")
 
     links = add("links", _links, "write the repository's address into pyproject.toml, README.md and the notebooks")
-    links.add_argument("repository", metavar="OWNER/NAME", type=_repository)
+    links.add_argument("repository", metavar="OWNER/NAME", type=_accepted("check_repository"))
     return parser
 
 
@@ -104,14 +110,18 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _repository(text: str) -> str:
-    from gbi_helpers.course import publish
+def _accepted(by: str) -> Callable[[str], str]:
+    """An argument's type: its text, if the function ``by`` of ``publish`` raises nothing."""
 
-    try:
-        publish.check_repository(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
+    def accept(text: str) -> str:
+        from gbi_helpers.course import publish
+
+        try:
+            return getattr(publish, by)(text) and text
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return accept
 
 
 # No pop-up about news over the start page, no look for updates: nothing asks the network.
@@ -178,6 +188,16 @@ def _store(arguments: argparse.Namespace) -> int:
     done = [execution.store(path) for path in notebooks.select(arguments.notebooks)]
     _report(done)
     return int(any(one.failure for one in done))
+
+
+def _site(arguments: argparse.Namespace) -> int:
+    from gbi_helpers.course import publish, site
+
+    repository = publish.repository(notebooks.course_folder())
+    written = site.write_site(notebooks.select(), arguments.out, arguments.url or "", repository)
+    size = sum(path.stat().st_size for path in written) / 1e6
+    print(f"{len(written)} files ({size:.1f} MB) are in {arguments.out}: open index.html there.")
+    return 0
 
 
 def _student(arguments: argparse.Namespace) -> int:

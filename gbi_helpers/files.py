@@ -55,6 +55,30 @@ def part_file(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def part_folder(folder: Path) -> Iterator[Path]:
+    """Yield a part folder to fill; it takes the place of ``folder`` when all went well, and is removed when not.
+
+    Raises ``OSError`` with one clear sentence when the folder cannot be written or the disk is full.
+    """
+    part, old = (folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:12]}.{end}") for end in ("part", "old"))
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if folder.exists():
+            folder.replace(old)
+        part.replace(folder)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"Cannot write {folder} ({error.strerror or error}). Free some space or choose another folder."
+        ) from error
+    finally:
+        if old.exists() and not folder.exists():
+            old.replace(folder)
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def cache_dir() -> Path:
     """The user's cache folder: ``GBI_CACHE_DIR``, or ``gbi`` where this system keeps caches. Not created here.
 

@@ -37,7 +37,7 @@ def test_help_names_every_command(capsys):
         cli.main(["--help"])
     assert end.value.code == 0
     told = capsys.readouterr().out
-    for command in ("lab", "run", "store", "student", "teach", "data", "reproduce", "links"):
+    for command in ("lab", "run", "store", "site", "student", "teach", "data", "reproduce", "links"):
         assert re.search(rf"^\s+{command}\b", told, re.MULTILINE)
 
 

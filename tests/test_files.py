@@ -361,3 +361,19 @@ def test_every_shipped_file_is_in_the_manifest_with_its_licence_or_command():
         assert entry.get("licence") or entry.get("command"), f"{name} says neither its licence nor how it was made."
     shipped = [p for p in files.ASSETS.rglob("*") if p.suffix in (".npz", ".safetensors")]
     assert {p.relative_to(files.ASSETS).as_posix() for p in shipped} <= set(listed)
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "old").write_text("old")
+    move = Path.replace
+
+    def refuse(path, target):
+        if path.suffix == ".part":
+            raise PermissionError(errno.EACCES, "in use")
+        return move(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match=r"Cannot write .*site \(in use\)"), files.part_folder(tmp_path / "site") as part:
+        (part / "new").write_text("new")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["site", "site/old"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 from xml.etree import ElementTree
@@ -170,14 +171,21 @@ def to_html(notebook: NotebookNode | str | Path, out: str | Path) -> Path:
     out = Path(out)
     folder = "" if isinstance(notebook, NotebookNode) else str(Path(notebook).parent)
     node = notebook if isinstance(notebook, NotebookNode) else read(Path(notebook))
-    exporter = _Exporter(template_name="course", extra_template_basedirs=[str(TEMPLATES)])
-    page, _ = exporter.from_notebook_node(node, {"metadata": {"name": out.stem, "path": folder}})
-    soup = BeautifulSoup(page, "html.parser")
-    for step in (_title, _contents, _links, _tables, _scrollable, _remote):
-        step(soup)
+    soup = page_of(node, out.stem, folder)
     with part_file(out) as part:
         part.write_bytes(str(soup).encode())
     return out
+
+
+def page_of(node: NotebookNode, name: str, folder: str, site: Mapping[str, Any] | None = None) -> BeautifulSoup:
+    """The page of a notebook that lies in ``folder``, not yet written; ``site`` is what a page of one says of it."""
+    paths = [str(TEMPLATES / "site")]
+    exporter = _Exporter(template_name="course", extra_template_basedirs=[str(TEMPLATES)], extra_template_paths=paths)
+    page, _ = exporter.from_notebook_node(node, {"metadata": {"name": name, "path": folder}, "site": site})
+    soup = BeautifulSoup(page, "html.parser")
+    for step in (_title, _contents, _links, _tables, _scrollable, _remote):
+        step(soup)
+    return soup
 
 
 def _title(soup: BeautifulSoup) -> None:
@@ -191,7 +199,7 @@ def _title(soup: BeautifulSoup) -> None:
 
 def _contents(soup: BeautifulSoup) -> None:
     """Fill the list of contents with the sections, or drop it where there are none."""
-    nav = soup.find("nav")
+    nav = soup.find("nav", attrs={"aria-label": "Contents"})
     sections = [heading for heading in soup.find_all("h2") if heading.get("id")]
     if not isinstance(nav, Tag):
         return

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from nbformat import NotebookNode
 
-from gbi_helpers.course.notebooks import bootstrap, read, write
+from gbi_helpers.course.notebooks import address_of, bootstrap, read, write
 from gbi_helpers.files import part_file
 
 BADGES = ("<!-- badges:begin -->", "<!-- badges:end -->")
@@ -18,6 +19,36 @@ def check_repository(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9](-?[A-Za-z0-9]){0,38}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}(?<!\.git)", name):
         raise ValueError(f"'{name}' is not a repository's name: write OWNER/NAME, for instance ada/gbi-notebooks.")
     return f"https://github.com/{name}"
+
+
+def check_url(url: str) -> str:
+    """The address of a site, with a slash at its end. Raises ``ValueError`` for what is none."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
+        good = good and not re.search(r"[\s<>\"'\\]", url) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"'{url}' is not a site's address: write it whole, for instance https://ada.github.io/gbi/.")
+    return url.rstrip("/") + "/"
+
+
+def repository(folder: Path) -> str:
+    """OWNER/NAME as ``gbi links`` wrote it into the course's pyproject.toml; empty before that."""
+    project = folder / "pyproject.toml"
+    address = address_of(project.read_text("utf-8")) if project.is_file() else ""
+    return address.removeprefix("https://github.com/")
+
+
+def binder(name: str, path: str) -> str:
+    """The address at which Binder opens the file at ``path`` of the repository OWNER/NAME in JupyterLab."""
+    return f"https://mybinder.org/v2/gh/{name}/HEAD?urlpath=lab/tree/{path}"
+
+
+def colab(name: str, path: str) -> str:
+    """The address at which Colab opens the notebook at ``path`` of the repository OWNER/NAME."""
+    return f"https://colab.research.google.com/github/{name}/blob/HEAD/{path}"
 
 
 def link(name: str, folder: Path) -> list[Path]:
@@ -57,9 +88,9 @@ def _linked_readme(text: str, name: str) -> str:
     start = "notebooks/00_start_here.ipynb"
     badges = (
         f"[![Open on Binder](https://mybinder.org/badge_logo.svg)]"
-        f"(https://mybinder.org/v2/gh/{name}/HEAD?urlpath=lab/tree/{start})\n"
+        f"({binder(name, start)})\n"
         f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-        f"(https://colab.research.google.com/github/{name}/blob/HEAD/{start})"
+        f"({colab(name, start)})"
     )
     before, _, rest = text.partition(begin)
     return f"{before}{begin}\n{badges}\n{end}{rest.partition(end)[2]}"
