@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from gbi_helpers.experiments.borrowed import opened
-from gbi_helpers.experiments.questions import composition, discovered, embeddings, learned, together, unsure
+from gbi_helpers.experiments.questions import (
+    composition,
+    discovered,
+    embeddings,
+    learned,
+    reading,
+    together,
+    unsure,
+    words,
+)
 from gbi_helpers.experiments.study import SMALL, Study
 
-PARTS = (discovered, embeddings, learned, composition, together, unsure)
+PARTS = (discovered, embeddings, learned, composition, together, unsure, reading, words)
 STUDY = Study(
     "questions",
     __name__,
