@@ -61,19 +61,19 @@ def chosen(world: World, seed: int, settings: Settings) -> Scores:
 def mixture(world: World, seed: int, settings: Settings) -> Scores:
     """A Dirichlet process mixture of Gaussians (scikit-learn's, variational) of the features that k-means is given.
 
-    Its smoothing and the shape of its Gaussians are those that suit the labels of validation streams best.
+    How many there are at most, their shape and the smoothing are those that suit the labels of validation streams best.
     Scores of :func:`.unlabelled.agreement` on test streams; "setting": the chosen one.
     """
     corpus = world.language.corpus
     train, *new = streams(corpus, seed, settings)
     made = Clusters(train, corpus.size, settings["features"], seed)
     tried = []
-    for keep, shape in itertools.product(settings["keeps"], settings["shapes"]):
+    for most, keep, shape in itertools.product(settings["ks"], settings["keeps"], settings["shapes"]):
         seen, *asked = (made.features(part, keep).flatten(0, 1).double().numpy() for part in (train, *new))
-        model = _fitted_mixture(seen, settings["slots"], shape, settings["rounds"], seed)
+        model = _fitted_mixture(seen, most, shape, settings["rounds"], seed)
         slots = [torch.from_numpy(model.predict(part)).long() for part in asked]
         scores = [agreement(slot, part.task.flatten()) for slot, part in zip(slots, new, strict=True)]
-        tried.append((scores[0]["ari"], {**scores[1], "setting": {"keep": keep, "shape": shape}}))
+        tried.append((scores[0]["ari"], {**scores[1], "setting": {"k": most, "keep": keep, "shape": shape}}))
     return max(tried, key=lambda one: one[0])[1]
 
 
@@ -142,7 +142,7 @@ def read(counts: Tensor, task: Tensor, base: Tensor, entry: Tensor) -> dict[str,
 
 
 MIXTURE: Scores = {
-    **TEXT, "slots": 16, "features": 30, "keeps": CLUSTERS["keeps"], "shapes": ("diag", "full"), "rounds": 100,
+    **TEXT, **CLUSTERS, "shapes": ("spherical", "diag", "tied"), "rounds": 100,
 }  # fmt: skip
 GRID: Scores = {"lrs": (0.005, 0.01, 0.02, 0.03), "step_sizes": (0.3, 0.5, 0.7, 1.0)}
 
@@ -153,6 +153,6 @@ ROWS: dict[str, Row] = {
 }
 SMALL: dict[str, Settings] = {
     "reading/chosen_by_nats": {**LITTLE, "slots": 4, "lrs": (0.01, 0.03), "step_sizes": (0.5,)},
-    "reading/mixture": {**LITTLE, "slots": 4, "features": 4, "keeps": (0.5,), "shapes": ("diag",), "rounds": 5},
+    "reading/mixture": {**LITTLE, "ks": (4,), "features": 4, "keeps": (0.5,), "shapes": ("diag",), "rounds": 5},
     "reading/dimensions": {**LITTLE, "dims": (1, 7)},
 }
