@@ -125,7 +125,7 @@ def test_a_reader_tells_each_word_the_z_of_its_own_place(corpus, window, monkeyp
 def test_a_network_told_the_sources_reads_better_than_one_told_nothing(corpus, monkeypatch):
     monkeypatch.setattr(Corpus, "start", 7)
     train = chunked(corpus.train, rows=8, chunks=60, words=6, hazard=0.1, seed=0)
-    settings = {"slots": 4, "window": 1, "hidden": 16, "batch": 96, "epochs": 1}
+    settings = {"slots": 4, "window": 1, "hidden": 16, "batch": 96, "epochs": 5}
     reader = reading.Reader(corpus, train, stream(corpus, 5), 0, settings)
     even = torch.full((1, 1, 1, 4), 0.25)
     told, new = (torch.nn.functional.one_hot(part.task, 4).float()[:, :, None] for part in (train, reader.test))
