@@ -105,6 +105,7 @@ def lstm(world: World, seed: int, settings: Settings) -> Scores:
     comparison: "before" each chunk, from earlier chunks alone; and "after" it, which has seen the words to predict.
     "none": told 1/K. "true": told the source of every chunk. "true_filtered": the same network, told what the labelled
     filter believes. "recovered": percent of the way from none to true; "of_labelled": from none to the labelled filter.
+    k-means is told each chunk's cluster as of the chunk before: it is to be compared with "before".
     "by_place": nats of each word of a chunk. "ari": of a filter's states after each chunk; "weight", "states" and
     "setting": as chosen.
     """
