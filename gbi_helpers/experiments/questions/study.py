@@ -12,12 +12,18 @@ from gbi_helpers.experiments.questions import (
     moments,
     moments_learned,
     places,
+    reading,
     together,
     unsure,
+    words,
 )
 from gbi_helpers.experiments.study import SMALL, Study
 
-PARTS = (discovered, embeddings, learned, composition, places, moments, moments_learned, families, together, unsure)
+PARTS = (
+    *(discovered, reading, words),
+    *(embeddings, learned, composition, places, moments, moments_learned, families),
+    *(together, unsure),
+)
 STUDY = Study(
     "questions",
     __name__,
