@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gbi_helpers.experiments.borrowed import opened
-from gbi_helpers.experiments.questions import composition, discovered, embeddings, learned, together, unsure
+from gbi_helpers.experiments.questions import adapting, composition, discovered, embeddings, learned, together, unsure
 from gbi_helpers.experiments.study import SMALL, Study
 
-PARTS = (discovered, embeddings, learned, composition, together, unsure)
+PARTS = (discovered, embeddings, learned, composition, together, unsure, adapting)
 STUDY = Study(
     "questions",
     __name__,
