@@ -52,8 +52,8 @@ DIGIT = {
     "gbi tuned": _side("names", "weights", (1e-4, 3e-4, 1e-3)),
 }
 SOURCE = {
-    "gbi": _side("names", "z", (0.01, 0.03, 0.1, 0.3, 1.0)),
-    "cavia": _side("context", "z", (0.01, 0.03, 0.1, 0.3, 1.0), (0.3, 1)),
+    "gbi": _side("names", "z", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
+    "cavia": _side("context", "z", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0), (1.0, 1)),
     "maml": _side("weights", "weights", (0.03, 0.1, 0.3, 1.0), (0.1, 1)),
     "tuned": _side("nothing", "weights", (0.03, 0.1, 0.3, 1.0)),
     "tuned biases": _side("nothing", "bias", (1.0, 3.0, 10.0, 30.0)),
@@ -63,12 +63,12 @@ ROWS: dict[str, Row] = {
     "adapting/means_16": _means(16, 1, 0.1),
     "adapting/digit": Row(
         new_digit, "a digit never trained",
-        {"latent": 3, "channels": 8, "each": 4, "steps": 500, "lr": 4e-3, "draws": 2, "test": 100, "named": 400,
+        {"latent": 3, "channels": 8, "each": 4, "steps": 400, "lr": 4e-3, "draws": 2, "test": 100, "named": 400,
          "images": (1, 5, 20), "looks": LOOKS, "weights": (0.3, 1.0, 3.0, 10.0, 30.0), "sides": DIGIT},
     ),
     "adapting/source": Row(
         new_source, "a source never trained",
-        {"hidden": 64, "steps": 200, "lr": 8e-3, "window": 64, "draws": 2, "test": 24, "windows": (1, 4, 16),
+        {"hidden": 64, "steps": 300, "lr": 8e-3, "window": 32, "draws": 2, "test": 24, "windows": (1, 4, 16),
          "looks": LOOKS, "weights": (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0), "sides": SOURCE},
     ),
 }  # fmt: skip

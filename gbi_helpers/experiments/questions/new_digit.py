@@ -110,7 +110,9 @@ def trained(digits: Digits, told: str, inner: Inner | None, settings: Settings) 
             z = eye if told == "names" else torch.full_like(eye, 1 / len(eye))
             return (one({"z": z}) + other({"z": z})).mean() / 2
         assert inner is not None
-        path = descend(one, beginning(model, len(eye), told), *inner, through=told == "context")
+        path = descend(
+            one, beginning(model, len(eye), "z" if told == "context" else told), *inner, through=told == "context"
+        )
         return other(path[-1]).mean()
 
     fit(model, loss, batch, steps=settings["steps"], lr=settings["lr"], seed=digits.seed, desc=f"told {told}")

@@ -96,7 +96,7 @@ def trained(tasks: Sequence[Means], told: str, inner: Inner | None, settings: Se
             z = names if told == "names" else torch.full_like(names, 1 / names.shape[1])
             return (one({"z": z}) + other({"z": z})).sum() / (2 * rows)
         assert inner is not None
-        start = beginning(model, len(x), told)
+        start = beginning(model, len(x), "z" if told == "context" else told)
         path = descend(one, start, *inner, through=told == "context")
         return other(path[-1]).sum() / rows
 

@@ -149,3 +149,25 @@ def test_only_what_moves_moves(world):
         assert (evidence(descend(evidence, start, 0.05, 3)[-1]) < at_start[0]).all()
     for name, value in model.named_parameters():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("module", [new_means, new_digit, new_source])
+@pytest.mark.parametrize(("told", "names"), [("context", {"z"}), ("weights", None)])
+def test_training_moves_what_is_adapted_later(world, monkeypatch, module, told, names):
+    begun = []
+    plainly = module.beginning
+
+    def noted(model, n, moves):
+        begun.append((plainly(model, n, moves), {name for name, _ in model.named_parameters()}))
+        return begun[-1][0]
+
+    monkeypatch.setattr(module, "beginning", noted)
+    settings = settings_of(f"adapting/{ {new_means: 'means_4', new_digit: 'digit', new_source: 'source'}[module] }")
+    data = {
+        new_means: lambda: [new_means.Means(0, settings)],
+        new_digit: lambda: new_digit.Digits(world, 0, settings),
+        new_source: lambda: new_source.Sources(world.language.corpus, 0, settings),
+    }[module]()
+    module.trained(data, told, (1e-3, 1), settings)
+    assert begun
+    assert all({*start} == (names or weights) for start, weights in begun)
