@@ -60,7 +60,8 @@ class Digits:
         self.kept = [digit for digit in range(10) if digit not in (self.asked, self.chooser)]
         self.train, self.test = (self._renamed(part) for part in (sets.train, sets.test))
         self.n_tasks = len(self.kept)
-        self._learn, self._test, self.settings = sets.train, sets.test, settings
+        self._learn, self._validation, self._test = sets.train, sets.validation, sets.test
+        self.settings = settings
 
     def _renamed(self, part: Images) -> Images:
         x, y = part
@@ -77,8 +78,8 @@ class Digits:
         return torch.stack([own[row[:images].to(own.device)] for row in rows])
 
     def to_ask(self, digit: int) -> Tensor:
-        """Test images of a digit."""
-        x, y = self._test
+        """Images of a digit: validation ones of the chooser, test ones of any other."""
+        x, y = self._validation if digit == self.chooser else self._test
         return x[y == digit][: self.settings["test"]]
 
 

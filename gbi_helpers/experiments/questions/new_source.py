@@ -62,8 +62,9 @@ class Sources:
         return torch.stack(drawn)
 
     def to_ask(self, source: Corpus) -> Tensor:
-        """Test windows (N, words) of a source."""
-        return even_windows(source.test, source.start, self.settings["test"], self.settings["window"]).words
+        """Windows (N, words) to ask: of the chooser's validation text, of any other source's test text."""
+        text = source.validation if source is self.chooser else source.test
+        return even_windows(text, source.start, self.settings["test"], self.settings["window"]).words
 
 
 # ---------------------------------------------------------------- training

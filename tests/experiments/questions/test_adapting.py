@@ -93,6 +93,16 @@ def test_no_network_meets_the_digits_that_are_held_out(digits, world):
     torch.testing.assert_close(digits.train[0][digits.train[1] == 2], x[y == 3])
 
 
+def test_rates_are_chosen_on_validation_data(digits, world):
+    x, y = world.mnist.sets.validation
+    torch.testing.assert_close(digits.to_ask(7), x[y == 7][:4])
+    corpus = world.language.corpus
+    sources = new_source.Sources(corpus, 6, settings_of("adapting/source"))
+    for source, text in ((sources.chooser, corpus.validation[1]), (sources.asked, corpus.test[6])):
+        first, last = sources.to_ask(source)[[0, -1]]
+        assert torch.equal(torch.cat([first, last]), torch.cat([text[:16], text[-16:]]))
+
+
 def test_a_row_tells_of_a_new_digit_and_of_names(world):
     found = plain(new_digit.new_digit(world, 1, settings_of("adapting/digit")))
     for name in ROWS["adapting/digit"].settings["sides"]:
