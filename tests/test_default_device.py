@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from gbi_helpers import (
+    adaptation,
     bayes,
     checks,
     discovery,
@@ -51,8 +52,8 @@ from gbi_helpers.training import fit
 
 PACKAGE = Path(inference.__file__).parent
 MODULES = (
-    "inference", "theory", "starts", "discovery", "metrics", "records", "readouts", "bayes", "modularity", "widgets",
-    "data.toy", "models.base", "models.factored", "models.hundred", "models.image", "models.projection",
+    "adaptation", "inference", "theory", "starts", "discovery", "metrics", "records", "readouts", "bayes", "modularity",
+    "widgets", "data.toy", "models.base", "models.factored", "models.hundred", "models.image", "models.projection",
 )  # fmt: skip
 # Layers made from nothing: like those of PyTorch, they are made where the defaults say.
 FOLLOWS = {
@@ -137,6 +138,12 @@ def stored(record):
 
 # Every public function, called with inputs d; what it leaves to the clock is left out.
 CALLS = {
+    "adaptation.descend": lambda d: adaptation.descend(lambda m: d.loss(m["z"]), {"z": d.z0}, 0.1, 2),
+    "adaptation.for_each": lambda d: adaptation.for_each({"w": d.weights}, 2),
+    "adaptation.tried": lambda d: adaptation.tried(
+        lambda m: d.loss(m["z"]), lambda m: d.loss(m["z"]), {"z": d.z0}, (0.1, 0.2), (0, 2)
+    ),
+    "adaptation.at_best_rate": lambda d: adaptation.at_best_rate(d.x[:, 0, None], d.x[:, 0, None]),
     "inference.max_entropy": lambda d: inference.max_entropy(2, 3, d.x.dtype, d.x.device),
     "inference.one_step": lambda d: inference.one_step(d.loss, d.z0),
     "inference.enumerate_tasks": lambda d: inference.enumerate_tasks(d.loss, d.z0, log_prior=d.log_q[0]),

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gbi_helpers"
 FLOORS = (
     {"runtime", "files", "claims", "bayes", "meter", "metrics", "modularity", "progress", "guards"},
-    {"records", "models"},
+    {"records", "models", "adaptation"},
     {"data", "inference", "training", "checkpoints"},
     {"theory", "starts", "readouts", "continual", "discovery"},
     {"plots", "widgets", "watching"},

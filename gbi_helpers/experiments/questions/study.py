@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gbi_helpers.experiments.borrowed import opened
 from gbi_helpers.experiments.questions import (
+    adapting,
     composition,
     discovered,
     embeddings,
@@ -22,7 +23,7 @@ from gbi_helpers.experiments.study import SMALL, Study
 PARTS = (
     *(discovered, reading, words),
     *(embeddings, learned, composition, places, moments, moments_learned, families),
-    *(together, unsure),
+    *(together, unsure, adapting),
 )
 STUDY = Study(
     "questions",
