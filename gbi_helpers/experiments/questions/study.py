@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from gbi_helpers.experiments.borrowed import opened
-from gbi_helpers.experiments.questions import composition, discovered, embeddings, learned, together, unsure
+from gbi_helpers.experiments.questions import (
+    composition,
+    discovered,
+    embeddings,
+    learned,
+    more_streams,
+    together,
+    unsure,
+)
 from gbi_helpers.experiments.study import SMALL, Study
 
-PARTS = (discovered, embeddings, learned, composition, together, unsure)
+PARTS = (discovered, more_streams, embeddings, learned, composition, together, unsure)
 STUDY = Study(
     "questions",
     __name__,
