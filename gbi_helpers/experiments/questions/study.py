@@ -7,6 +7,7 @@ from gbi_helpers.experiments.questions import (
     composition,
     discovered,
     embeddings,
+    found_digits,
     learned,
     more_streams,
     together,
@@ -14,7 +15,7 @@ from gbi_helpers.experiments.questions import (
 )
 from gbi_helpers.experiments.study import SMALL, Study
 
-PARTS = (discovered, more_streams, embeddings, learned, composition, together, unsure)
+PARTS = (discovered, more_streams, found_digits, embeddings, learned, composition, together, unsure)
 STUDY = Study(
     "questions",
     __name__,
