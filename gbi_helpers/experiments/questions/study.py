@@ -9,9 +9,11 @@ from gbi_helpers.experiments.questions import (
     discovered,
     embeddings,
     families,
+    found_digits,
     learned,
     moments,
     moments_learned,
+    more_streams,
     places,
     reading,
     together,
@@ -21,7 +23,7 @@ from gbi_helpers.experiments.questions import (
 from gbi_helpers.experiments.study import SMALL, Study
 
 PARTS = (
-    *(discovered, reading, words),
+    *(discovered, more_streams, found_digits, reading, words),
     *(embeddings, learned, composition, places, moments, moments_learned, families),
     *(together, unsure, adapting),
 )
