@@ -15,7 +15,7 @@ from torch import Tensor
 from gbi_helpers.bayes import bayes_filter, log_likelihood
 from gbi_helpers.data.toy import Stream, switching_stream
 from gbi_helpers.experiments.borrowed import World
-from gbi_helpers.experiments.questions.discovered import STREAMS
+from gbi_helpers.experiments.questions.discovered import STREAMS, TIMES
 from gbi_helpers.experiments.questions.unlabelled import agreement
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.models.toy import ToyLSTM
@@ -147,12 +147,12 @@ THEIRS = {**TUNED, "variant": "rec", "window": 4, "adam": (0.6, 0.7), "z_lr": 0.
 
 def _descent(name: str, words: str, how: Settings) -> Row:
     told, stream, slots = STREAMS[name]
-    return Row(descent, f"{told}, {words}", {"stream": stream, "slots": slots, **how}, together=True)
+    return Row(descent, f"{told}, {words}", {"stream": stream, "slots": slots, **how}, together=True, times=TIMES)
 
 
 def _clustered(name: str, find: Callable[..., Tensor], words: str, smooth: Callable[..., Tensor], how: Settings) -> Row:
     told, stream, _ = STREAMS[name]
-    return Row(clustered(find, smooth), f"{told}, {words}", {"stream": stream, **how})
+    return Row(clustered(find, smooth), f"{told}, {words}", {"stream": stream, **how}, times=TIMES)
 
 
 # Pasts and numbers of clusters: the best adjusted Rand index on the same seeds 100 .. 104.
