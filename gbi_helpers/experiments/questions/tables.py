@@ -15,6 +15,12 @@ EVIDENCE = {
     "exact": "all slots read out",
     "hmm": "hidden Markov model",
 }
+RIVALS = {
+    "descent": "a Z that descends, tuned by labels",
+    "neuragem": "a Z that descends, published settings",
+    "mixture": "Dirichlet-process mixture, smoothed",
+    "kmeans": "k-means, smoothed, told how many",
+}
 AGREEMENT = {"one_to_one": "one-to-one %", "many_to_one": "many-to-one %", "ari": "ARI"}
 SETS = {
     "fashion": "clothes",
@@ -53,6 +59,7 @@ def discovered(results: Results) -> Table:
     lines = []
     for stream, words in STREAMS.items():
         named = {stream: EVIDENCE["one_step"]} | {f"{stream}/{way}": told for way, told in EVIDENCE.items()}
+        named |= {f"streams/{stream}/{way}": told for way, told in RIVALS.items()}
         rows = {row: told for row, told in named.items() if row in results.rows}
         for row, told in rows.items():
             lines.append([words, told, *cells(results, [row], AGREEMENT), f"{results.mean(row, 'slots'):.1f}"])
