@@ -59,6 +59,15 @@ def test_every_row_is_measured_for_every_seed_and_kept(shelf, folder):
     assert measured(folder) == {}
 
 
+def test_a_cheap_row_has_more_seeds_than_are_asked_for_and_those_of_a_pass_in_one(shelf, folder):
+    rows = {name: dataclasses.replace(STUDY.rows[name], times=2) for name in ("fast", "together")}
+    results = run(dataclasses.replace(STUDY, rows=STUDY.rows | rows), [0, 1], ["fast", "together", "once"], shelf=shelf)
+    assert {row: list(by_seed) for row, by_seed in results.rows.items()} == {
+        "fast": ["0", "1", "2", "3"], "together": ["0", "1", "2", "3"], "once": ["0"],
+    }  # fmt: skip
+    assert measured(folder)["together [0, 1, 2, 3]"] == 1
+
+
 def test_two_seeds_after_five_are_two(shelf, folder):
     run(STUDY, range(5), ["fast", "together"], shelf=shelf)
     measured(folder)

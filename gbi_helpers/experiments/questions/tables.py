@@ -55,17 +55,23 @@ def cells(results: Results, where: Sequence[str], names: Mapping[str, str], digi
 
 
 def discovered(results: Results) -> Table:
-    """Who finds the tasks of the streams of numbers."""
+    """Who finds the tasks of the streams of numbers, and how many are right of who knows all but the task."""
     lines = []
     for stream, words in STREAMS.items():
-        named = {stream: EVIDENCE["one_step"]} | {f"{stream}/{way}": told for way, told in EVIDENCE.items()}
-        named |= {f"streams/{stream}/{way}": told for way, told in RIVALS.items()}
-        rows = {row: told for row, told in named.items() if row in results.rows}
+        rows = _finders(results, stream)
         for row, told in rows.items():
             lines.append([words, told, *cells(results, [row], AGREEMENT), f"{results.mean(row, 'slots'):.1f}"])
-        known = f"{results.mean(next(iter(rows)), 'bayes'):.1f}"
-        lines.append([words, "Bayes, told everything", known, known, "", ""])
+        for row in [row for row in rows if results.has(row, "bayes")][:1]:
+            known = f"{results.mean(row, 'bayes'):.1f}"
+            lines.append([words, "Bayes, told everything", known, known, "", ""])
     return ["stream", "evidence", *AGREEMENT.values(), "slots used"], lines
+
+
+def _finders(results: Results, stream: str) -> dict[str, str]:
+    """The rows of a stream that were measured, with the words for each: ours first."""
+    named = {stream: EVIDENCE["one_step"]} | {f"{stream}/{way}": told for way, told in EVIDENCE.items()}
+    named |= {f"streams/{stream}/{way}": told for way, told in RIVALS.items()}
+    return {row: told for row, told in named.items() if row in results.rows}
 
 
 def readers(results: Results, names: Mapping[str, Sequence[str]]) -> Table:
