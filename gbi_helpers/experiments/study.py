@@ -118,7 +118,7 @@ def tasks(study: Study, names: Sequence[str], seeds: Sequence[int]) -> Iterator[
                 if turn == 0:
                     yield Task(name, mine if row.together and not row.once else mine[:1])
             else:
-                yield from (Task(name, (seed,)) for seed in mine[turn :: len(seeds)])
+                yield from (Task(name, (seed,)) for seed in mine[turn * row.times :][: row.times])
 
 
 def _said(choices: Iterable[str]) -> str:

@@ -40,7 +40,7 @@ def test_a_stream_has_its_finders_then_bayes_and_none_that_was_not_measured():
 
 
 def test_differences_are_paired_in_thousandths():
-    seeds = [{"auroc": dict.fromkeys(tables.SETS, {"one": 0.95 + s, "other": 0.94 + s})} for s in (0, 0.02, 0.04)]
+    seeds = [{"auroc": {key: {"one": 0.95 + s, "other": 0.94 + s} for key in tables.SETS}} for s in (0, 0.02, 0.04)]
     results = results_of(together_detection=seeds)
     ahead = tables.ahead(results, "fashion", "one", "other")
     assert (ahead.mean, ahead.half_width) == pytest.approx((10, 0))
