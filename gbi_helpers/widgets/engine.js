@@ -1,7 +1,8 @@
-// Gradient-based inference in the page: losses of z with their gradients, and what gbi_helpers.inference does with them.
-// A loss function is what it is in Python, for one sample: z (K) -> { loss, grad, output }, in nats; told `false`, it may
-// leave the gradient out. Weights have 16 bits and are never rounded again. Sums have 64: in 32 a unit at the kink of its
-// relu may fall on the other side than in PyTorch, and that image's belief is then off by tenths of a nat.
+// Gradient-based inference in the page: losses of z with their gradients, and what gbi_helpers.inference does with
+// them. A loss function is what it is in Python, for one sample: z (K) -> { loss, grad, output }, in nats; told
+// `false`, it may leave the gradient out. Weights have 16 bits and are never rounded again. Sums have 64: in 32 a unit
+// at the kink of its relu may fall on the other side than in PyTorch, and that image's belief is then off by tenths of
+// a nat.
 
 // ---- weights ----
 
@@ -205,7 +206,11 @@ export function bayesFilter(scores, hazard) {
 
 // A decoder of z alone: x ~ N(z @ patterns, sd^2), patterns (K of D).
 export function gaussianDecoder(patterns, sd = 1) {
-  const decode = (z) => Float64Array.from(patterns[0], (_, d) => patterns.reduce((sum, row, k) => sum + z[k] * row[d], 0));
+  const decode = (z) => {
+    const output = zeros(patterns[0].length);
+    for (const [k, row] of patterns.entries()) add(output, z[k], row, 0);
+    return output;
+  };
   const lossOf = (x) => (z) => {
     const output = decode(z);
     const away = output.map((value, d) => value - x[d]);

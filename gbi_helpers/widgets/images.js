@@ -1,9 +1,10 @@
-// The image models of gbi_helpers.models.image, with the gradient of their losses to z. It stands behind engine.js.
-// z enters the decoder alone, so the encoder has no backward pass. A layer remembers its last input, and returns arrays
-// of its own, which its next call overwrites. Each but the first stands behind a relu, and where its input is 0 there is
-// nothing to add, forward, and nothing to know, backward.
+// The image models of gbi_helpers.models.image, with the gradient of their losses to z. It stands behind engine.js. z
+// enters the decoder alone, so the encoder has no backward pass. A layer remembers its last input, and returns arrays
+// of its own, which its next call overwrites. Each but the first stands behind a relu, and where its input is 0 there
+// is nothing to add, forward, and nothing to know, backward.
 
-// The parts of x (channels, size, size) that a kernel of stride 2 sees, with a border of one zero: a row for each place.
+// The parts of x (channels, size, size) that a kernel of stride 2 sees, with a border of one zero: a row for each
+// place.
 function patches(x, channels, size, kernel, out) {
   const half = size / 2;
   let at = 0;
@@ -124,7 +125,8 @@ function joining(weights, latent, tasks) {
   };
 }
 
-// ConditionalVAE and ConvAutoencoder: encode(x) -> h, lossOf(h, x) -> loss function of z, picture(h, z) -> image in [0, 1].
+// ConditionalVAE and ConvAutoencoder: encode(x) -> h, lossOf(h, x) -> loss function of z, picture(h, z) -> image in [0,
+// 1].
 export function imageModel(weights, { latent, tasks, nll }) {
   const layer = (make, name, size) => make(tensor(weights, `${name}.weight`), tensor(weights, `${name}.bias`), size);
   const enlarged = "decoder.body.3.weight" in weights;

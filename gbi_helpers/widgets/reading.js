@@ -115,8 +115,9 @@ export function wordModel(weights, { tasks }) {
   return { tasks, expect, lossAt, slopeAt, lossOf };
 }
 
-// Reads a growing text, word by word (gbi_helpers.experiments.language.reading.read_words): one step at the uniform z, and
-// beside it a reader that is told what was believed so far. What it has read it remembers. `deltas`: a checkpoint's gaps.
+// Reads a growing text, word by word (gbi_helpers.experiments.language.reading.read_words): one step at the uniform z,
+// and beside it a reader that is told what was believed so far. What it has read it remembers. `deltas`: a checkpoint's
+// gaps.
 export function wordReader(model, deltas = {}) {
   const { tasks } = model;
   const lengths = [0, ...Object.keys(deltas).map(Number)];

@@ -235,7 +235,7 @@ def _still(slides: Slides) -> str:
         rows.append((number(slides.sliders[first][at]), *(number(values[place]) for values in slides.says.values())))
     beside = "".join(f" ({name} {number(slides.sliders[name][here[name]])})" for name in others)
     return page.still(
-        slides.title, alt, _picture(slides), (first + beside, *slides.says), rows, through="places of its sliders"
+        slides.title, alt, _picture(slides), (first + beside, *slides.says), rows, live="scrub through the places of its sliders"
     )
 
 
