@@ -26,6 +26,7 @@ const DRAW_CSS = `
 `;
 const SLICE = 8; // ms of the fifty steps between two frames
 const STEPS = 50;
+const REST = 700; // ms without a change, after which a screen reader may speak
 
 
 function unpackDrawing({ network, bytes, count, dim, ...header }, take) {
@@ -205,6 +206,7 @@ function pad(parent, record, changed) {
     paint();
   });
   for (const seen of ["focus", "blur"]) canvas.addEventListener(seen, paint);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint); // its ink is a colour
   return { paint, put, tell: (how) => { say = how; } };
 }
 
@@ -313,10 +315,28 @@ function small(parent, heading, imageAt) {
   };
 }
 
+// The read-out changes with every move of the pen; a screen reader hears it once it has come to rest.
+function calm(root) {
+  const readout = root.querySelector(".gbi-readout");
+  let resting = 0;
+  return {
+    draw() {
+      readout.setAttribute("aria-live", "off");
+      clearTimeout(resting);
+      resting = setTimeout(() => {
+        const said = readout.textContent;
+        readout.setAttribute("aria-live", "polite");
+        readout.textContent = "";
+        readout.textContent = said;
+      }, REST);
+    },
+  };
+}
+
 function drawPanels(parent, record, go, refresh) {
   const board = padPanel(parent, record, refresh);
   const found = make("div", { class: "gbi-found" }, parent);
-  const panels = [board, stepBars(found, record), ways(found, record, go)];
+  const panels = [calm(parent.parentElement), board, stepBars(found, record), ways(found, record, go)];
   const row = make("div", { class: "gbi-pictures gbi-seen" }, found);
   const made = (image) => (step) => (record.empty ? null : image(record.path[step]));
   panels.push(small(row, "what the network sees", () => record.x),
@@ -326,5 +346,5 @@ function drawPanels(parent, record, go, refresh) {
   return panels;
 }
 
-KINDS.draw = { css: DRAW_CSS, unpack: unpackDrawing, panels: drawPanels, words: sayDrawing, calm: true,
+KINDS.draw = { css: DRAW_CSS, unpack: unpackDrawing, panels: drawPanels, words: sayDrawing,
   name: "A pad to draw on, and what the network takes the drawing for", slider: "Gradient step" };

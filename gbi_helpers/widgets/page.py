@@ -84,7 +84,7 @@ def still(
     colours: int = 48,
     live: str = "scrub through the steps",
 ) -> str:
-    """A figure in ``colours`` with its alt text, a table, and the hint what running the cell brings, under the title if any."""
+    """A figure in ``colours`` with its alt text, a table, and what running the cell brings, under the title if any."""
     above = f"<div><strong>{escaping.escape(title)}</strong></div>" if title else ""
     spoken = escaping.escape(f"{title}. {alt}" if title else alt)
     source = f"data:image/png;base64,{base64.b64encode(_png(fig, colours)).decode()}"

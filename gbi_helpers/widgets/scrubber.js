@@ -3,7 +3,6 @@
 // looks.js in one module, and uses its `styles`.
 
 const TOP = 22;
-const REST = 700; // ms without a change, after which a screen reader may speak
 
 // ---- data ----
 
@@ -350,7 +349,6 @@ export function view(host, record) {
   let panels = [];
   let now = 0;
   let timer = 0;
-  let resting = 0;
   let drawn = 0;
 
   function show(step) {
@@ -360,17 +358,6 @@ export function view(host, record) {
     const text = KINDS[record.kind].words(record, now);
     slider.setAttribute("aria-valuetext", text);
     readout.textContent = text;
-    if (KINDS[record.kind].calm && !timer) whenItRests(text);
-  }
-  // Of a view that changes with every move of a pen the screen reader hears once it has come to rest.
-  function whenItRests(text) {
-    readout.setAttribute("aria-live", "off");
-    clearTimeout(resting);
-    resting = setTimeout(() => {
-      readout.setAttribute("aria-live", "polite");
-      readout.textContent = "";
-      readout.textContent = text;
-    }, REST);
   }
   function go(step) {
     stop();
@@ -443,7 +430,7 @@ export function view(host, record) {
     show(now);
   }
   // When it is told of a print, the page has the paper's width already. Canvases hold colours: themes change these.
-  const media = ["print", "(forced-colors: active)", "(prefers-color-scheme: dark)"].map((query) => matchMedia(query));
+  const media = ["print", "(forced-colors: active)"].map((query) => matchMedia(query));
   for (const each of media) each.addEventListener("change", fit);
   const theme = new MutationObserver(() => show(now));
   theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
@@ -519,8 +506,7 @@ async function raise(host) {
     view(space, record);
     fallback.hidden = true;
   } catch (error) {
-    const why = `This view could not be opened (${error.message}): run this cell again, or take a newer browser.`;
-    make("p", {}, fallback, why);
+    make("p", {}, fallback, `This view did not open (${error.message}): run the cell, or use a newer browser.`);
   }
 }
 

@@ -234,9 +234,8 @@ def _still(slides: Slides) -> str:
         place = int(np.ravel_multi_index((at, *slides.start[1:]), sizes))
         rows.append((number(slides.sliders[first][at]), *(number(values[place]) for values in slides.says.values())))
     beside = "".join(f" ({name} {number(slides.sliders[name][here[name]])})" for name in others)
-    return page.still(
-        slides.title, alt, _picture(slides), (first + beside, *slides.says), rows, live="scrub through the places of its sliders"
-    )
+    live = "scrub through the places of its sliders"
+    return page.still(slides.title, alt, _picture(slides), (first + beside, *slides.says), rows, live=live)
 
 
 def _picture(slides: Slides) -> Figure:
