@@ -37,26 +37,28 @@ export function sha256(bytes) {
   return Array.from(state, (word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
 }
 
-// Bytes of half-precision numbers, one tensor behind another -> { name: { shape, values } }.
+// Half-precision numbers, one tensor behind another: all their low bytes, then all their high ones, which deflate packs
+// tighter so. -> { name: { shape, values } }
 export function unpackWeights({ tensors, sha256: wanted }, bytes) {
   if (sha256(bytes) !== wanted) throw damaged("by their SHA-256");
   const out = {};
+  const half = bytes.length / 2;
   let at = 0;
   for (const [name, shape] of tensors) {
-    const count = shape.reduce((product, size) => product * size, 1);
-    if (at + 2 * count > bytes.length) throw damaged("which has more of them");
-    out[name] = { shape, values: halves(bytes, at, count) };
-    at += 2 * count;
+    const end = at + shape.reduce((product, size) => product * size, 1);
+    if (end > half) throw damaged("which has more of them");
+    out[name] = { shape, values: halves(bytes.subarray(at, end), bytes.subarray(half + at, half + end)) };
+    at = end;
   }
   return out;
 }
 
 // By bits: Float16Array is too new, and powers of two are a hundred times slower.
-function halves(bytes, at, count) {
-  const bits = new Uint32Array(count); // of single precision: the same fraction, the exponent moved by 112
+function halves(low, high) {
+  const bits = new Uint32Array(low.length); // of single precision: the same fraction, the exponent moved by 112
   const values = new Float32Array(bits.buffer);
-  for (let i = 0; i < count; i++) {
-    const half = bytes[at + 2 * i] | (bytes[at + 2 * i + 1] << 8);
+  for (let i = 0; i < low.length; i++) {
+    const half = low[i] | (high[i] << 8);
     if (half & 0x7c00) bits[i] = ((half & 0x8000) << 16) | (((half & 0x7fff) << 13) + (112 << 23));
     else values[i] = (half & 0x3ff) * 2 ** -24 * (half >> 15 ? -1 : 1);
   }

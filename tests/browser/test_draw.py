@@ -7,7 +7,8 @@ import re
 import nbformat
 import numpy as np
 import pytest
-from browser.test_engine import b64, script
+from browser.test_engine import LOAD, b64
+from widgets.engine_benchmark import engine
 
 from gbi_helpers import draw_along, iterate, max_entropy, one_step
 from gbi_helpers.checkpoints import load_model
@@ -284,6 +285,17 @@ def test_it_draws_in_the_exported_page_under_its_policy_and_in_a_sandboxed_frame
     inner.locator(".gbi-readout", has_text="One step: digit 1").wait_for()
 
 
+def test_in_jupyterlab_it_draws_without_a_kernel_and_keys_are_its_own(without_kernel, html):
+    with without_kernel("draw.ipynb", html, "1 + 1") as page:
+        draw(page, SEVEN)
+        assert walked(page, "One step: digit 7")
+        page.locator(".gbi-pad canvas").focus()
+        for key in ("Delete", "d", "d", "Space", *["Shift+ArrowDown"] * 5):
+            page.keyboard.press(key)
+        assert walked(page, "One step: digit 1")
+        assert page.locator(".jp-Cell").count() == 2
+
+
 def escaped(html):
     return html.replace("&", "&amp;").replace('"', "&quot;")
 
@@ -291,24 +303,24 @@ def escaped(html):
 # ---- 500 digits of a synthetic hand, frozen before anything was tuned ----
 
 FROZEN = "8686825d0671af10475acc0c827f0e2619972bcfd58dc9fa00028fd80050d556"
-HAND = """({ facts, raw, names }) => {
-  const net = imageModel(unpackWeights(facts, Uint8Array.from(atob(raw), (c) => c.charCodeAt(0))), facts);
-  const random = seeded(1);
-  const hand = Array.from({ length: 500 }, (_, k) => written(k % 10, random));
+HAND = """() => {
+  const random = gbi.seeded(1);
+  const hand = Array.from({ length: 500 }, (_, k) => gbi.written(k % 10, random));
   const right = (prepare) => hand.reduce((sum, strokes, k) => {
     const x = prepare(strokes);
-    return sum + (argmax(oneStep(net.lossOf(net.encode(x), x), maxEntropy(10)).q) === k % 10);
+    const { q } = gbi.oneStep(net.lossOf(net.encode(x), x), gbi.maxEntropy(10));
+    return sum + (gbi.argmax(q) === k % 10);
   }, 0);
-  return { prepared: right(likeMnist), raw: right(asDrawn),
+  return { prepared: right(gbi.likeMnist), raw: right(gbi.asDrawn),
     hand: JSON.stringify(hand.map((s) => s.map((k) => k.map((p) => p.map((v) => v.toFixed(4)))))) };
 }"""
 
 
 def test_500_frozen_digits_are_read_with_the_preparation_and_half_of_them_without(browser, digits):
-    page = browser.new_page()
-    code = script("engine.js", "images.js", "strokes.js").replace("export ", "")
+    page = engine(browser)
     facts, raw = pack_image_model(digits[0])
-    told = page.evaluate(f"(given) => {{ {code}\nreturn ({HAND})(given); }}", {"facts": facts, "raw": b64(raw)})
+    page.evaluate(LOAD, {"facts": facts, "raw": b64(raw), "make": "imageModel"})
+    told = page.evaluate(HAND)
     page.close()
     assert hashlib.sha256(told["hand"].encode()).hexdigest() == FROZEN
     assert len(json.loads(told["hand"])) == 500

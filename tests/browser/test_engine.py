@@ -3,15 +3,14 @@
 import base64
 import copy
 import hashlib
-import re
 import unicodedata
-from importlib import resources
 
 import pytest
 import torch
 from data.test_vocabulary import PIECES, SPACED
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from widgets.engine_benchmark import engine
 
 from gbi_helpers import enumerate_tasks, iterate, loss_of, max_entropy, one_step, rescore
 from gbi_helpers.bayes import bayes_filter
@@ -47,20 +46,9 @@ IMAGES = """({ pixels, more }) => {
 }"""
 
 
-def script(*names):
-    """Files of the package's JavaScript, in this order."""
-    files = resources.files("gbi_helpers.widgets")
-    return "\n".join(files.joinpath(name).read_text("utf-8") for name in names)
-
-
 @pytest.fixture(scope="module")
 def page(browser):
-    """A page with the engine's functions as ``gbi``."""
-    opened = browser.new_page()
-    code = script("engine.js", "images.js", "reading.js")
-    names = re.findall(r"^export (?:function|const) (\w+)", code, re.MULTILINE)
-    opened.add_script_tag(content=f"{code}\nwindow.gbi = {{ {', '.join(names)} }};", type="module")
-    opened.wait_for_function("window.gbi")
+    opened = engine(browser)
     yield opened
     opened.close()
 
@@ -89,7 +77,17 @@ def largest(one, other):
 
 # ---- images ----
 
+
+def closed():
+    """A model whose gates are all 0 at the uniform z, and have slopes there."""
+    model = ConditionalVAE(latent=2, channels=2, width=8, n_tasks=4)
+    model.decoder.join.task.bias.data.zero_()
+    model.decoder.join.task.weight.data.copy_(torch.tensor([1.0, -1.0, 2.0, -2.0]))
+    return model
+
+
 IMAGE_MODELS = {
+    "closed": closed,
     "mnist_vae_mul": lambda: load_model("checkpoints/mnist_vae_mul.safetensors")[0],
     "mnist_gradient_aware": lambda: load_model("checkpoints/mnist_gradient_aware.safetensors")[0],
     "mnist_without_7": lambda: load_model("checkpoints/mnist_without_7.safetensors")[0],
