@@ -96,8 +96,8 @@ function sayDrawing(record, step) {
 
 // ---- the pad ----
 
-const HELP = "Drawing pad. Arrow keys move the pen, with Shift further. Space puts it down or lifts it. Backspace takes "
-  + "back the last stroke, Delete clears all.";
+const HELP = "Drawing pad. Arrow keys move the pen, with Shift further. Space puts it down or lifts it. "
+  + "Backspace takes back the last stroke, Delete clears all.";
 const HINT = "Keys: arrows, Space (pen), Backspace, Delete.";
 const NO_POINTER = "This browser tells of no pointer: use the keys (arrows, Space), or choose.";
 const KEY_MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -136,11 +136,13 @@ function pad(parent, record, changed) {
     }
     context.globalAlpha = 1;
   }
-  function paintPen(ink) {
+  function paintPen(ink) { // a ring: where there is ink already, a gap in it
+    const { accentColor } = getComputedStyle(canvas);
+    context.globalCompositeOperation = down ? "source-over" : "xor";
     context.beginPath();
-    context.arc(size * pen[0], size * pen[1], size / 20, 0, 7);
-    Object.assign(context, { lineWidth: 4, strokeStyle: down ? getComputedStyle(canvas).accentColor : ink });
-    context.stroke();
+    context.arc(size * pen[0], size * pen[1], size / 16, 0, 7);
+    Object.assign(context, { lineWidth: down ? 8 : 4, strokeStyle: down ? accentColor : ink }).stroke();
+    context.globalCompositeOperation = "source-over";
   }
   function later() {
     waiting ||= requestAnimationFrame(() => { waiting = 0; changed(); });
@@ -149,6 +151,7 @@ function pad(parent, record, changed) {
     if (record.image !== null) record.strokes = [];
     record.image = null;
     record.strokes.push([spot]);
+    say("");
     later();
   }
   function draw(spot) {

@@ -50,7 +50,8 @@ export function wordModel(weights, { tasks }) {
   // One step of the LSTM; with `tangents`, also of dh / d place and dc / d place (dims, size).
   function step({ h, c, dh, dc }, word, at, tangents) {
     token.set(embedding.subarray(word * size, word * size + size));
-    const next = { h: zeros(size), c: zeros(size), ...(tangents && { dh: zeros(dims * size), dc: zeros(dims * size) }) };
+    const next = { h: zeros(size), c: zeros(size) };
+    if (tangents) Object.assign(next, { dh: zeros(dims * size), dc: zeros(dims * size) });
     for (let i = 0; i < 4 * size; i++) {
       const [x, r] = [i * wide, i * size];
       drive[i] = constant[i] + dot(input, x, token, 0, size) + dot(recurrent, r, h, 0, size)
