@@ -253,6 +253,7 @@ CALLS = {
             {"z0": d.means[:, 0]}, widgets.Bars("q", d.log_q[:3], list("abc")), says={"nats": d.means[:, 0]}
         ).html
     ),
+    "widgets.draw_along": lambda d: widgets.draw_along(d.vae, d.x, known=d.x, title="a pad").html,
     "widgets.learn_along": lambda d: widgets.learn_along(learners(d), title="three contexts").html,
     "widgets.read_along": lambda d: widgets.read_along(words(d), title="four words").html,
     "widgets.type_along": lambda d: widgets.type_along(lambda text: words(d), text="a b c d").html,

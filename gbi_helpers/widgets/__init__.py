@@ -1,10 +1,11 @@
-"""Widgets: views of a record that a reader scrubs through. They draw; they never compute."""
+"""Widgets: views of a record that a reader scrubs through, and one in which the page itself infers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from gbi_helpers.widgets.controls import Controls
+from gbi_helpers.widgets.draw_view import DrawAlong, draw_along
 from gbi_helpers.widgets.learn_view import LearnAlong, learn_along
 from gbi_helpers.widgets.modules_view import Modules, modules
 from gbi_helpers.widgets.scrubber import Scrubber
@@ -17,11 +18,13 @@ __all__ = [
     "Bars",
     "Controls",
     "Dots",
+    "DrawAlong",
     "LearnAlong",
     "Lines",
     "Modules",
     "ReadAlong",
     "Scrubber",
+    "draw_along",
     "learn_along",
     "modules",
     "read_along",

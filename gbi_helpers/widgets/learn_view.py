@@ -172,7 +172,7 @@ def _still(told: Learning) -> str:
         for s in told.ends
     ]
     head = ("after learning", *(f"{name}: % right so far" for name in told.learners))
-    return page.still(told.title, alt, _picture(told), head, rows, through="training")
+    return page.still(told.title, alt, _picture(told), head, rows, live="scrub through the training")
 
 
 def _picture(told: Learning) -> Figure:

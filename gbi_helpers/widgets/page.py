@@ -27,7 +27,7 @@ START = (
     "const host=this.closest('.gbi-host'),run=document.createElement('script');run.type='module';"
     "run.text=[...host.childNodes].find((node)=>node.nodeType===8).data;host.append(run)"
 )
-HINT = "A still picture and a table. Run this cell to scrub through the {}."
+HINT = "A still picture and a table. Run this cell to {}."
 
 
 @cache
@@ -82,9 +82,9 @@ def still(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
     colours: int = 48,
-    through: str = "steps",
+    live: str = "scrub through the steps",
 ) -> str:
-    """A figure in ``colours`` with its alt text, a table, and the hint to run the cell, under the title if any."""
+    """A figure in ``colours`` with its alt text, a table, and what running the cell brings, under the title if any."""
     above = f"<div><strong>{escaping.escape(title)}</strong></div>" if title else ""
     spoken = escaping.escape(f"{title}. {alt}" if title else alt)
     source = f"data:image/png;base64,{base64.b64encode(_png(fig, colours)).decode()}"
@@ -92,7 +92,7 @@ def still(
     names = "".join(f'<th scope="col">{escaping.escape(name)}</th>' for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{escaping.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     table = f"<table><tr>{names}</tr>{body}</table>"
-    return f"{above}<div><em>{HINT.format(through)}</em></div>{image}{table}"
+    return f"{above}<div><em>{HINT.format(live)}</em></div>{image}{table}"
 
 
 def _png(fig: Figure, colours: int) -> bytes:

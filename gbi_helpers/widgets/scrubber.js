@@ -506,7 +506,7 @@ async function raise(host) {
     view(space, record);
     fallback.hidden = true;
   } catch (error) {
-    make("p", {}, fallback, `This browser could not open the scrubber (${error.message}). A newer one can.`);
+    make("p", {}, fallback, `This view did not open (${error.message}): run the cell, or use a newer browser.`);
   }
 }
 

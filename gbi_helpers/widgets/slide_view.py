@@ -167,9 +167,8 @@ def _still(slides: Slides) -> str:
         told_there = (slides.written(name, values[place]) for name, values in slides.says.items())
         rows.append((slides.written(first, slides.sliders[first][at]), *told_there))
     beside = "".join(f" ({name} {slides.written(name, slides.sliders[name][here[name]])})" for name in others)
-    return page.still(
-        slides.title, alt, _picture(slides), (first + beside, *slides.says), rows, through="places of its sliders"
-    )
+    live = "scrub through the places of its sliders"
+    return page.still(slides.title, alt, _picture(slides), (first + beside, *slides.says), rows, live=live)
 
 
 def _picture(slides: Slides) -> Figure:

@@ -150,7 +150,7 @@ def _still(reading: Reading) -> str:
     ]
     head = ("word", "text", "evidence (nats)", "most believed", "loss (nats)")
     text = " ".join(reading.words[:60]) + (" \N{HORIZONTAL ELLIPSIS}" if count > 60 else "")
-    still = page.still(reading.title, alt, _picture(reading), head, rows, through="words")
+    still = page.still(reading.title, alt, _picture(reading), head, rows, live="scrub through the words")
     return f'{still}<p style="overflow-wrap:anywhere">{escaping.escape(text)}</p>'
 
 

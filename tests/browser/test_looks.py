@@ -14,8 +14,9 @@ from PIL import Image
 from widgets.test_modules_view import both
 from widgets.toy import toy_learning, toy_path
 
-from gbi_helpers import WordsRecord, learn_along, modules, read_along, scrub, slide
+from gbi_helpers import WordsRecord, draw_along, learn_along, modules, read_along, scrub, slide
 from gbi_helpers.course.export import to_html
+from gbi_helpers.models.image import ConditionalVAE
 from gbi_helpers.widgets import Bars, Lines
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Views</title><style>{style}</style>
@@ -23,7 +24,8 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>View
 <body><div id="page" class="container"><div class="output_wrapper"><div class="output"><div class="output_area">
 <div class="output_html rendered_html output_subarea"><section>{views}</section></div>
 </div></div></div></div></body></html>"""
-VIEWS = ("scrub", "modules", "words", "slide", "learn")
+SLIDER = ".gbi-bar-row input"
+VIEWS = ("scrub", "modules", "words", "slide", "learn", "draw")
 
 
 LINES = Lines("Loss along the way", {"loss": [2, 0, 1], "tangent": torch.eye(3), "z0": ([1], [1])}, x=[0, 1, 2])
@@ -48,6 +50,7 @@ def html():
         "words": read_along(shades(), title="Which source is this from?").html,
         "slide": slide({"z0": [0, 1, 2]}, LINES, BARS, says={"nats": [1, 2, 3]}, start=[0], title="Where from?").html,
         "learn": learn_along(toy_learning(moments=2, each=2, gates=True), title="What is kept?").html,
+        "draw": draw_along(ConditionalVAE(latent=2, channels=2, width=8), torch.rand(2, 1, 28, 28), title="Draw").html,
     }
 
 
@@ -64,7 +67,7 @@ def view(page, name):
 
 def to_the_end(page):
     for number in range(page.locator(".gbi").count()):
-        page.locator(".gbi input").nth(number).focus()
+        page.locator(SLIDER).nth(number).focus()
         page.keyboard.press("End")
 
 
@@ -83,8 +86,10 @@ def contrast(one, other):
 def slider_on(page, name):
     """Contrast of track and thumb with their ground, and how many pixels high either stands out from it."""
     page.mouse.move(0, 0)
+    view(page, name).locator(SLIDER).focus()
+    page.keyboard.press("Home")
     page.evaluate("document.activeElement.blur()")
-    seen = pixels(view(page, name).locator("input"))
+    seen = pixels(view(page, name).locator(SLIDER))
     ground, track, thumb = seen[3, -40], seen[:, -40], seen[:, 9]
     told = []
     for column in (track, thumb):
@@ -122,7 +127,7 @@ def test_in_forced_colours_track_and_thumb_of_the_slider_stand_out(forced, name)
 @pytest.mark.parametrize("name", VIEWS)
 def test_in_forced_colours_focus_hover_and_the_current_place_are_told_by_lines(forced, name):
     line = "node => getComputedStyle(node).outlineStyle + getComputedStyle(node).outlineWidth"
-    play, slider = (view(forced, name).locator(which) for which in (".gbi-play", "input"))
+    play, slider = (view(forced, name).locator(which) for which in (".gbi-play", SLIDER))
     rest = play.evaluate(line)
     play.hover()
     over = play.evaluate(line)
@@ -210,7 +215,7 @@ def test_a_view_looks_the_same_whatever_the_styles_of_its_page(opened, html, tmp
         path = tmp_path / f"{number}.html"
         path.write_text(PAGE.format(style=style, views=html[name]), encoding="utf-8")
         page = opened(path)
-        page.locator(".gbi input").focus()
+        page.locator(SLIDER).focus()
         page.keyboard.press("PageUp")
         boxes.append(page.locator(".gbi").evaluate(BOXES))
     plain, *others = boxes
@@ -318,5 +323,5 @@ def test_no_focus_ring_is_cut_off_on_an_exported_page(opened, html, tmp_path, wi
       const own = node.getBoundingClientRect(), frame = node.closest(".output").getBoundingClientRect();
       return [ring.outlineStyle, own.left - far - frame.left, frame.right - own.right - far]; })"""
     rings = page.locator(".gbi").locator("button, input, select, .gbi-text").evaluate_all(room)
-    assert len(rings) == 32
+    assert len(rings) == 39
     assert [ring for ring in rings if ring[0] != "solid" or min(ring[1:]) < 0] == []
