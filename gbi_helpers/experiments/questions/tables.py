@@ -64,7 +64,7 @@ def discovered(results: Results) -> Table:
         for row in [row for row in rows if results.has(row, "bayes")][:1]:
             known = f"{results.mean(row, 'bayes'):.1f}"
             lines.append([words, "Bayes, told everything", known, known, "", ""])
-    return ["stream", "evidence", *AGREEMENT.values(), "slots used"], lines
+    return ["stream", "who", *AGREEMENT.values(), "slots used"], lines
 
 
 def _finders(results: Results, stream: str) -> dict[str, str]:
