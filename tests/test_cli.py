@@ -196,6 +196,18 @@ def test_run_uses_the_python_that_runs_the_command(tmp_path, monkeypatch):
     assert execution.execute(path).notebook.cells[1].outputs[0].text.strip() == sys.executable
 
 
+def test_store_runs_a_cell_whose_output_is_too_large_and_leaves_that_out(tmp_path):
+    path = save(tmp_path / "x.ipynb", "print('large')", "print('small')")
+    book = nbformat.read(path, as_version=4)
+    large = next(cell for cell in book.cells if "large" in cell.source)
+    large.metadata["tags"] = ["unstored"]
+    nbformat.write(book, path)
+    assert cli.main(["store", str(path)]) == 0
+    large, small = (cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+    assert (large.outputs, large.execution_count) == ([], 1)
+    assert small.outputs[0].text == "small\n"
+
+
 def test_store_keeps_counts_and_leaves_nothing_live(tmp_path, monkeypatch):
     monkeypatch.setenv("GBI_DATA_DIR", str(tmp_path))
     bar = "import time\nfrom tqdm.auto import tqdm\nfor _ in tqdm(range(3)):\n    time.sleep(0.01)"

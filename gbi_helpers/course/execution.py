@@ -27,6 +27,7 @@ from gbi_helpers.files import try_writing
 from gbi_helpers.progress import progress_bar
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+UNSTORED = "unstored"  # the tag of a cell whose output is too large for a notebook
 
 
 TIMEOUT = 900  # seconds a single cell may take
@@ -206,7 +207,8 @@ def _clean(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if _without_view(output)]
+            kept = UNSTORED not in cell.metadata.get("tags", [])
+            cell.outputs = [output for output in cell.outputs if kept and _without_view(output)]
 
 
 def _without_view(output: NotebookNode) -> bool:

@@ -34,6 +34,7 @@ from gbi_helpers.course.chapters import (
 )
 from gbi_helpers.course.export import TEMPLATES, page_of
 from gbi_helpers.course.notebooks import START, read
+from gbi_helpers.course.pads import pads
 from gbi_helpers.files import part_folder
 from gbi_helpers.progress import progress_bar
 
@@ -146,7 +147,7 @@ def _around(site: _Site, pages: Mapping[Chapter, BeautifulSoup]) -> Iterator[tup
     what = "A network that was told its task can later be asked, by one gradient, which task it is looking at."
     yield site.written("index.html.j2", site.told(HOME, COURSE, what), chapters=[*lines, *still_to_come])
     if site.playground:
-        what = "Move the sliders: all that they show was computed beforehand, so nothing needs to be installed."
+        what = "Draw, and move the sliders: all of it runs in this page, and nothing needs to be installed."
         yield site.written("play.html.j2", site.told(PLAY, "Playground", what), toys=_toys(pages))
     what = "Search the headings and the text of all chapters."
     yield site.written("search.html.j2", site.told(SEARCH, "Search", what), sections=_index(pages))
@@ -159,8 +160,8 @@ def _around(site: _Site, pages: Mapping[Chapter, BeautifulSoup]) -> Iterator[tup
 
 
 def _toys(pages: Mapping[Chapter, BeautifulSoup]) -> list[Toy]:
-    """What the playground holds, in its order."""
-    return [toy for chapter, page in pages.items() for toy in sliders(chapter, page)]
+    """What the playground holds, in its order: the pad to draw on is made here, being too large for a notebook."""
+    return [toy for find in (pads, sliders) for chapter, page in pages.items() for toy in find(chapter, page)]
 
 
 def _index(pages: Mapping[Chapter, BeautifulSoup]) -> str:

@@ -144,6 +144,18 @@ def test_the_playground_has_the_views_with_sliders_byte_for_byte_and_where_they_
     assert link["href"].startswith("05_mnist.html#Scrub")
 
 
+def test_the_playground_begins_with_a_pad_if_a_chapter_lets_one_draw(tmp_path):
+    book = save(tmp_path / "notebooks", "05_mnist", OPENING, shown(sliders()), "### Draw one yourself\n\nA seven.")
+    write_site([book], tmp_path / "OUT")
+    page = read_pages(tmp_path / "OUT")["play.html"]
+    assert [link.get_text() for link in page.select("main h2 a")] == [
+        "Chapter 05: Draw one yourself",
+        "Chapter 05: 05 · Which digit is it?",
+    ]
+    assert page.select_one("main h2 a")["href"] == "05_mnist.html#Draw-one-yourself"
+    assert "Which digit do you draw?" in page.select_one("main section").get_text()
+
+
 def test_without_sliders_there_is_no_playground_and_no_link_to_it(books, tmp_path):
     write_site(books[:1], tmp_path / "OUT")
     pages = read_pages(tmp_path / "OUT")

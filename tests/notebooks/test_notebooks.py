@@ -29,7 +29,17 @@ BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CHAPTERS = [path for path in BOOKS if not path.name.startswith("00")]
 every_book = pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-DRAWERS = {"scrub", "modules", "read_along", "learn_along", "slide", "type_along", "discovery_view", "sphere_view"}
+DRAWERS = {
+    "scrub",
+    "modules",
+    "read_along",
+    "learn_along",
+    "slide",
+    "type_along",
+    "discovery_view",
+    "sphere_view",
+    "draw_along",
+}
 
 
 @cache
