@@ -132,7 +132,7 @@ function worker() {
 
 // ---- the box, and the words view below it ----
 
-const LEAK = "0: the whole text has one source. Above: before each word the source may have changed. What each word "
+const LEAK = "Hazard 0: the text has one source. Above: before each word it may have changed. What each word "
   + "speaks for, and its loss, stay those of 0.";
 
 function knobs(parent, record, changed) {
