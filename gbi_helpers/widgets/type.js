@@ -139,7 +139,7 @@ function knobs(parent, record, changed) {
   const own = { "data-lm-suppress-shortcuts": "true", class: "gbi-other" };
   const label = make("label", {}, parent);
   make("span", { class: "gbi-head" }, label, "Type or paste a text");
-  const area = make("textarea", { rows: 3, dir: "auto", maxlength: 3 * SIGNS, ...own }, label);
+  const area = make("textarea", { rows: 3, dir: "auto", maxlength: 1.25 * SIGNS, ...own }, label);
   area.value = record.text;
   const row = make("div", { class: "gbi-knobs" }, parent);
   const write = make("button", { type: "button", ...own }, row, "Write on");
