@@ -85,9 +85,9 @@ function scaleOf(nats) {
 function* readOn({ read }, ids, before) {
   let same = 0;
   while (same < ids.length && before[same] === ids[same]) same += 1;
-  for (let count = Math.min(same + 1, ids.length); count <= ids.length; count++) {
-    yield { ids: ids.slice(0, count), found: read(ids.slice(0, count)) };
-  }
+  const result = (count) => ({ ids: ids.slice(0, count), found: read(ids.slice(0, count)) });
+  for (let count = same + 1; count < ids.length; count++) yield result(count);
+  return result(ids.length);
 }
 
 // Words that go on from a text, sampled with z (gbi_helpers.experiments.language.reading.continue_text).
