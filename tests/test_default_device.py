@@ -45,7 +45,7 @@ from gbi_helpers.experiments.toy import inference as toy_inference
 from gbi_helpers.experiments.toy import modules as toy_modules
 from gbi_helpers.experiments.toy import theory as toy_theory
 from gbi_helpers.experiments.toy.recipes import train as train_toy
-from gbi_helpers.models import base, factored, hundred, image, projection, slots
+from gbi_helpers.models import base, factored, hundred, image, language, projection, slots
 from gbi_helpers.models.toy import ToyLSTM
 from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
@@ -80,6 +80,7 @@ class Given(SimpleNamespace):
 GIVEN = Given(
     model=image.ConvAutoencoder(2, 3, channels=2).eval(),
     vae=image.ConditionalVAE(2, 3, channels=2, width=8).eval(),
+    reader=language.WordLSTM(6, 3, hidden=4).eval(),
     z0=torch.full((4, 3), 1 / 3),
     two=torch.full((4, 2), 1 / 2),
     weights=randn(3, 5),
@@ -97,6 +98,7 @@ GIVEN = Given(
     frames=randn(6, 4, 5, 5).sigmoid(),
 )
 STREAM = toy.switching_stream(2, blocks=4, block=10)
+LETTERS = Vocabulary(["<unk>", "<bos>", *"abcd"])
 
 
 def units(d):
@@ -256,6 +258,7 @@ CALLS = {
     "widgets.draw_along": lambda d: widgets.draw_along(d.vae, d.x, known=d.x, title="a pad").html,
     "widgets.learn_along": lambda d: widgets.learn_along(learners(d), title="three contexts").html,
     "widgets.read_along": lambda d: widgets.read_along(words(d), title="four words").html,
+    "widgets.type_here": lambda d: widgets.type_here(d.reader, LETTERS, "a b c d", words(d)).html,
     "widgets.type_along": lambda d: widgets.type_along(lambda text: words(d), text="a b c d").html,
     "data.toy.switching_stream": lambda d: [
         toy.switching_stream(2, blocks=3, block=4),

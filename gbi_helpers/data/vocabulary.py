@@ -37,7 +37,7 @@ _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "`": "'", "\x91": "'", "\x
 _TORN = re.compile(r" (?:(n't)|'\s?(s|t|re|ve|ll|d|m))\b")  # "game 's", "did n't": spaced in some corpora
 _STILL_TORN = re.compile(rf" (?=n't\b)(?:(?<={_LETTER} )|(?<={_MARK} ))")  # "did  n't": no single space stood there
 # Scripts without spaces between words, and how many signs their words have on average, at the very most.
-_UNSPACED = {
+UNSPACED = {
     "Chinese or Japanese": ("[\u3005-\u3007\u3040-\u312f\u31f0-\u31ff\u3400-\u9fff\U00020000-\U000323af]", 3),
     "Thai": ("[\u0e01-\u0e7f]", 10),
     "Lao": ("[\u0e80-\u0eff]", 10),
@@ -68,7 +68,7 @@ def unspaced(text: str, whose: str = "This text") -> str:
 
     A few such words among others do not matter, nor does text that somebody has put spaces into.
     """
-    for script, (letter, longest) in {} if text.isascii() else _UNSPACED.items():
+    for script, (letter, longest) in {} if text.isascii() else UNSPACED.items():
         found = len(re.findall(letter, text))
         words = sum(1 for word in text.split() if re.search(letter, word))
         if 2 * found > len(text) - text.count(" ") and found > longest * words:

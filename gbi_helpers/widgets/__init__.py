@@ -12,6 +12,7 @@ from gbi_helpers.widgets.scrubber import Scrubber
 from gbi_helpers.widgets.scrubbing import scrub
 from gbi_helpers.widgets.slide_parts import Bars, Dots, Lines
 from gbi_helpers.widgets.slide_view import slide
+from gbi_helpers.widgets.type_view import TypeHere, type_here
 from gbi_helpers.widgets.words_view import ReadAlong, read_along
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Modules",
     "ReadAlong",
     "Scrubber",
+    "TypeHere",
     "draw_along",
     "learn_along",
     "modules",
@@ -31,6 +33,7 @@ __all__ = [
     "scrub",
     "slide",
     "type_along",
+    "type_here",
 ]
 
 

@@ -1,6 +1,6 @@
 // The view in which one draws and the network says, while the pen moves, what it takes the drawing for. It stands
-// behind scrubber.js, engine.js, images.js and strokes.js in one module. The entries that the frame's slider scrubs
-// through are the fifty steps for what is on the pad.
+// behind scrubber.js, engine.js, images.js, strokes.js and calm.js in one module. The entries that the frame's slider
+// scrubs through are the fifty steps for what is on the pad.
 
 const DRAW_CSS = `
 .gbi .gbi-pad { flex: 0 1 auto; margin: 0; width: 190px; }
@@ -26,7 +26,6 @@ const DRAW_CSS = `
 `;
 const SLICE = 8; // ms of the fifty steps between two frames
 const STEPS = 50;
-const REST = 700; // ms without a change, after which a screen reader may speak
 
 
 function unpackDrawing({ network, bytes, count, dim, ...header }, take) {
@@ -314,24 +313,6 @@ function small(parent, heading, imageAt) {
       const values = imageAt(step) ?? zeros(SIDE * SIDE);
       for (const [i, share] of values.entries()) image.data.set([255 * share, 255 * share, 255 * share, 255], 4 * i);
       context.putImageData(image, 0, 0);
-    },
-  };
-}
-
-// The read-out changes with every move of the pen; a screen reader hears it once it has come to rest.
-function calm(root) {
-  const readout = root.querySelector(".gbi-readout");
-  let resting = 0;
-  return {
-    draw() {
-      readout.setAttribute("aria-live", "off");
-      clearTimeout(resting);
-      resting = setTimeout(() => {
-        const said = readout.textContent;
-        readout.setAttribute("aria-live", "polite");
-        readout.textContent = "";
-        readout.textContent = said;
-      }, REST);
     },
   };
 }

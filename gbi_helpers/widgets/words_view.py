@@ -97,7 +97,7 @@ class ReadAlong(RecordView):
 
     def still(self) -> str:
         """What is seen without JavaScript or trust."""
-        return _still(self.reading)
+        return still_text(self.reading)
 
     def __repr__(self) -> str:
         """The same on every machine: sizes, no values."""
@@ -136,8 +136,11 @@ def _round_up(value: float) -> float:
     return float(next(round(m * power, 6) for m in (1, 2, 5, 10) if m * power >= value * 0.999))
 
 
-def _still(reading: Reading) -> str:
-    """What is seen without JavaScript or trust: the text (its beginning), a picture with alt text, and a table."""
+def still_text(reading: Reading, live: str = "scrub through the words") -> str:
+    """What is seen without JavaScript or trust: the text (its beginning), a picture with alt text, and a table.
+
+    ``live``: what running the cell brings.
+    """
     count, last = len(reading.words), len(reading.words) - 1
     alt = (
         f"Belief over {len(reading.tasks)} tasks while {count} words are read. After the first word: {reading.top(0)}. "
@@ -150,7 +153,7 @@ def _still(reading: Reading) -> str:
     ]
     head = ("word", "text", "evidence (nats)", "most believed", "loss (nats)")
     text = " ".join(reading.words[:60]) + (" \N{HORIZONTAL ELLIPSIS}" if count > 60 else "")
-    still = page.still(reading.title, alt, _picture(reading), head, rows, live="scrub through the words")
+    still = page.still(reading.title, alt, _picture(reading), head, rows, live=live)
     return f'{still}<p style="overflow-wrap:anywhere">{escaping.escape(text)}</p>'
 
 

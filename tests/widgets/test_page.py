@@ -11,10 +11,12 @@ from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors.sanitize import SanitizeHTML
 from widgets.test_modules_view import both
-from widgets.toy import toy_path, toy_words
+from widgets.toy import toy_path, toy_read, toy_words
 
-from gbi_helpers import draw_along, modules, read_along, scrub
+from gbi_helpers import draw_along, modules, read_along, scrub, type_here
+from gbi_helpers.data.vocabulary import Vocabulary
 from gbi_helpers.models.image import ConditionalVAE
+from gbi_helpers.models.language import WordLSTM
 from gbi_helpers.widgets import page
 
 TAGS = {*bleach.ALLOWED_TAGS, "div", "p", "img", "table", "tr", "th", "td"}
@@ -24,7 +26,13 @@ VIEWS = {
     "modules": lambda: modules(both(), title="Units"),
     "words": lambda: read_along(toy_words(60), title="A text"),
     "draw": lambda: draw_along(ConditionalVAE(latent=2, channels=2, width=8), torch.rand(3, 1, 28, 28), title="A pad"),
+    "type": lambda: typed(toy_read("bake the bread")),
 }
+
+
+def typed(record):
+    known = Vocabulary(["<unk>", "<bos>", *dict.fromkeys(record.words)])
+    return type_here(WordLSTM(len(known), len(record.tasks), hidden=4), known, "bake the bread", record, title="A box")
 
 
 @pytest.fixture(scope="module", params=VIEWS)
