@@ -14,6 +14,7 @@ from torch import Tensor
 
 Moving = Mapping[str, Tensor]
 TaskLoss = Callable[[Moving], Tensor]
+Inner = tuple[float, int]  # rate and number of the steps that are trained for
 
 
 def descend(
@@ -35,6 +36,23 @@ def descend(
         now = here if through else path[-1]
         path.append({name: now[name] - rate * slope for name, slope in zip(here, slopes, strict=True)})
     return path
+
+
+def outer_loss(
+    told: str, one: TaskLoss, other: TaskLoss, names: Tensor, begin: Callable[[str], Moving], inner: Inner | None
+) -> Tensor:
+    """What a network learns from that is ``told`` something, (T,), of two losses (T,) on samples of the same tasks.
+
+    "names": both at ``names`` (T, K), their one-hot z; "nothing": both at 1/K. "context" and "weights", meta-trained,
+    from the second loss after ``inner`` steps down the first, from ``begin("z")`` or ``begin("weights")``; through the
+    steps for a context, to first order for weights.
+    """
+    if told in ("names", "nothing"):
+        z = names if told == "names" else torch.full_like(names, 1 / names.shape[1])
+        return (one({"z": z}) + other({"z": z})) / 2
+    assert inner is not None, f"who is told {told} needs the steps that are trained for"
+    start = begin("z" if told == "context" else told)
+    return other(descend(one, start, *inner, through=told == "context")[-1])
 
 
 def _live(value: Tensor, through: bool) -> Tensor:

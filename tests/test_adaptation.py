@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gbi_helpers.adaptation import at_best_rate, descend, for_each, tried
+from gbi_helpers.adaptation import at_best_rate, descend, for_each, outer_loss, tried
 
 F64 = torch.float64
 GOAL = torch.tensor([[1.0, 2.0], [0.0, -1.0], [4.0, 4.0]], dtype=F64)
@@ -65,3 +65,22 @@ def test_a_rate_is_chosen_for_each_number_of_steps_on_validation_and_divergence_
     assert best.tolist() == [0, 1, 1]
     torch.testing.assert_close(score, torch.stack([test[0, 0].mean(), test[1, 1].mean(), test[1, 2].mean()]))
     assert score[1] > test.mean(2)[0, 1]  # the rate that suits the test tasks best is not asked for
+
+
+def test_who_is_told_names_learns_at_them_and_who_is_meta_trained_after_its_steps():
+    names, start = torch.eye(3, 2, dtype=F64), {"z": torch.zeros(3, 2, dtype=F64)}
+    begun = []
+
+    def begin(moves):
+        begun.append(moves)
+        return start
+
+    def of(told):
+        return outer_loss(told, to_goal, lambda moved: 3 * to_goal(moved), names, begin, (0.25, 2))
+
+    torch.testing.assert_close(of("names"), 2 * to_goal({"z": names}))
+    torch.testing.assert_close(of("nothing"), 2 * to_goal({"z": torch.full_like(names, 0.5)}))
+    assert begun == []
+    for told in ("context", "weights"):
+        torch.testing.assert_close(of(told), 3 * to_goal({"z": (1 - 0.75**2) * GOAL}))
+    assert begun == ["z", "weights"]

@@ -141,6 +141,9 @@ def stored(record):
 # Every public function, called with inputs d; what it leaves to the clock is left out.
 CALLS = {
     "adaptation.descend": lambda d: adaptation.descend(lambda m: d.loss(m["z"]), {"z": d.z0}, 0.1, 2),
+    "adaptation.outer_loss": lambda d: adaptation.outer_loss(
+        "nothing", lambda m: d.loss(m["z"]), lambda m: d.loss(m["z"]), d.z0, lambda _: {"z": d.z0}, None
+    ),
     "adaptation.for_each": lambda d: adaptation.for_each({"w": d.weights}, 2),
     "adaptation.tried": lambda d: adaptation.tried(
         lambda m: d.loss(m["z"]), lambda m: d.loss(m["z"]), {"z": d.z0}, (0.1, 0.2), (0, 2)

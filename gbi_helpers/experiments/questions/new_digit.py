@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from gbi_helpers import metrics
-from gbi_helpers.adaptation import Moving, TaskLoss, at_best_rate, descend, for_each, tried
+from gbi_helpers.adaptation import Inner, Moving, TaskLoss, at_best_rate, descend, for_each, outer_loss, tried
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.inference import max_entropy
 from gbi_helpers.models.base import bernoulli_nll
@@ -24,7 +24,6 @@ from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
 Settings = Mapping[str, Any]
-Inner = tuple[float, int]  # rate and number of the steps that are trained for
 Images = tuple[Tensor, Tensor]
 SETTLED = -1  # the most steps and the most images: what names are asked after
 
@@ -107,14 +106,7 @@ def trained(digits: Digits, told: str, inner: Inner | None, settings: Settings) 
 
     def loss(halves: Tensor) -> Tensor:
         one, other = (evidence(model, x) for x in halves)
-        if told in ("names", "nothing"):
-            z = eye if told == "names" else torch.full_like(eye, 1 / len(eye))
-            return (one({"z": z}) + other({"z": z})).mean() / 2
-        assert inner is not None
-        path = descend(
-            one, beginning(model, len(eye), "z" if told == "context" else told), *inner, through=told == "context"
-        )
-        return other(path[-1]).mean()
+        return outer_loss(told, one, other, eye, lambda moves: beginning(model, len(eye), moves), inner).mean()
 
     fit(model, loss, batch, steps=settings["steps"], lr=settings["lr"], seed=digits.seed, desc=f"told {told}")
     return model.eval().requires_grad_(False)

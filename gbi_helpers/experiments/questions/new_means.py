@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from gbi_helpers.adaptation import Moving, TaskLoss, at_best_rate, descend, tried
+from gbi_helpers.adaptation import Inner, Moving, TaskLoss, at_best_rate, outer_loss, tried
 from gbi_helpers.models.toy import ToyLSTM
 from gbi_helpers.training import fit
 
 Settings = Mapping[str, Any]
-Inner = tuple[float, int]  # rate and number of the steps that are trained for
 WINDOW = 5
 WHERE = ("validation", "inside", "beyond")
 
@@ -92,13 +91,7 @@ def trained(tasks: Sequence[Means], told: str, inner: Inner | None, settings: Se
 
     def loss(x: Tensor) -> Tensor:
         one, other = (evidence(model, x[:, None, half], sd) for half in (0, 1))
-        if told in ("names", "nothing"):
-            z = names if told == "names" else torch.full_like(names, 1 / names.shape[1])
-            return (one({"z": z}) + other({"z": z})).sum() / (2 * rows)
-        assert inner is not None
-        start = beginning(model, len(x), "z" if told == "context" else told)
-        path = descend(one, start, *inner, through=told == "context")
-        return other(path[-1]).sum() / rows
+        return outer_loss(told, one, other, names, lambda moves: beginning(model, len(x), moves), inner).sum() / rows
 
     fit(model, loss, batch, steps=steps, lr=settings["lr"], batch_size=rows, desc=f"told {told}", optimizer=_ADAM)
     return model

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from gbi_helpers.adaptation import Moving, TaskLoss, at_best_rate, descend, for_each, tried
+from gbi_helpers.adaptation import Inner, Moving, TaskLoss, at_best_rate, for_each, outer_loss, tried
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.language.recipes import ClippedAdamW
 from gbi_helpers.experiments.language.windows import Corpus, even_windows, random_windows, with_start
@@ -24,7 +24,6 @@ from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
 Settings = Mapping[str, Any]
-Inner = tuple[float, int]  # rate and number of the steps that are trained for
 
 
 def new_source(world: World, seed: int, settings: Settings) -> dict[str, Any]:
@@ -87,14 +86,7 @@ def trained(sources: Sources, told: str, inner: Inner | None, settings: Settings
 
     def loss(words: Tensor) -> Tensor:
         one, other = (evidence(model, words[:, half, None], known.start) for half in (0, 1))
-        if told in ("names", "nothing"):
-            z = eye if told == "names" else torch.full_like(eye, 1 / len(eye))
-            return (one({"z": z}) + other({"z": z})).mean() / 2
-        assert inner is not None
-        path = descend(
-            one, beginning(model, len(eye), "z" if told == "context" else told), *inner, through=told == "context"
-        )
-        return other(path[-1]).mean()
+        return outer_loss(told, one, other, eye, lambda moves: beginning(model, len(eye), moves), inner).mean()
 
     how = {"lr": settings["lr"], "schedule": "constant", "optimizer": ClippedAdamW}
     fit(model, loss, batch, steps=settings["steps"], seed=seed, desc=f"told {told}", **how)
