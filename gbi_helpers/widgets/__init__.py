@@ -6,6 +6,7 @@ from typing import Any
 
 from gbi_helpers.widgets.controls import Controls
 from gbi_helpers.widgets.draw_view import DrawAlong, draw_along
+from gbi_helpers.widgets.graph_view import InBrowser, to_browser
 from gbi_helpers.widgets.learn_view import LearnAlong, learn_along
 from gbi_helpers.widgets.modules_view import Modules, modules
 from gbi_helpers.widgets.scrubber import Scrubber
@@ -19,6 +20,7 @@ __all__ = [
     "Controls",
     "Dots",
     "DrawAlong",
+    "InBrowser",
     "LearnAlong",
     "Lines",
     "Modules",
@@ -30,6 +32,7 @@ __all__ = [
     "read_along",
     "scrub",
     "slide",
+    "to_browser",
     "type_along",
 ]
 
