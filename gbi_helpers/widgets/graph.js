@@ -27,13 +27,13 @@ function even(x) { // rounds halves to the even number, as PyTorch does
 
 // Number by number, with PyTorch's names.
 const EACH = {
-  abs: Math.abs, atan: Math.atan, ceil: Math.ceil, copy: (a) => a, cos: Math.cos, erf, exp: Math.exp,
-  expm1: Math.expm1, floor: Math.floor, log: Math.log, log1p: Math.log1p, logical_not: (a) => +!a, neg: (a) => -a,
-  reciprocal: (a) => 1 / a, relu: (a) => (a < 0 ? 0 : a), round: even, rsqrt: (a) => 1 / Math.sqrt(a),
-  sigmoid: (a) => 1 / (1 + Math.exp(-a)), sign: Math.sign, sin: Math.sin, sqrt: Math.sqrt, tan: Math.tan,
+  abs: Math.abs, acos: Math.acos, asin: Math.asin, atan: Math.atan, ceil: Math.ceil, copy: (a) => a, cos: Math.cos,
+  cosh: Math.cosh, erf, exp: Math.exp, expm1: Math.expm1, floor: Math.floor, isnan: (a) => +(a !== a), log: Math.log, 
+  log1p: Math.log1p, logical_not: (a) => +!a, neg: (a) => -a, reciprocal: (a) => 1 / a, relu: (a) => (a < 0 ? 0 : a), round: even, rsqrt: (a) => 1 / Math.sqrt(a),
+  sigmoid: (a) => 1 / (1 + Math.exp(-a)), sign: Math.sign, sin: Math.sin, sinh: Math.sinh, sqrt: Math.sqrt, tan: Math.tan,
   tanh: Math.tanh, trunc: Math.trunc,
   add: (a, b) => a + b, sub: (a, b) => a - b, mul: (a, b) => a * b, div: (a, b) => a / b, pow: (a, b) => a ** b,
-  maximum: (a, b) => Math.max(a, b), minimum: (a, b) => Math.min(a, b),
+  atan2: Math.atan2, maximum: (a, b) => Math.max(a, b), minimum: (a, b) => Math.min(a, b),
   remainder: (a, b) => a - b * Math.floor(a / b), eq: (a, b) => +(a === b), ne: (a, b) => +(a !== b),
   lt: (a, b) => +(a < b), le: (a, b) => +(a <= b), gt: (a, b) => +(a > b), ge: (a, b) => +(a >= b),
   logical_and: (a, b) => +(a && b ? 1 : 0), logical_or: (a, b) => +(a || b ? 1 : 0),
@@ -82,15 +82,24 @@ function fold([start, f]) {
   };
 }
 
-// Matrix products (batch, rows, inner) x (batch, inner, columns). Where the numbers of a sum lie side by side they are
-// summed so; else rows are added up, and behind a relu most of them are 0 and cost nothing.
-function products(out, one, other) {
+// A matrix (batch, rows, columns) as a copy whose rows lie side by side.
+function upright(view) {
+  const [batch, rows, columns] = view.shape;
+  const places = placesOf({ ...view });
+  return { ...view, data: view.data.constructor.from(places, (at) => view.data[at]), offset: 0, places: null,
+    strides: [rows * columns, columns, 1] };
+}
+
+// Matrix products (batch, rows, inner) x (batch, inner, columns): rows of the second matrix are added up, and behind a
+// relu most of them are 0 and cost nothing. What cannot be read so is a sum of numbers side by side.
+function products(out, one, second) {
+  const other = second.fixed && second.strides[2] !== 1 ? (second.upright ??= upright(second)) : second;
   const [[batch, rows, inner], columns] = [one.shape, other.shape[2]];
   const [[oneBatch, oneRow, oneStep], [otherBatch, otherStep, otherColumn]] = [one.strides, other.strides];
   const [outBatch, outRow, outColumn] = out.strides;
   const [A, B, to] = [one.data, other.data, out.data];
-  const sideBySide = oneStep === 1 && otherStep === 1;
   const whole = otherColumn === 1 && outColumn === 1;
+  const sideBySide = !whole && oneStep === 1 && otherStep === 1;
 
   function row(a, b, at) {
     if (sideBySide) {
@@ -147,9 +156,11 @@ export function graphModel({ operations, views, sizes, ends, forward, halves, by
   for (const [buffer, { values }] of Object.entries(unpackWeights(halves, bytes.subarray(0, split)))) keep(buffer, values);
   const rest = new Float32Array(bytes.slice(split).buffer);
   singles.reduce((at, [buffer, count]) => { keep(buffer, rest.subarray(at, at + count)); return at + count; }, 0);
+  const fixed = new Set([...buffers.keys()].filter((buffer) => buffers[buffer]));
   for (const [buffer, size] of sizes.entries()) buffers[buffer] ??= zeros(size);
 
-  const looks = views.map(([buffer, offset, shape, strides]) => ({ data: buffers[buffer], offset, shape, strides }));
+  const looks = views.map(([buffer, offset, shape, strides]) => (
+    { data: buffers[buffer], offset, shape, strides, fixed: fixed.has(buffer) }));
   // A number stands for as many of itself as are asked for.
   const lookAt = (operand, { shape }) => (typeof operand === "number" ? looks[operand]
     : { data: [+operand], offset: 0, shape, strides: shape.map(() => 0) });

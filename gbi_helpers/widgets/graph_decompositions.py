@@ -92,15 +92,30 @@ def _var(x: Tensor, dim: Sequence[int] | None = None, **how: Any) -> Tensor:
     return _var_mean(x, dim, **how)[0]
 
 
+def _cumsum(x: Tensor, dim: int, **_: Any) -> Tensor:
+    if x.dim() == 0:
+        return x.clone()
+    return (x.movedim(dim, -1) @ x.new_ones(x.shape[dim], x.shape[dim]).triu()).movedim(-1, dim)
+
+
+def _norm(x: Tensor, order: float = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+    dims = list(range(x.dim())) if dim is None else dim
+    if order in (1, 2):
+        return x.abs().sum(dims, keepdim) if order == 1 else x.square().sum(dims, keepdim).sqrt()
+    return x.abs().pow(order).sum(dims, keepdim).pow(1 / order)
+
+
 def decompositions() -> dict[Any, Decomposed]:
     """How operations fall apart into simpler ones: PyTorch's own ways, and some that it lacks."""
     activations = [aten._softmax, aten._log_softmax, aten.gelu, aten.elu, aten.leaky_relu, aten.hardtanh]
     table = dict(torch.export.default_decompositions())
-    table |= get_decompositions([*activations, aten.native_layer_norm, aten.native_group_norm, aten.mv, aten.dot])
+    norms = [aten.native_layer_norm, aten.native_group_norm, aten.native_batch_norm, aten.native_batch_norm_backward]
+    table |= get_decompositions([*activations, *norms, aten.mv, aten.dot])
     for kept in (aten.im2col.default, aten.col2im.default):
         table.pop(kept, None)
     table[aten.convolution.default] = _convolution
     table[aten.convolution_backward.default] = _convolution_backward
+    table[aten.cumsum.default], table[aten.linalg_vector_norm.default] = _cumsum, _norm
     table[aten.var.correction], table[aten.var_mean.correction] = _var, _var_mean
-    table[aten.empty_permuted.default] = lambda size, order, **_: torch.zeros(size)
+    table[aten.empty_permuted.default] = lambda size, order, **how: torch.zeros(size, **how)
     return table

@@ -16,9 +16,9 @@ from torch import Tensor
 aten = torch.ops.aten
 # The same name and meaning in graph.js, with PyTorch's arguments in their order.
 ELEMENTWISE = (
-    *("abs", "atan", "ceil", "cos", "erf", "exp", "expm1", "floor", "log", "log1p", "neg", "reciprocal", "relu"),
-    *("round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "tan", "tanh", "trunc"),
-    *("div", "maximum", "minimum", "mul", "pow", "remainder", "where"),
+    *("abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "exp", "expm1", "floor", "isnan", "log", "log1p"),
+    *("neg", "reciprocal", "relu", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc"),
+    *("atan2", "div", "maximum", "minimum", "mul", "pow", "remainder", "where"),
     *("eq", "ge", "gt", "le", "lt", "ne", "logical_and", "logical_not", "logical_or"),
 )
 MOVED = ("_unsafe_index", "embedding", "flip", "gather", "index", "index_select", "repeat", "roll", "take")
@@ -176,7 +176,7 @@ def _col2im(to: Any, out: Tensor, x: Tensor, whole: Any, kernel: Any, dilation: 
 
 
 def _positions(x: Tensor) -> Tensor:
-    return torch.arange(x.numel()).view(x.shape)
+    return torch.arange(x.numel(), device=x.device).view(x.shape)
 
 
 def _fixed(to: Any, value: Any) -> None:
@@ -226,6 +226,7 @@ def _scattered(to: Any, out: Tensor, x: Tensor, found: Tensor, values: Tensor, a
 LOWERED: dict[Any, Callable[..., None]] = {getattr(aten, name): _elementwise(name) for name in ELEMENTWISE}
 LOWERED |= {getattr(aten, name): _moved(name) for name in MOVED}
 LOWERED |= {getattr(aten, name): _reduced(name) for name in ("sum", "amax", "amin")}
+LOWERED |= {aten.any: _reduced("amax"), aten.all: _reduced("amin")}  # of 0 and 1
 LOWERED |= {getattr(aten, f"bitwise_{name}"): _elementwise(f"logical_{name}") for name in ("and", "not", "or")}
 LOWERED |= {
     aten.add: _adding("add"),
@@ -246,6 +247,7 @@ LOWERED |= {
     aten.slice_scatter: _put(aten.slice),
     aten.select_scatter: _put(aten.select),
     aten.diagonal_scatter: _put(aten.diagonal),
+    aten.as_strided_scatter: _put(aten.as_strided),
     aten.im2col: _im2col,
     aten.col2im: _col2im,
     aten.index_put: _index_put,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.attention
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -26,8 +27,9 @@ from gbi_helpers.widgets.weights import pack_weights
 MOST_MB = 8.0  # of constants in a page
 LARGE = 4096  # numbers: a constant that has so many is a weight, and gets 16 bits
 BRANCHES = (
-    "The loss branches on values of z or of the network (an if, .item(), or a mask as an index), and a page has one "
-    "graph for all z: use torch.where, or scrub(record, controls=...), which keeps the kernel."
+    "The loss branches on values of z or of the network (an if, .item(), a mask as an index, or a distribution without "
+    "validate_args=False), and a page has one graph for all z: use torch.where, or scrub(record, controls=...), which "
+    "keeps the kernel."
 )
 UNKNOWN = (
     "The page does not know the operation {}: write the loss without it, or use scrub(record, controls=...), which "
@@ -78,7 +80,7 @@ def graph_of(loss_fn: LossFn, z0: Tensor, *, most_mb: float = MOST_MB) -> Graph:
     megabytes = sum(2 * v.size if _fits_half(v) else 4 * v.size for v in graph.constants.values()) / 1e6
     if megabytes > most_mb:
         raise ValueError(
-            f"The network has {megabytes:.1f} MB of constants, and a page should hold {most_mb:g} at most: "
+            f"The network has {megabytes:.2g} MB of constants, and a page should hold {most_mb:g} at most: "
             "make it smaller, or give to_browser(..., most_mb=...)."
         )
     return graph
@@ -98,22 +100,29 @@ def _traced(loss_fn: LossFn, z0: Tensor) -> fx.GraphModule:
     try:
         with _plain():
             written = make_fx(step)(z0.detach().clone())
-            pure = torch.func.functionalize(written, remove="mutations")  # nothing is written in place
-            traced = make_fx(pure, decomposition_table=decompositions())(z0.detach().clone())
+            if any(_writes_in_place(node.target) for node in written.graph.nodes):
+                written = torch.func.functionalize(written, remove="mutations")
+            traced = make_fx(written, decomposition_table=decompositions())(z0.detach().clone())
     except RuntimeError as error:
         if "get value out of a tracing tensor" in str(error) or "data-dependent" in str(error).lower():
             raise ValueError(BRANCHES) from error
-        raise
+        why = str(error).splitlines()[0]
+        raise ValueError(f"PyTorch cannot write this loss down as one graph: {why}") from error
     traced.graph.eliminate_dead_code()
     return traced
 
 
+def _writes_in_place(target: Any) -> bool:
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+
+
 @contextlib.contextmanager
 def _plain() -> Iterator[None]:
-    """Gradients on, and without mkldnn, whose LSTM is one operation that nothing takes apart."""
+    """Gradients on, and without mkldnn and fused attention, which are single operations that nothing takes apart."""
+    plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
     with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
         warnings.filterwarnings("ignore", message="TF32 acceleration")
-        with torch.backends.mkldnn.flags(enabled=False):
+        with torch.backends.mkldnn.flags(enabled=False), plain:
             yield
 
 
@@ -158,7 +167,7 @@ class Builder:
         packet = getattr(target, "overloadpacket", target)
         moving = any(self.moves(t) for t in _tensors((args, kwargs)))
         outs = list(_tensors(out))
-        if moving and getattr(target, "_schema", None) is not None and target._schema.is_mutable:
+        if moving and _writes_in_place(target):
             raise ValueError(UNKNOWN.format(target))
         if not moving or packet in FIXED or all(self.moves(t) for t in outs):  # a constant, or another look at numbers
             return out

@@ -21,7 +21,7 @@ from gbi_helpers.data import load_mnist
 from gbi_helpers.experiments.language.reading import load_language
 from gbi_helpers.widgets.weights import pack_image_model, pack_word_model
 
-FILES = ("engine.js", "images.js", "reading.js", "strokes.js")
+FILES = ("engine.js", "images.js", "reading.js", "strokes.js", "graph.js")
 SET_UP = """({ facts, raw, words, pixels, ids }) => {
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const weights = gbi.unpackWeights(facts, bytes(raw));
