@@ -48,7 +48,7 @@ def _like(value: Any, out: Tensor) -> Any:
 def _adding(name: str) -> Callable[..., None]:
     def lowered(to: Any, out: Tensor, one: Any, other: Any, alpha: float = 1) -> None:
         if alpha != 1:
-            given, other = other, torch.empty(out.shape)
+            given, other = other, out.new_empty(out.shape)
             to.emit("mul", other, _like(given, out), alpha)
         to.emit(name, out, _like(one, out), _like(other, out))
 
@@ -99,7 +99,7 @@ def _product(to: Any, out: Tensor, one: Tensor, other: Tensor) -> None:
 def _added_product(
     to: Any, out: Tensor, start: Tensor, one: Tensor, other: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> None:
-    product = torch.empty(out.shape)
+    product = out.new_empty(out.shape)
     _product(to, product, one, other)
     if alpha != 1:
         to.emit("mul", product, product, alpha)
@@ -153,7 +153,7 @@ def _places(shape: Sequence[int], kernel: Any, dilation: Any, padding: Any, stri
 def _around(x: Tensor, padding: Any) -> tuple[Tensor, Tensor]:
     """Room for images with their border, and the part within it."""
     down, right = padding
-    room = torch.empty(*x.shape[:2], x.shape[2] + 2 * down, x.shape[3] + 2 * right)
+    room = x.new_empty(*x.shape[:2], x.shape[2] + 2 * down, x.shape[3] + 2 * right)
     return room, room[:, :, down : down + x.shape[2], right : right + x.shape[3]]
 
 
