@@ -35,6 +35,10 @@ UNKNOWN = (
     "The page does not know the operation {}: write the loss without it, or use scrub(record, controls=...), which "
     "keeps the kernel."
 )
+OUTSIDE = (
+    "At another z the loss is not what its graph says: it takes numbers out of z or the network (NumPy, a list, a "
+    "counter), and a page has one graph for all z: compute with PyTorch's operations alone."
+)
 RANDOM = "The loss draws random numbers ({}), and a page has one graph for all z: call model.eval(), or draw before."
 
 
@@ -75,8 +79,8 @@ def graph_of(loss_fn: LossFn, z0: Tensor, *, most_mb: float = MOST_MB) -> Graph:
         raise ValueError(f"The page infers for one sample, but z0 has {len(z0)} rows: give z0[:1], and its inputs.")
     checked_loss(loss_fn, z0)
     traced = _traced(loss_fn, z0)
-    builder = Builder(traced, z0)
-    graph = builder.run()
+    graph = Builder(traced, z0).run()
+    _check_elsewhere(traced, loss_fn, z0)
     megabytes = sum(2 * v.size if _fits_half(v) else 4 * v.size for v in graph.constants.values()) / 1e6
     if megabytes > most_mb:
         raise ValueError(
@@ -110,6 +114,15 @@ def _traced(loss_fn: LossFn, z0: Tensor) -> fx.GraphModule:
         raise ValueError(f"PyTorch cannot write this loss down as one graph: {why}") from error
     traced.graph.eliminate_dead_code()
     return traced
+
+
+def _check_elsewhere(traced: fx.GraphModule, loss_fn: LossFn, z0: Tensor) -> None:
+    """Numbers that the loss takes out of z by other means than PyTorch's stand in the graph as they were."""
+    z = z0 / 2
+    z[:, 0] += 0.5
+    with torch.no_grad():
+        if not torch.allclose(traced(z)[0], checked_loss(loss_fn, z)[0], rtol=1e-3):
+            raise ValueError(OUTSIDE)
 
 
 def _writes_in_place(target: Any) -> bool:

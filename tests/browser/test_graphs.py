@@ -80,7 +80,7 @@ IMAGES = {
 @pytest.mark.parametrize("name", IMAGES)
 def test_an_image_model_is_that_of_pytorch_and_of_the_engine(page, name):
     torch.manual_seed(0)
-    model, x = IMAGES[name](), load_mnist().test.x[:1, None].double() / 255
+    model, x = IMAGES[name](), (load_mnist().test.x[:4, None].double() / 255)[3:]
     got, zs = ask(page, decoder_loss(rounded(model), x), model.n_tasks)
     facts, raw = pack_image_model(model)
     hand = page.evaluate(BY_HAND, {"facts": facts, "raw": b64(raw), "x": x.flatten().tolist(), "zs": zs})
@@ -154,6 +154,7 @@ LOSSES = {
     "masked": lambda z, x: (z * x[:, :6]).masked_fill(x[:, :6] > 0.5, -torch.inf).softmax(1).square().sum(1),
     "scattered": lambda z, x: x.scatter_add(1, torch.tensor([[1, 1, 2, 5, 8, 0]]), z).square().sum(1),
     "gaussian": lambda z, x: -torch.distributions.Normal(z, z.exp(), False).log_prob(x[:, :6]).sum(1),
+    "part of a matrix": lambda z, x: (z @ x.T.mul(x)[2:7, 3:9].T).square().sum(1),
     "classified": lambda z, x: functional.cross_entropy(z * x[:, :6], torch.tensor([4]), reduction="none"),
     "error function": lambda z, x: (torch.linspace(-7, 7, 60, dtype=z.dtype) * z[:, :1] * 6).erf().cumsum(1)[:, 40],
 }
@@ -213,3 +214,12 @@ def test_without_javascript_picture_and_table_stand_there(opened):
     page = opened(java_script_enabled=False)
     assert page.locator(".gbi-fallback img").is_visible()
     assert page.locator(".gbi-fallback td").all_inner_texts()[::3] == ["one step", "50 steps", "every task tried"]
+
+
+@pytest.mark.parametrize("width", [1000, 390])
+def test_axe_finds_no_serious_violation_and_a_phone_no_sideways_scrolling(opened, axe, width):
+    page = opened(viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")] == []

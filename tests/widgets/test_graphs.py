@@ -67,8 +67,19 @@ def test_the_loss_alone_needs_the_first_operations_only(parts):
     assert graph.forward < len(graph.operations)
 
 
+def test_an_lstm_of_32_bits_is_no_single_operation():
+    torch.manual_seed(0)
+    lstm = nn.LSTM(2, 5, batch_first=True).requires_grad_(False)
+    names = {name for name, *_ in graph_of(lambda z: lstm(z.view(1, 2, 2))[0].flatten(1).sum(1), Z0).operations}
+    assert {"products", "sigmoid", "tanh"} <= names
+
+
 def drawn(z):
     return functional.dropout(z, 0.5).sum(1)
+
+
+def by_numpy(z):
+    return z.square().sum(1) * float(z.detach().numpy().max())
 
 
 def branching(z):
@@ -78,6 +89,7 @@ def branching(z):
 
 REFUSED = {
     "branches on values": branching,
+    "takes numbers out of z": by_numpy,
     "draws random numbers": drawn,
     "does not know the operation aten.sort": lambda z: (z.sort(1).values * torch.arange(4.0)).sum(1),
     "operation aten.lgamma": lambda z: torch.lgamma(z).sum(1),
