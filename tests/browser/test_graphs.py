@@ -145,6 +145,11 @@ def written_in_place(z, x):
     return (out.mul_(x[:, :8])).sum(1).exp()
 
 
+def parts_of_a_matrix(z, x):
+    matrix = x.T * x
+    return (z @ matrix[:6, :4]).square().sum(1) + (z @ matrix[2:7, 3:9].T).square().sum(1)
+
+
 LOSSES = {
     "written in place": written_in_place,
     "moved": lambda z, x: ((z * x[:, :6]).roll(2, 1) * z.flip(1)).sum(1) + z[:, [1, 1, 4]].square().sum(1),
@@ -154,7 +159,7 @@ LOSSES = {
     "masked": lambda z, x: (z * x[:, :6]).masked_fill(x[:, :6] > 0.5, -torch.inf).softmax(1).square().sum(1),
     "scattered": lambda z, x: x.scatter_add(1, torch.tensor([[1, 1, 2, 5, 8, 0]]), z).square().sum(1),
     "gaussian": lambda z, x: -torch.distributions.Normal(z, z.exp(), False).log_prob(x[:, :6]).sum(1),
-    "part of a matrix": lambda z, x: (z @ x.T.mul(x)[2:7, 3:9].T).square().sum(1),
+    "parts of a matrix": parts_of_a_matrix,
     "classified": lambda z, x: functional.cross_entropy(z * x[:, :6], torch.tensor([4]), reduction="none"),
     "error function": lambda z, x: (torch.linspace(-7, 7, 60, dtype=z.dtype) * z[:, :1] * 6).erf().cumsum(1)[:, 40],
 }
