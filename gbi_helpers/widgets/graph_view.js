@@ -19,7 +19,7 @@ function unpackGraph({ told, bytes, dim, z0, every, step_size }, take) {
   const record = { lossFn, simplex: true, range: [0, 1], words: { z: "z" }, lean: 0, sure: 0, q: zeros(dim),
     z: zeros((STEPS + 1) * dim), loss: zeros(STEPS + 1), exact: every ? enumerateTasks(lossFn, dim).q : null };
   Object.assign(record, { dim, z0, step_size });
-  take_path(record, [...begin(record)]);
+  takePath(record, [...begin(record)]);
   return record;
 }
 
@@ -31,7 +31,7 @@ function begin(record) {
   return walk(lossFn, start, { steps: STEPS });
 }
 
-function take_path(record, path) {
+function takePath(record, path) {
   for (const [step, { z, loss }] of path.entries()) {
     record.z.set(z, step * record.dim);
     record.loss[step] = loss;
@@ -50,7 +50,7 @@ function follow(record, refresh) {
     while (path.length <= STEPS && performance.now() < until) path.push(steps.next().value);
     if (record.walking !== steps) return;
     if (path.length <= STEPS) return void requestAnimationFrame(go);
-    take_path(record, path);
+    takePath(record, path);
     refresh();
   };
   go();
@@ -79,10 +79,10 @@ function belief(parent, record, values, name) {
 
 // The loss over the steps, drawn anew for each path.
 function lossCurve(parent, record, go) {
-  const make_one = () => curve(parent, { heading: "loss (nats) over fifty steps", lines: [{ values: record.loss }],
+  const drawOne = () => curve(parent, { heading: "loss (nats) over fifty steps", lines: [{ values: record.loss }],
     at: Array.from(record.loss, (_, step) => step), say: (step) => `Curve of the loss with the cursor at step ${step}: `
       + `${number(record.loss[step])} nats.` }, go);
-  let [shown, drawn, width] = [make_one(), record.turn, 320];
+  let [shown, drawn, width] = [drawOne(), record.turn, 320];
   return {
     get svg() { return shown.svg; },
     layout(wide) { shown.layout(width = wide); },
@@ -90,7 +90,7 @@ function lossCurve(parent, record, go) {
       if (drawn !== record.turn) {
         drawn = record.turn;
         const [old, { width: wide, height }] = [shown.svg, shown.svg.getBoundingClientRect()];
-        shown = make_one();
+        shown = drawOne();
         old.parentElement.replaceWith(shown.svg.parentElement);
         shown.layout(wide || width);
         place(shown.svg, { viewBox: `0 0 ${wide || width} ${height || HEIGHT}`, preserveAspectRatio: "xMinYMin" });

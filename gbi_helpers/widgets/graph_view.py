@@ -128,7 +128,7 @@ def to_browser(
     uses an operation that the page does not know (it is named), or has more than ``most_mb`` MB of constants.
     """
     check_simplex(z0)
-    told, constants = graph_of(loss_fn, z0, most_mb=most_mb).packed(bits)
+    told, constants = graph_of(loss_fn, z0).packed(bits, most_mb)
     noun, names = names_of(labels, z0.shape[1])
     start = z0[0].to("cpu", torch.float64).tolist()
     as_json = json.dumps(told, separators=(",", ":")).encode()

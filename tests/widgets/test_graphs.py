@@ -113,7 +113,7 @@ def test_one_sample_on_the_simplex_and_no_more_than_a_page_should_hold(parts):
     with pytest.raises(ValueError, match="not on the simplex"):
         to_browser(loss_of(net, x[:1], squares), torch.ones(1, 4))
     with pytest.raises(ValueError, match=r"has 0\.013 MB of constants, .* 0\.005 at most"):
-        graph_of(loss_of(net, x[:1], squares), Z0, most_mb=0.005)
+        to_browser(loss_of(net, x[:1], squares), Z0, most_mb=0.005)
 
 
 def test_the_view_is_the_same_again_and_says_what_inference_says(parts):
