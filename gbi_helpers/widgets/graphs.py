@@ -106,7 +106,7 @@ def _traced(loss_fn: LossFn, z0: Tensor) -> fx.GraphModule:
 
     try:
         with _plain():
-            written = make_fx(step)(z0.detach().clone())
+            written: Any = make_fx(step)(z0.detach().clone())
             if any(_writes_in_place(node.target) for node in written.graph.nodes):
                 written = torch.func.functionalize(written, remove="mutations")
             traced = make_fx(written, decomposition_table=decompositions())(z0.detach().clone())

@@ -324,5 +324,5 @@ def test_no_focus_ring_is_cut_off_on_an_exported_page(opened, html, tmp_path, wi
       const own = node.getBoundingClientRect(), frame = node.closest(".output").getBoundingClientRect();
       return [ring.outlineStyle, own.left - far - frame.left, frame.right - own.right - far]; })"""
     rings = page.locator(".gbi").locator("button, input, select, .gbi-text").evaluate_all(room)
-    assert len(rings) == 39
+    assert len(rings) == 45
     assert [ring for ring in rings if ring[0] != "solid" or min(ring[1:]) < 0] == []
