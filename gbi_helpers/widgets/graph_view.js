@@ -17,9 +17,9 @@ function unpackGraph({ told, bytes, dim, z0, every, step_size }, take) {
   const graph = JSON.parse(new TextDecoder().decode(take(Uint8Array, told)));
   const lossFn = graphModel(graph, take(Uint8Array, bytes));
   const record = { lossFn, simplex: true, range: [0, 1], words: { z: "z" }, lean: 0, sure: 0, q: zeros(dim),
-    z: zeros((STEPS + 1) * dim), loss: zeros(STEPS + 1), exact: every ? enumerateTasks(lossFn, dim).q : null };
+    z: zeros((STEPS + 1) * dim), loss: zeros(STEPS + 1), turn: 0, exact: every ? enumerateTasks(lossFn, dim).q : null };
   Object.assign(record, { dim, z0, step_size });
-  takePath(record, [...begin(record)]);
+  begin(record);
   return record;
 }
 
@@ -36,7 +36,7 @@ function takePath(record, path) {
     record.z.set(z, step * record.dim);
     record.loss[step] = loss;
   }
-  record.turn = (record.turn ?? 0) + 1;
+  record.turn += 1; // none while the first is being walked
 }
 
 // In slices, so that the slider never waits; what was begun for an older start is dropped.
@@ -63,8 +63,8 @@ const saidOf = ({ dim, noun, labels }, z, step = 0) => {
 
 function sayGraph(record, step) {
   const every = record.exact ? `; every task tried: ${saidOf(record, record.exact)}` : "";
-  return `One step: ${saidOf(record, record.q)}; step ${step} of ${STEPS}: ${saidOf(record, record.z, step)}, `
-    + `loss ${number(record.loss[step])} nats${every}`;
+  const walked = `; step ${step} of ${STEPS}: ${saidOf(record, record.z, step)}, loss ${number(record.loss[step])} nats`;
+  return `One step: ${saidOf(record, record.q)}${record.turn ? walked : ""}${every}`;
 }
 
 // Bars of one belief, whatever the step.
@@ -129,6 +129,7 @@ function graphPanels(parent, record, go, refresh) {
   const panels = [belief(parent, record, record.q, "one step: q"),
     bars(parent, { ...record, entries: STEPS + 1, words: { z: "z at the cursor" } })];
   if (record.exact) panels.push(belief(parent, record, record.exact, "every task tried: q"));
+  requestAnimationFrame(() => follow(record, refresh));
   return [...panels, lossCurve(parent, record, go)];
 }
 

@@ -196,7 +196,7 @@ def written(tmp_path_factory):
 def test_a_start_moved_by_keys_ends_where_iterate_ends(opened):
     page = opened()
     readout = page.locator(".gbi-readout")
-    assert "step 50 of 50: right at" in readout.inner_text()
+    page.wait_for_function("document.querySelector('.gbi-readout').textContent.includes('50: right at')")
     page.locator(".gbi-start input").focus()
     page.keyboard.press("End")
     z0 = torch.tensor([[0.99, 0, 0]]) + 0.01 / 3
