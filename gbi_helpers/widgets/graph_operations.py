@@ -169,9 +169,8 @@ def _col2im(to: Any, out: Tensor, x: Tensor, whole: Any, kernel: Any, dilation: 
     room, inside = _around(out, padding)
     to.emit("copy", room, 0.0)
     size = _places(whole, kernel, dilation, padding, stride)
-    to.emit(
-        "add_into", _windows(room, kernel, dilation, stride, size), x.unflatten(2, size).unflatten(1, (-1, *kernel))
-    )
+    patches = x.unflatten(2, size).unflatten(1, (-1, *kernel))
+    to.emit("add_into", _windows(room, kernel, dilation, stride, size), patches)
     to.emit("copy", out, inside)
 
 

@@ -266,7 +266,7 @@ class Builder:
             for view in own:
                 view[1] -= low
             whole = tensor.as_strided((high - low,), (1,), low).detach().cpu()
-            graph.constants[buffer], graph.sizes[buffer] = _float32(whole), high - low
+            graph.constants[buffer], graph.sizes[buffer] = _constant(whole), high - low
 
 
 def _written(value: float) -> str:
@@ -274,19 +274,21 @@ def _written(value: float) -> str:
     return repr(float(value)).replace("inf", "Infinity")
 
 
-def _float32(values: Tensor) -> np.ndarray:
-    """Constants as numbers of 32 bits, whole ones included."""
-    whole = not values.is_floating_point() and values.dtype != torch.bool
-    if values.is_complex() or (whole and values.numel() and int(values.abs().max()) >= 2**24):
+def _constant(values: Tensor) -> np.ndarray:
+    """Numbers that 32 bits of a page hold: float32, or whole ones below 2^24."""
+    if values.is_floating_point():
+        return values.float().numpy().copy()
+    if values.is_complex() or values.to(torch.int64).abs().max() >= 2**24:
         raise ValueError(f"A constant of {values.dtype} does not fit the page's 32 bits: make it smaller, or real.")
-    return values.float().numpy().copy()
+    return values.to(torch.int32).numpy().copy()
 
 
 def _fits_half(values: np.ndarray) -> bool:
-    """Whether 16 bits hold these numbers exactly, or they are so many that they must be weights."""
+    """Whether 16 bits hold these numbers exactly, or they are so many, and not whole, that they must be weights."""
     with np.errstate(over="ignore"):
         half = values.astype("<f2")
-    return bool(np.isfinite(half).all()) and (values.size >= LARGE or bool((half == values).all()))
+    weights = values.size >= LARGE and not (values == np.rint(values)).all()
+    return bool(np.isfinite(half).all()) and (weights or bool((half == values).all()))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

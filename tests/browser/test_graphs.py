@@ -150,9 +150,15 @@ def parts_of_a_matrix(z, x):
     return (z @ matrix[:6, :4]).square().sum(1) + (z @ matrix[2:7, 3:9].T).square().sum(1)
 
 
+def moved_far(z, x):
+    long = z[:, :1] * torch.arange(5000.0, dtype=z.dtype)
+    return (long.roll(1234, 1)[:, ::7] * long[:, ::7]).sum(1)
+
+
 LOSSES = {
     "written in place": written_in_place,
     "moved": lambda z, x: ((z * x[:, :6]).roll(2, 1) * z.flip(1)).sum(1) + z[:, [1, 1, 4]].square().sum(1),
+    "moved far": moved_far,
     "joined": lambda z, x: (functional.pad(torch.cat([z, x, 2 * z], 1), (2, -1), value=3.0) ** 3).sum(1),
     "added up": lambda z, x: (z.cumsum(1) * x[:, :6]).square().sum(1) + (z * x[:, :6]).norm(dim=1) + z.var(1),
     "chosen": lambda z, x: torch.where(z > 0.16, z.sin(), z.clamp(0.1, 0.15).sqrt()).sum(1) + (x[:, :6] * z).amax(1),
