@@ -111,7 +111,7 @@ def decompositions() -> dict[Any, Decomposed]:
     table = dict(torch.export.default_decompositions())
     norms = [aten.native_layer_norm, aten.native_group_norm, aten.native_batch_norm, aten.native_batch_norm_backward]
     table |= get_decompositions([*activations, *norms, aten.mv, aten.dot])
-    for kept in (aten.im2col.default, aten.col2im.default):
+    for kept in (aten.im2col.default, aten.col2im.default, aten.select_scatter.default):  # one copy each
         table.pop(kept, None)
     table[aten.convolution.default] = _convolution
     table[aten.convolution_backward.default] = _convolution_backward

@@ -21,6 +21,7 @@ ELEMENTWISE = (
     *("atan2", "div", "maximum", "minimum", "mul", "pow", "remainder", "where"),
     *("eq", "ge", "gt", "le", "lt", "ne", "logical_and", "logical_not", "logical_or"),
 )
+EACH = {*ELEMENTWISE, "add", "copy", "sub"}  # those that take a number for a tensor
 MOVED = ("_unsafe_index", "embedding", "flip", "gather", "index", "index_select", "repeat", "roll", "take")
 # Made from nothing but the shape of what they are given.
 FIXED = {getattr(aten, f"{how}_like") for how in ("empty", "full", "ones", "zeros")}

@@ -21,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from gbi_helpers.guards import LossFn, check_start, checked_loss
 from gbi_helpers.widgets.graph_decompositions import decompositions
-from gbi_helpers.widgets.graph_operations import FIXED, LOWERED
+from gbi_helpers.widgets.graph_operations import EACH, FIXED, LOWERED
 from gbi_helpers.widgets.weights import pack_weights
 
 MOST_MB = 8.0  # of constants in a page
@@ -228,8 +228,15 @@ class Builder:
         """The page shall do ``name``: write ``out``, which z reaches, from what is ``read``; nothing if it is empty."""
         self.made(out)
         if out.numel():
-            operands = [self.view(v) if isinstance(v, Tensor) else _written(v) for v in read]
+            operands = [self._operand(v, name) for v in read]
             self.graph.operations.append([name, self.view(out), *operands])
+
+    def _operand(self, value: Tensor | float, name: str) -> int | str:
+        """A view, or a number as JavaScript reads it; a constant that is one number everywhere is that number."""
+        if isinstance(value, Tensor) and not self.moves(value) and name in EACH:
+            first = value.flatten()[0]
+            value = first.item() if bool((value == first).all()) else value
+        return self.view(value) if isinstance(value, Tensor) else repr(float(value)).replace("inf", "Infinity")
 
     def _sort(self) -> None:
         """Put in front what the loss needs; leave out what neither loss nor gradient does."""
@@ -267,11 +274,6 @@ class Builder:
                 view[1] -= low
             whole = tensor.as_strided((high - low,), (1,), low).detach().cpu()
             graph.constants[buffer], graph.sizes[buffer] = _constant(whole), high - low
-
-
-def _written(value: float) -> str:
-    """A number as JavaScript reads it."""
-    return repr(float(value)).replace("inf", "Infinity")
 
 
 def _constant(values: Tensor) -> np.ndarray:

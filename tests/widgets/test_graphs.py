@@ -67,6 +67,16 @@ def test_the_loss_alone_needs_the_first_operations_only(parts):
     assert graph.forward < len(graph.operations)
 
 
+def by_parts(z):
+    long = z[:, :1] * torch.arange(500.0)
+    return torch.stack([long[:, t].square() for t in range(20)]).sum(0)
+
+
+def test_the_zeros_around_a_part_that_was_read_are_no_constants():
+    sizes = [v.size for v in graph_of(by_parts, Z0).constants.values()]
+    assert sum(sizes) < 600  # of 20 times 500
+
+
 def test_an_lstm_of_32_bits_is_no_single_operation():
     torch.manual_seed(0)
     lstm = nn.LSTM(2, 5, batch_first=True).requires_grad_(False)
