@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from gbi_helpers.inference import enumerate_tasks, iterate, loss_of, max_entropy, one_step, rescore
     from gbi_helpers.records import Posterior, TrainingRecord, Trajectory, WordsRecord
     from gbi_helpers.runtime import device, profile, seed_everything
-    from gbi_helpers.widgets import draw_along, learn_along, modules, read_along, scrub, slide, type_along, type_here
+    from gbi_helpers.widgets import (
+        draw_along,
+        learn_along,
+        modules,
+        read_along,
+        scrub,
+        slide,
+        to_browser,
+        type_along,
+        type_here,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,6 +51,7 @@ __all__ = [
     "scrub",
     "seed_everything",
     "slide",
+    "to_browser",
     "type_along",
     "type_here",
 ]
@@ -50,7 +61,17 @@ _HOMES = {
     "inference": ("enumerate_tasks", "iterate", "loss_of", "max_entropy", "one_step", "rescore"),
     "records": ("Posterior", "TrainingRecord", "Trajectory", "WordsRecord"),
     "runtime": ("device", "profile", "seed_everything"),
-    "widgets": ("draw_along", "learn_along", "modules", "read_along", "scrub", "slide", "type_along", "type_here"),
+    "widgets": (
+        "draw_along",
+        "learn_along",
+        "modules",
+        "read_along",
+        "scrub",
+        "slide",
+        "to_browser",
+        "type_along",
+        "type_here",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("checks", "cli", "data", "metrics", "models", "plots", "training", *_HOMES)

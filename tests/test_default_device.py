@@ -262,6 +262,9 @@ CALLS = {
     "widgets.learn_along": lambda d: widgets.learn_along(learners(d), title="three contexts").html,
     "widgets.read_along": lambda d: widgets.read_along(words(d), title="four words").html,
     "widgets.type_here": lambda d: widgets.type_here(d.reader, LETTERS, "a b c d", words(d)).html,
+    "widgets.to_browser": lambda d: (
+        widgets.to_browser(readouts.decoder_loss(d.vae, d.x[:1]), d.z0[:1], title="any model").html
+    ),
     "widgets.type_along": lambda d: widgets.type_along(lambda text: words(d), text="a b c d").html,
     "data.toy.switching_stream": lambda d: [
         toy.switching_stream(2, blocks=3, block=4),

@@ -6,6 +6,7 @@ from typing import Any
 
 from gbi_helpers.widgets.controls import Controls
 from gbi_helpers.widgets.draw_view import DrawAlong, draw_along
+from gbi_helpers.widgets.graph_view import InBrowser, to_browser
 from gbi_helpers.widgets.learn_view import LearnAlong, learn_along
 from gbi_helpers.widgets.modules_view import Modules, modules
 from gbi_helpers.widgets.scrubber import Scrubber
@@ -20,6 +21,7 @@ __all__ = [
     "Controls",
     "Dots",
     "DrawAlong",
+    "InBrowser",
     "LearnAlong",
     "Lines",
     "Modules",
@@ -32,6 +34,7 @@ __all__ = [
     "read_along",
     "scrub",
     "slide",
+    "to_browser",
     "type_along",
     "type_here",
 ]

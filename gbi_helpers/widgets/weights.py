@@ -35,7 +35,7 @@ def pack_weights(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], bytes]:
                 f"{name} has a weight that 16 bits do not hold (not finite, or above 65504): train it anew."
             )
         parts.append(values.ravel())
-    raw = np.concatenate(parts).view(np.uint8).reshape(-1, 2).T.tobytes()
+    raw = np.concatenate([np.empty(0, "<f2"), *parts]).view(np.uint8).reshape(-1, 2).T.tobytes()
     tensors = [[name, list(tensor.shape)] for name, tensor in state.items()]
     return {"tensors": tensors, "sha256": hashlib.sha256(raw).hexdigest()}, raw
 

@@ -8,28 +8,37 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import os
 import re
+import zlib
 from importlib import resources
 from typing import Any
 
 import numpy as np
+import torch
 from widgets.lab_benchmark import chromium
 
+from gbi_helpers import loss_of, max_entropy
 from gbi_helpers.checkpoints import load_model
 from gbi_helpers.data import load_mnist
 from gbi_helpers.experiments.language.reading import load_language
+from gbi_helpers.guards import LossFn
+from gbi_helpers.readouts import decoder_loss
+from gbi_helpers.widgets.graphs import graph_of
 from gbi_helpers.widgets.weights import pack_image_model, pack_word_model
 
-FILES = ("engine.js", "images.js", "reading.js", "strokes.js")
-SET_UP = """({ facts, raw, words, pixels, ids }) => {
+FILES = ("engine.js", "images.js", "reading.js", "strokes.js", "graph.js")
+SET_UP = """({ facts, raw, words, pixels, ids, graph, constants }) => {
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const weights = gbi.unpackWeights(facts, bytes(raw));
-  if (words) { window.net = gbi.wordModel(weights, facts); window.ids = ids; return; }
+  window.traced = gbi.graphModel(graph, bytes(constants));
+  if (words) { window.net = gbi.wordModel(weights, facts); window.ids = ids; window.byHand = net.lossOf(ids); return; }
   window.net = gbi.imageModel(weights, facts);
   const all = bytes(pixels);
   window.images = Array.from({ length: all.length / 784 }, (_, i) =>
     Float64Array.from(all.subarray(784 * i, 784 * i + 784), (ink) => ink / 255));
+  window.byHand = net.lossOf(net.encode(images[0]), images[0]);
   const random = gbi.seeded(1);
   window.hand = images.map((_, k) => gbi.written(k % 10, random));
 }"""
@@ -40,6 +49,12 @@ RUNS = {
     "fifty steps": "(i) => { const x = images[i % images.length];"
     " return gbi.iterate(net.lossOf(net.encode(x), x), gbi.maxEntropy(net.tasks)); }",
     "a drawing prepared": "(i) => gbi.likeMnist(hand[i % hand.length])",
+}
+GRADIENTS = {
+    "one gradient, by hand": "() => byHand(gbi.maxEntropy(net.tasks))",
+    "one gradient, traced": "() => traced(gbi.maxEntropy(net.tasks))",
+    "a loss alone, by hand": "() => byHand(gbi.maxEntropy(net.tasks), false)",
+    "a loss alone, traced": "() => traced(gbi.maxEntropy(net.tasks), false)",
 }
 WORD_RUNS = {
     "a further letter": "(i) => { window.read ??= gbi.wordReader(net); read(ids.slice(0, 20));"
@@ -61,6 +76,13 @@ def engine(browser: Any) -> Any:
     page.add_script_tag(content=f"{code}\nwindow.gbi = {{ {', '.join(names)} }};", type="module")
     page.wait_for_function("window.gbi")
     return page
+
+
+def traced(loss_fn: LossFn, tasks: int) -> dict[str, Any]:
+    """The graph of a loss, as the page is told it, and its bytes."""
+    told, constants = graph_of(loss_fn, max_entropy(1, tasks)).packed()
+    size = len(zlib.compress(json.dumps(told).encode() + constants, 9))
+    return {"graph": told, "constants": base64.b64encode(constants).decode(), "size": size}
 
 
 def cpu(session: Any) -> float:
@@ -96,16 +118,24 @@ def main(arguments: list[str] | None = None) -> None:
         options = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=chromium(), args=options)
         page = engine(browser)
+        x = load_mnist().test.x[:1, None].float() / 255
         for name in ("mnist_vae_mul", "mnist_without_7"):
-            facts, raw = pack_image_model(load_model(f"checkpoints/{name}.safetensors")[0])
-            print(f"{name}, {len(raw) / 1000:.0f} kB")
+            model = load_model(f"checkpoints/{name}.safetensors")[0]
+            facts, raw = pack_image_model(model)
             given = {"facts": facts, "raw": base64.b64encode(raw).decode(), "words": False, "pixels": pixels}
-            measure(page, given, RUNS, count)
-        facts, raw = pack_word_model(load_language()[0])
+            given |= traced(decoder_loss(model, x), model.n_tasks)
+            print(f"{name}, {len(raw) / 1000:.0f} kB; traced, {given['size'] / 1000:.0f} kB")
+            measure(page, given, RUNS | GRADIENTS, count)
+        words = load_language()[0]
+        facts, raw = pack_word_model(words)
         ids = np.random.default_rng(0).integers(2, 2000, 110).tolist()
-        print(f"language_packages, {len(raw) / 1000:.0f} kB")
-        given = {"facts": facts, "raw": base64.b64encode(raw).decode(), "words": True, "ids": ids}
-        measure(page, given, WORD_RUNS, count)
+        text = torch.tensor([[1, *ids[:20]]])
+        loss_fn = loss_of(words, text[:, :-1], lambda logits, _: words.nll(logits, text[:, 1:]))
+        given = {"facts": facts, "raw": base64.b64encode(raw).decode(), "words": True, "ids": ids[:20]}
+        given |= traced(loss_fn, words.n_tasks)
+        print(f"language_packages, {len(raw) / 1000:.0f} kB; 20 words traced, {given['size'] / 1000:.0f} kB")
+        measure(page, given, GRADIENTS, count // 4)
+        measure(page, given | {"ids": ids}, WORD_RUNS, count)
         browser.close()
 
 
