@@ -205,7 +205,7 @@ def test_the_belief_follows_the_typed_text(page):
 
 
 def test_a_live_view_tells_colab_who_can_show_it(page):
-    call = "type_along(infer_source" if "08_language" in page.url else "controls=Controls("
+    call = "type_along(count_source" if "08_language" in page.url else "controls=Controls("
     outputs = page.evaluate(f"which => {CELLS}[which].toJSON().outputs", number(page, call))
     named = [output["metadata"][WIDGET_VIEW] for output in outputs if WIDGET_VIEW in output.get("data", {})]
     assert named == [{"colab": {"custom_widget_manager": {"url": MANAGER}}}]

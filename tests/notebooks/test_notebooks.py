@@ -39,6 +39,8 @@ DRAWERS = {
     "discovery_view",
     "sphere_view",
     "draw_along",
+    "type_here",
+    "to_browser",
 }
 
 
