@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from checking import EXERCISES, told
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import covariance
 from sklearn.cluster import KMeans
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
@@ -700,6 +701,37 @@ def clusters(k, of=lambda x: x):
     return lambda x: torch.from_numpy(KMeans(k, n_init=4, random_state=0).fit_predict(of(x).numpy()))
 
 
+# -- chapter 12 --------------------------------------------------------------------------------------------------------
+def near_by_scipy(values, reported, spread, t, quantile=None, ddof=1):
+    """SciPy's own interval of a mean."""
+    half = [
+        stats.sem(row, ddof=ddof) * (quantile or stats.t(len(row) - 1).isf(0.025)) for row in values.numpy().tolist()
+    ]
+    half = torch.tensor(half, dtype=torch.float64)
+    low, high = values.mean(1) - half - spread, values.mean(1) + half + spread
+    return half, torch.minimum(reported - low, high - reported)
+
+
+def seeds_by_doubling(differences, effect, quantile=lambda n: stats.t(n - 1).isf(0.025)):
+    """By bisection."""
+
+    def enough(n):
+        return quantile(n) * np.std(differences.numpy(), ddof=1) <= effect * n**0.5
+
+    high = 2
+    while not enough(high):
+        high *= 2
+    return next(n for n in range(max(2, high // 2), high + 1) if enough(n))
+
+
+def holm_by_definition(p, factor=lambda m, rank: m - rank):
+    """Of each p, the largest that stands before it or is it."""
+    ranked = sorted(range(len(p)), key=lambda i: float(p[i]))
+    steps = [min(1.0, factor(len(p), rank) * float(p[i])) for rank, i in enumerate(ranked)]
+    found = {i: max(steps[: rank + 1]) for rank, i in enumerate(ranked)}
+    return torch.tensor([found[i] for i in range(len(p))], dtype=torch.float64)
+
+
 def in_float32(solution):
     return lambda first, *others: solution(first.float(), *others)
 
@@ -800,6 +832,9 @@ SOLUTIONS = [
     ("ch11.read_one", gradient_of_the_error),
     ("ch11.hazard_by_nats", hazard_by_total),
     *(("ch11.discover_tasks", found) for found in FOUND.values()),
+    ("ch12.near", near_by_scipy),
+    ("ch12.seeds_needed", seeds_by_doubling),
+    ("ch12.holm", holm_by_definition),
 ]
 
 # Right on mild inputs: what students write, and what the hard inputs are there to break.
@@ -971,6 +1006,17 @@ WRITTEN_OUT = [
     ("ch11.discover_tasks", lambda x: torch.zeros(len(x)), "All samples in one slot"),
     ("ch11.discover_tasks", lambda x: x[:, 0], "These are no slots"),
     ("ch11.discover_tasks", lambda x: torch.zeros(len(x), 7), "the shape"),
+    ("ch12.near", lambda *a: near_by_scipy(*a, quantile=1.96), "a deviation that one *knows*"),
+    ("ch12.near", lambda *a: near_by_scipy(*a, ddof=0), "Divide by S - 1"),
+    ("ch12.near", lambda x, r, s, t: near_by_scipy(x, r, s.sub_(s), t), "changes its input"),
+    ("ch12.seeds_needed", lambda d, e: seeds_by_doubling(d, e, lambda n: 1.96), "promise too much"),
+    (
+        "ch12.seeds_needed",
+        lambda d, e: seeds_by_doubling(d, e, lambda n: stats.t(len(d) - 1).isf(0.025)),
+        "the *pilot*",
+    ),
+    ("ch12.holm", lambda p: holm_by_definition(p, lambda m, rank: m), "Bonferroni"),
+    ("ch12.holm", lambda p: holm_by_definition(p, lambda m, rank: 1), "as they came in"),
 ]
 
 

@@ -1,0 +1,194 @@
+"""Each statement of the paper beside what the course measured, and the verdict: nothing but paper and records.
+
+``assets/verdicts.toml`` says of each statement which number of the paper (``paper.csv``), which place in a record, and
+which rule it is judged by. No measured number stands there, so a record that changes changes every verdict.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+import shlex
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from gbi_helpers.experiments.paper import Reported, reported
+from gbi_helpers.experiments.results import Results, load_results
+from gbi_helpers.experiments.tables import sampling_error
+from gbi_helpers.files import ASSETS
+from gbi_helpers.metrics import Summary, summarise
+
+Load = Callable[[str], Results]
+VERDICTS = {
+    "holds": "✓",
+    "holds otherwise": "(✓)",
+    "undecided": "?",
+    "does not hold": "✗",
+    "not comparable": "–",
+    "not measured": "…",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A number in a record, ``record: row > key > key``, seed by seed; of lists the last keys are indices, or mean."""
+
+    record: str
+    row: str
+    path: tuple[str, ...]
+
+    @classmethod
+    def read(cls, text: str) -> Place:
+        """Raises ``ValueError`` for a text of another form."""
+        record, colon, rest = text.partition(": ")
+        row, *path = rest.split(" > ")
+        if not (colon and row and path):
+            raise ValueError(f"'{text}' names no place in a record: write 'record: row > key'.")
+        return cls(record, row, tuple(path))
+
+    def values(self, load: Load) -> Tensor:
+        """The number (S,) of each seed. Raises ``KeyError`` naming the choices where there is no such place."""
+        results, path, inside = load(self.record), list(self.path), list[str]()
+        while path and not results.has(self.row, *path) and _counts(path[-1]):
+            inside.insert(0, path.pop())
+        found = results.values(self.row, *path)
+        if len(inside) != found.dim() - 1:
+            raise KeyError(f"'{self.row} > {' > '.join(self.path)}' needs {found.dim() - 1} indices in {self.record}.")
+        for key in inside:
+            found = found.mean(1) if key == "mean" else found[:, int(key)]
+        return found
+
+    def command(self, load: Load) -> str:
+        """What measures this row again, with as many seeds; of a record that is no study's, what its facts say."""
+        results, (study, _, size) = load(self.record), self.record.partition("_")
+        if not importlib.util.find_spec(f"gbi_helpers.experiments.{study}"):
+            return str(results.facts["command"])
+        sized = ["--size", size] if size else []
+        seeds = len(results.facts.get("seed", ())) or results.seeds(self.row)
+        return shlex.join(["gbi", "reproduce", study, "--rows", self.row, "--seeds", str(seeds), *sized])
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What is stated, ``says``, and ``where``; what it is held against, and by which ``rule``; ``why``: a remark.
+
+    ``rule``: "near" (the reported number within both intervals), "above x" or "below x". ``images``: on how many test
+    images an accuracy in percent was found; with "near", their chance adds to the interval over seeds, as squares do.
+    ``measured``: one place in a record, or two: the first minus the second, seed by seed. ``otherwise``: another
+    measurement, by the same rule, that counts where the first fails; ``elsewhere`` says which it is.
+    """
+
+    group: str
+    where: str
+    says: str
+    chapter: str
+    unit: str = ""
+    rule: str = ""
+    paper: str = ""
+    measured: tuple[str, ...] = ()
+    otherwise: tuple[str, ...] = ()
+    elsewhere: str = ""
+    why: str = ""
+    images: int = 0
+    scale: float = 1.0
+    digits: int = 1
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A statement with what was measured of it, read from the records by ``load``."""
+
+    statement: Statement
+    load: Load = load_results
+
+    @cached_property
+    def reported(self) -> Reported | None:
+        """The number of the paper, or None."""
+        if not self.statement.paper:
+            return None
+        study, row, path = self.statement.paper.split(":")
+        return next(one for one in reported(study) if (one.row, one.path) == (row, tuple(path.split("/"))))
+
+    @cached_property
+    def measured(self) -> Summary | None:
+        """Mean over seeds with its interval, of a difference taken seed by seed; None where nothing was measured."""
+        return self._summary(self.statement.measured)
+
+    @cached_property
+    def otherwise(self) -> Summary | None:
+        """The other measurement, or None."""
+        return self._summary(self.statement.otherwise)
+
+    @property
+    def verdict(self) -> str:
+        """One of :data:`VERDICTS`."""
+        statement = self.statement
+        if self.measured is None:
+            return "not measured"
+        if not statement.rule:
+            return "not comparable"
+        found = self._judge(self.measured)
+        if found != "holds" and self.otherwise is not None and self._judge(self.otherwise) == "holds":
+            return "holds otherwise"
+        return found
+
+    @property
+    def commands(self) -> list[str]:
+        """What measures it again, a line a row."""
+        places = (Place.read(text) for text in (*self.statement.measured, *self.statement.otherwise))
+        return list(dict.fromkeys(place.command(self.load) for place in places))
+
+    def _summary(self, texts: Sequence[str]) -> Summary | None:
+        if not texts:
+            return None
+        one, *other = (Place.read(text).values(self.load) for text in texts)
+        return summarise(self.statement.scale * (one - other[0] if other else one))
+
+    def _judge(self, found: Summary) -> str:
+        kind, _, limit = self.statement.rule.partition(" ")
+        half = 0.0 if math.isnan(found.half_width) else found.half_width
+        if kind == "near":
+            told = self.reported
+            if told is None or told.value is None:
+                raise ValueError(
+                    f"'{self.statement.says}' is near no number: the paper has none in {self.statement.paper}."
+                )
+            images = self.statement.images
+            chance = sampling_error(found.mean, images) if images else 0.0
+            allowed = math.hypot(half, chance) + (told.spread or 0.0)
+            return "holds" if abs(found.mean - told.value) <= allowed else "does not hold"
+        ahead = (found.mean - float(limit)) * (1 if kind == "above" else -1)
+        return "holds" if ahead > half else "does not hold" if ahead < -half else "undecided"
+
+
+def judged(group: str | None = None, load: Load = load_results) -> list[Judged]:
+    """All statements, or those of one group, each with its verdict.
+
+    ``load``: name of a record -> Results. Raises ``KeyError`` for a group without statements.
+    """
+    with (ASSETS / "verdicts.toml").open("rb") as stream:
+        told = [_statement(one) for one in tomllib.load(stream)["statement"]]
+    once = functools.cache(load)
+    found = [Judged(one, once) for one in told if group in (None, one.group)]
+    if not found:
+        raise KeyError(f"No statement is of the group '{group}': choose one of {sorted({one.group for one in told})}.")
+    return found
+
+
+def _statement(told: dict[str, Any]) -> Statement:
+    """From a table of the file, in which one place may stand without brackets."""
+    for name in ("measured", "otherwise"):
+        found = told.get(name, ())
+        told[name] = (found,) if isinstance(found, str) else tuple(found)
+    return Statement(**told)
+
+
+def _counts(key: str) -> bool:
+    """Whether a key may stand for a place in a list, or for its mean."""
+    return key == "mean" or key.lstrip("-").isdigit()

@@ -1,0 +1,232 @@
+"""Chapter 12's page: each verdict follows from its rule and the records, and from nothing that was typed."""
+
+import csv
+import dataclasses
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from bs4 import BeautifulSoup
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from gbi_helpers.experiments import verdict_views as views
+from gbi_helpers.experiments.paper import reported
+from gbi_helpers.experiments.results import Results, load_results
+from gbi_helpers.experiments.verdicts import VERDICTS, Judged, Place, Statement, judged
+from gbi_helpers.files import load_asset
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+STUDIES = ("toy", "mnist", "ood", "cifar")
+
+
+def record(one, other=(0.0, 0.0, 0.0), name="made"):
+    """A record of two rows, each with a number a seed, and the same in a list."""
+
+    def seeds(values):
+        return {
+            str(seed): {"right": value, "curve": [0.0, value], "table": [[value, 0.0], [2 * value, 1.0]]}
+            for seed, value in enumerate(values)
+        }
+
+    return Results(name, {"one": seeds(one), "other": seeds(other)}, {}, {"seed": [0, 1, 2]}, {})
+
+
+def verdict(values, rule, other=None, **more):
+    places = ("made: one > right",) if other is None else ("made: one > right", "made: other > right")
+    statement = Statement("g", "w", "s", "05", rule=rule, measured=places, **more)
+    return Judged(statement, lambda name: record(values, other or (0.0, 0.0, 0.0))).verdict
+
+
+# -- rules -------------------------------------------------------------------------------------------------------------
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=8), st.floats(-3, 3))
+def test_an_order_holds_as_students_test_has_it(values, limit):
+    if len({round(value, 6) for value in values}) == 1:
+        return  # no spread
+    mean = torch.tensor(values, dtype=torch.float64).mean()
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))
+    if min(abs(low - limit), abs(high - limit)) < 1e-6:
+        return  # on the edge
+    expected = "holds" if low > limit else "does not hold" if high < limit else "undecided"
+    turned = {"holds": "does not hold", "does not hold": "holds"}.get(expected, expected)
+    assert verdict(values, f"above {limit}") == expected
+    assert verdict(values, f"below {limit}") == turned
+
+
+def test_a_difference_is_taken_seed_by_seed():
+    one, other = (70.0, 80.0, 90.0), (69.0, 79.1, 88.9)  # they overlap widely, and every seed is ahead
+    assert verdict(one, "above 0", other) == "holds"
+    assert verdict(one, "above 0", (69.0, 88.9, 79.1)) == "undecided"
+
+
+def test_what_has_no_seeds_is_judged_as_it_is():
+    assert verdict((1.0,), "above 0", (0.0,)) == "holds"
+    assert verdict((-1.0,), "above 0", (0.0,)) == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "expected"),
+    [
+        ((85.0, 85.4, 86.0), {}, "holds"),
+        ((81.9, 82.0, 82.1), {}, "holds"),  # the paper's own ± reaches it
+        ((80.9, 81.0, 81.1), {}, "does not hold"),
+        ((80.9, 81.0, 81.1), {"images": 2000}, "holds"),  # 1.7 points of chance
+        ((80.9, 81.0, 81.1), {"images": 20_000}, "does not hold"),
+        ((80.9, 81.0, 81.1), {"otherwise": ("made: other > right",)}, "holds otherwise"),
+    ],
+)
+def test_a_reported_number_is_near_within_both_intervals(values, more, expected):
+    statement = Statement(
+        "g", "w", "s", "05", "%", "near", "mnist:faithful:one_step", measured=("made: one > right",), **more
+    )
+    assert Judged(statement, lambda name: record(values, (85.0, 85.1, 85.2))).verdict == expected
+
+
+def test_without_a_rule_nothing_is_judged():
+    assert verdict((1.0, 1.1, 1.2), "") == "not comparable"
+    assert Judged(Statement("g", "w", "s", "05", why="nobody did")).verdict == "not measured"
+
+
+def test_near_needs_a_number():
+    with pytest.raises(ValueError, match="near no number"):
+        verdict((1.0, 1.1, 1.2), "near")
+
+
+# -- places ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("made: one > right", [1.0, 3.0]),
+        ("made: one > curve > 1", [1.0, 3.0]),
+        ("made: one > curve > -2", [0.0, 0.0]),
+        ("made: one > curve > mean", [0.5, 1.5]),
+        ("made: one > table > 1 > 0", [2.0, 6.0]),
+        ("made: one > table > mean > 1", [0.5, 0.5]),
+    ],
+)
+def test_a_place_is_read_seed_by_seed(text, expected):
+    assert Place.read(text).values(lambda name: record((1.0, 3.0))).tolist() == expected
+
+
+@pytest.mark.parametrize("text", ["made", "made: one", "one > right", ""])
+def test_what_names_no_place_is_told(text):
+    with pytest.raises(ValueError, match=r"write 'record: row > key'"):
+        Place.read(text)
+
+
+def test_a_place_that_is_not_there_names_the_choices():
+    with pytest.raises(KeyError, match="choose one of"):
+        Place.read("made: one > wrong").values(lambda name: record((1.0,)))
+
+
+def test_an_unknown_group_names_the_choices():
+    with pytest.raises(KeyError, match="choose one of"):
+        judged("nothing")
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def statements():
+    return judged()
+
+
+def test_every_statement_is_judged_by_the_records(statements):
+    assert {one.verdict for one in statements} <= set(VERDICTS)
+    assert {one.statement.chapter for one in statements} <= {*views.CHAPTERS, ""}
+    for one in statements:
+        assert bool(one.measured) >= bool(one.statement.rule), one.statement.says
+        assert bool(one.statement.otherwise) == bool(one.statement.elsewhere), one.statement.says
+
+
+def test_no_measured_number_is_typed(statements):
+    for one in statements:
+        for text in (one.statement.says, one.statement.why, one.statement.elsewhere):
+            assert not re.search(r"\d[.,]\d", text), text
+        assert not re.search(r"\d", one.statement.why), one.statement.why
+
+
+def test_every_number_of_the_paper_appears(statements):
+    used = {one.statement.paper for one in statements}
+    known = [f"{study}:{one.row}:{'/'.join(one.path)}" for study in STUDIES for one in reported(study) if one.value]
+    assert not set(known) - used
+    with load_asset("paper.csv").open(encoding="utf-8", newline="") as stream:
+        assert {line["study"] for line in csv.DictReader(stream)} == set(STUDIES)
+
+
+def test_the_numbers_that_chapters_hold_against_the_paper_are_those_of_its_table():
+    """What 00 to 11 call the paper's, in digits, stands in paper.csv, of which every number appears in chapter 12."""
+    known = {number for study in STUDIES for one in reported(study) for number in (one.value, one.spread) if number}
+    called = r"(?:paper(?:'s| reports| has| gives| says)(?! way)|Table [1-4])[^.|]{0,40}?(\d+\.\d+)"
+    for path in sorted(NOTEBOOKS.glob("[01][0-9]_*.ipynb")):
+        if path.name[:2] == "12":
+            continue
+        for cell in nbformat.read(path, 4).cells:
+            for number in re.findall(called, cell.source) if cell.cell_type == "markdown" else ():
+                digits = len(number.partition(".")[2])
+                assert float(number) in {round(one, digits) for one in known}, f"{path.name}: {number}"
+
+
+def test_a_record_that_changes_changes_the_page(statements):
+    """Who names more digits, the classifier or one step: the record says so, not the page."""
+
+    def exchanged(name):
+        found = load_results(name)
+        if name != "mnist_slice":
+            return found
+        rows = {**found.rows, "faithful": found.rows["vae_mul_ga"]} if "vae_mul_ga" in found.rows else found.rows
+        other = {
+            seed: {key: 50 + value if key == "one_step" else value for key, value in measured.items()}
+            for seed, measured in rows["faithful"].items()
+        }
+        return dataclasses.replace(found, rows={**rows, "faithful": other})
+
+    before = {line[0]: line for line in views.lines_of(statements)}
+    after = {line[0]: line for line in views.lines_of(judged(load=exchanged))}
+    changed = [said for said in before if before[said] != after[said]]
+    touched = [
+        f"{one.statement.where}: {one.statement.says}"
+        for one in statements
+        if any(text.startswith("mnist_slice: faithful > one_step") for text in one.statement.measured)
+    ]
+    assert set(touched) <= set(changed)
+    assert any(before[said][3] != after[said][3] for said in touched)
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+def shown(statements, monkeypatch, **more):
+    found = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: found.append(data))
+    views.verdict_table(statements, "All", **more)
+    return BeautifulSoup(found[0]["text/html"], "html.parser"), found[0]["text/plain"]
+
+
+def test_the_table_has_a_row_a_statement_and_reads_as_text(statements, monkeypatch):
+    page, text = shown(statements, monkeypatch)
+    rows = page.select("tbody tr")
+    assert len(rows) == len(statements) == text.count("\n") - 1
+    assert page.find("input") is None
+    for row, one in zip(rows, statements, strict=True):
+        assert row["data-verdict"] == one.verdict
+        assert row.th["scope"] == "row"
+        assert one.statement.says in row.th.get_text()
+        assert views.marked(one.verdict) in row.get_text()
+        assert [code.get_text() for code in row.find_all("code")] == one.commands
+
+
+def test_the_filter_counts_every_verdict_and_needs_no_script(statements, monkeypatch):
+    page, _ = shown(statements, monkeypatch, filtered=True)
+    assert page.find("script") is None
+    assert page.legend.get_text()
+    values = [choice["value"] for choice in page.find_all("input", type="radio")]
+    assert values == ["all", *views.counted(statements)]
+    assert sum(views.counted(statements).values()) == len(statements)
+
+
+def test_the_picture_tells_its_numbers(statements):
+    fig, alt = views.numbers_figure(statements)
+    lines = [one for one in statements if views.told(one) and one.measured]
+    assert len(fig.axes[0].get_yticks()) == len(lines) >= 10
+    assert all(one.statement.says in alt for one in lines)
