@@ -7,7 +7,10 @@ LINE, FIGURE, PREDICTION = 5 / 60, 30 / 60, 45 / 60  # minutes
 SECTION = re.compile(r"^(?=## \d+\. )", re.MULTILINE)
 CLOCK = re.compile(r"^\*by minute (\d+)\*$", re.MULTILINE)
 EXERCISE = re.compile(r"^\*.*\b(?:easy|medium|hard|open)\b.*?\b(\d+) minutes", re.MULTILINE | re.IGNORECASE)
-SHOWS = re.compile(r"\b(?:plots\.(?:show|schematic|table)|scrub|modules|verdict_table|slide|to_browser|type_here|(?:read|learn|type|draw)_along)\(")
+SHOWS = re.compile(
+    r"\b(?:plots\.(?:show|schematic|table)|verdict_table|scrub|modules|slide|to_browser|type_here"
+    r"|(?:read|learn|type|draw)_along)\("
+)
 ASIDE = re.compile(r"\bplots\.|\bclaim\(|\bcatalogue\(")
 
 
