@@ -35,6 +35,8 @@ ROOMS = (  # inside experiments
     {"ood"},
     {"borrowed"},
     {"cost", "continual", "questions"},
+    {"verdicts"},
+    {"verdict_views"},
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.parts)
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

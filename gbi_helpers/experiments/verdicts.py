@@ -12,12 +12,13 @@ import math
 import shlex
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
+from gbi_helpers.experiments.ood.tables import with_images
 from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results, load_results
 from gbi_helpers.experiments.tables import sampling_error
@@ -78,10 +79,12 @@ class Place:
 class Statement:
     """What is stated, ``says``, and ``where``; what it is held against, and by which ``rule``; ``why``: a remark.
 
-    ``rule``: "near" (the reported number within both intervals), "above x" or "below x". ``images``: on how many test
-    images an accuracy in percent was found; with "near", their chance adds to the interval over seeds, as squares do.
+    ``rule``: "near" (the reported number within both intervals), "above x" or "below x". ``images``: how many test
+    images it was found on; their chance widens the interval over seeds, as squares add. (A difference of two accuracies
+    is given the chance of two sets of images, though both saw the same: too wide, on the safe side.)
     ``measured``: one place in a record, or two: the first minus the second, seed by seed. ``otherwise``: another
-    measurement, by the same rule, that counts where the first fails; ``elsewhere`` says which it is.
+    measurement, by the same rule, that counts where the first fails; ``elsewhere`` says which it is. ``of``: what
+    differs from run to run.
     """
 
     group: str
@@ -89,6 +92,7 @@ class Statement:
     says: str
     chapter: str
     unit: str = ""
+    of: str = "seeds"
     rule: str = ""
     paper: str = ""
     measured: tuple[str, ...] = ()
@@ -117,7 +121,7 @@ class Judged:
 
     @cached_property
     def measured(self) -> Summary | None:
-        """Mean over seeds with its interval, of a difference taken seed by seed; None where nothing was measured."""
+        """Mean with its 95 % interval, over seeds and images; of a difference seed by seed; None if not measured."""
         return self._summary(self.statement.measured)
 
     @cached_property
@@ -147,24 +151,26 @@ class Judged:
     def _summary(self, texts: Sequence[str]) -> Summary | None:
         if not texts:
             return None
-        one, *other = (Place.read(text).values(self.load) for text in texts)
-        return summarise(self.statement.scale * (one - other[0] if other else one))
+        one, *other = (self.statement.scale * Place.read(text).values(self.load) for text in texts)
+        found = summarise(one - other[0] if other else one)
+        if not self.statement.images:
+            return found
+        if self.statement.unit == "AUROC":
+            return replace(with_images(found), n=found.n)
+        chance = [sampling_error(float(side.mean()), self.statement.images) for side in (one, *other)]
+        return replace(found, half_width=math.hypot(*chance, 0.0 if found.n == 1 else found.half_width))
 
     def _judge(self, found: Summary) -> str:
         kind, _, limit = self.statement.rule.partition(" ")
-        half = 0.0 if math.isnan(found.half_width) else found.half_width
         if kind == "near":
             told = self.reported
             if told is None or told.value is None:
-                raise ValueError(
-                    f"'{self.statement.says}' is near no number: the paper has none in {self.statement.paper}."
-                )
-            images = self.statement.images
-            chance = sampling_error(found.mean, images) if images else 0.0
-            allowed = math.hypot(half, chance) + (told.spread or 0.0)
-            return "holds" if abs(found.mean - told.value) <= allowed else "does not hold"
+                raise ValueError(f"'{self.statement.says}' is near no number of the paper: name one that has a value.")
+            return "holds" if abs(found.mean - told.value) <= found.half_width + (told.spread or 0) else "does not hold"
         ahead = (found.mean - float(limit)) * (1 if kind == "above" else -1)
-        return "holds" if ahead > half else "does not hold" if ahead < -half else "undecided"
+        if not abs(ahead) > found.half_width:  # not known at all from a single run
+            return "undecided"
+        return "holds" if ahead > 0 else "does not hold"
 
 
 def judged(group: str | None = None, load: Load = load_results) -> list[Judged]:

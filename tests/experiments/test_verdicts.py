@@ -62,9 +62,21 @@ def test_a_difference_is_taken_seed_by_seed():
     assert verdict(one, "above 0", (69.0, 88.9, 79.1)) == "undecided"
 
 
-def test_what_has_no_seeds_is_judged_as_it_is():
-    assert verdict((1.0,), "above 0", (0.0,)) == "holds"
-    assert verdict((-1.0,), "above 0", (0.0,)) == "does not hold"
+def test_a_single_run_decides_nothing_but_by_its_images():
+    assert verdict((81.0,), "above 0", (80.0,)) == "undecided"
+    assert verdict((81.0,), "above 0", (80.0,), images=1000) == "undecided"
+    assert verdict((81.0,), "above 0", (80.0,), images=100_000) == "holds"
+    assert verdict((80.0,), "above 0", (81.0,), images=100_000) == "does not hold"
+
+
+def test_an_auroc_has_the_chance_of_its_images_too():
+    statement = Statement("g", "w", "s", "06", "AUROC", measured=("made: one > right",))
+    wide, narrow = (
+        Judged(dataclasses.replace(statement, images=images), lambda name: record((0.8, 0.81, 0.79))).measured
+        for images in (2000, 0)
+    )
+    assert (wide.mean, wide.n) == (narrow.mean, narrow.n)
+    assert wide.half_width > narrow.half_width + 0.001
 
 
 @pytest.mark.parametrize(
@@ -80,7 +92,7 @@ def test_what_has_no_seeds_is_judged_as_it_is():
 )
 def test_a_reported_number_is_near_within_both_intervals(values, more, expected):
     statement = Statement(
-        "g", "w", "s", "05", "%", "near", "mnist:faithful:one_step", measured=("made: one > right",), **more
+        "g", "w", "s", "05", "%", rule="near", paper="mnist:faithful:one_step", measured=("made: one > right",), **more
     )
     assert Judged(statement, lambda name: record(values, (85.0, 85.1, 85.2))).verdict == expected
 
@@ -176,12 +188,11 @@ def test_a_record_that_changes_changes_the_page(statements):
         found = load_results(name)
         if name != "mnist_slice":
             return found
-        rows = {**found.rows, "faithful": found.rows["vae_mul_ga"]} if "vae_mul_ga" in found.rows else found.rows
         other = {
-            seed: {key: 50 + value if key == "one_step" else value for key, value in measured.items()}
-            for seed, measured in rows["faithful"].items()
+            seed: {key: value - 50 if key == "one_step" else value for key, value in measured.items()}
+            for seed, measured in found.rows["faithful"].items()
         }
-        return dataclasses.replace(found, rows={**rows, "faithful": other})
+        return dataclasses.replace(found, rows={**found.rows, "faithful": other})
 
     before = {line[0]: line for line in views.lines_of(statements)}
     after = {line[0]: line for line in views.lines_of(judged(load=exchanged))}
