@@ -18,7 +18,7 @@ from gbi_helpers.widgets.pack import Path, read
 from gbi_helpers.widgets.scrubber import Scrubber
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-NOTE = "The controls of this scrubber need a running kernel: run this cell to choose what is inferred."
+NOTE = "The controls of this scrubber need a running kernel: in the notebook, run this cell to use them."
 
 
 class View(anywidget.AnyWidget):
