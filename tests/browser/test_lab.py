@@ -397,6 +397,23 @@ def test_the_box_passes_axe_and_the_page_had_no_error(typed, axe):
     assert typed.troubles == []
 
 
+SAID_BELOW = "node => getComputedStyle(node, '::after').content"
+
+
+def test_after_a_restart_of_the_kernel_controls_and_box_say_what_to_do(browser, lab):
+    toy_path(steps=20).save(lab.folder / "path.npz")
+    with ran(browser, lab, "stopped.ipynb", [LOAD, LIVE, TYPED], 2) as page:
+        rows = page.locator(".gbi-controls")
+        assert rows.evaluate_all(f"all => all.map({SAID_BELOW})") == ["none", "none"]
+        page.evaluate("jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+        page.locator(".gbi-controls.jupyter-widgets-disconnected").nth(1).wait_for(timeout=20_000)
+        told = '"These controls have lost their kernel: run this cell again to use them."'
+        assert rows.evaluate_all(f"all => all.map({SAID_BELOW})") == [told, told]
+        focus(page, 0)  # what was inferred before still scrubs
+        page.keyboard.press("End")
+        assert readout(page, 0).startswith("step 20 of 20")
+
+
 # ---- opened again, without a kernel ----
 
 
