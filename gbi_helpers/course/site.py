@@ -140,7 +140,7 @@ class _Site:
             return
         for note in page.select(".gbi-note"):
             link = f'<a href="{PLAY}">the playground</a>'
-            note.append(BeautifulSoup(f'<span class="gbi-way-out"> Without one there is {link}.</span>', "html.parser"))
+            note.append(BeautifulSoup(f'<span class="gbi-way-out"> Without one there is {link}, which computes in the page.</span>', "html.parser"))
 
     def written(self, template: str, told: Mapping[str, Any], **more: Any) -> tuple[str, bytes]:
         """The name and the bytes of a page that is no chapter."""
