@@ -139,8 +139,8 @@ class _Site:
         if not self.playground:
             return
         for note in page.select(".gbi-note"):
-            link = f'<a href="{PLAY}">the playground</a>'
-            note.append(BeautifulSoup(f'<span class="gbi-way-out"> Without one there is {link}, which computes in the page.</span>', "html.parser"))
+            told = f'Without one there is <a href="{PLAY}">the playground</a>, which computes in the page.'
+            note.append(BeautifulSoup(f'<span class="gbi-way-out"> {told}</span>', "html.parser"))
 
     def written(self, template: str, told: Mapping[str, Any], **more: Any) -> tuple[str, bytes]:
         """The name and the bytes of a page that is no chapter."""
