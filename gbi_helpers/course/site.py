@@ -123,6 +123,7 @@ class _Site:
         told = self.told(chapter.file, chapter.title, chapter.question, **more)
         page = page_of(notebook, chapter.name, str(folder), told)
         self._drop_dead_links(page)
+        self._point_to_playground(page)
         lighten(page)
         return page
 
@@ -132,6 +133,14 @@ class _Site:
         for link in page.find_all("a", href=re.compile(r"^(?![a-zA-Z][a-zA-Z0-9+.-]*:|//|#)")):
             if str(link["href"]).partition("#")[0] not in known:
                 link.unwrap()
+
+    def _point_to_playground(self, page: BeautifulSoup) -> None:
+        """Below each view whose controls need a kernel, the way to those that need none (beside.js knows of nearer)."""
+        if not self.playground:
+            return
+        for note in page.select(".gbi-note"):
+            told = f'Without one there is <a href="{PLAY}">the playground</a>, which computes in the page.'
+            note.append(BeautifulSoup(f'<span class="gbi-way-out"> {told}</span>', "html.parser"))
 
     def written(self, template: str, told: Mapping[str, Any], **more: Any) -> tuple[str, bytes]:
         """The name and the bytes of a page that is no chapter."""

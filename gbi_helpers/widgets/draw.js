@@ -109,7 +109,7 @@ function pad(parent, record, changed) {
   const context = canvas.getContext("2d");
   let pen = [0.5, 0.2]; // the keyboard's
   let down = false; // that one
-  let drawing = false; // with a pointer
+  let drawing = null; // the pointer that does
   let waiting = 0;
   let say = () => {};
 
@@ -161,7 +161,7 @@ function pad(parent, record, changed) {
   }
   function put(strokes, image = null, told = "") {
     Object.assign(record, { strokes, image });
-    down = drawing = false;
+    [down, drawing] = [false, null];
     say(told);
     later();
   }
@@ -173,14 +173,16 @@ function pad(parent, record, changed) {
     return [(clientX - left) / width, (clientY - top) / height];
   };
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
-    canvas.setPointerCapture(event.pointerId);
-    drawing = true;
+    if (event.button || !event.isPrimary) return; // a second finger only rests there
+    drawing = event.pointerId;
     outside = false;
     begin(spotOf(event));
+    canvas.setPointerCapture(drawing);
   });
   canvas.addEventListener("pointermove", (event) => {
-    for (const part of drawing ? event.getCoalescedEvents?.() ?? [event] : []) {
+    if (event.pointerId !== drawing) return;
+    if (!event.buttons) { drawing = null; return; } // it was lifted where nobody told of it
+    for (const part of event.getCoalescedEvents?.() ?? [event]) {
       const spot = spotOf(part);
       const inside = spot.every((value) => value >= 0 && value <= 1);
       if (inside && outside) begin(spot);
@@ -188,7 +190,8 @@ function pad(parent, record, changed) {
       outside = !inside;
     }
   });
-  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { drawing = false; });
+  const lift = ({ pointerId }) => { if (pointerId === drawing) drawing = null; };
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, lift);
 
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -13,9 +13,10 @@ const GRAPH_CSS = `
 const STEPS = 50;
 const SLICE = 8; // ms of the fifty steps between two frames
 
-function unpackGraph({ told, bytes, dim, z0, every, step_size }, take) {
-  const graph = JSON.parse(new TextDecoder().decode(take(Uint8Array, told)));
-  const lossFn = graphModel(graph, take(Uint8Array, bytes));
+function unpackGraph({ told, bytes, sha256: wanted, dim, z0, every, step_size }, take) {
+  const all = take(Uint8Array, told + bytes);
+  if (sha256(all) !== wanted) throw damaged("by their SHA-256");
+  const lossFn = graphModel(JSON.parse(new TextDecoder().decode(all.subarray(0, told))), all.subarray(told));
   const record = { lossFn, simplex: true, range: [0, 1], words: { z: "z" }, lean: 0, sure: 0, q: zeros(dim),
     z: zeros((STEPS + 1) * dim), loss: zeros(STEPS + 1), turn: 0, exact: every ? enumerateTasks(lossFn, dim).q : null };
   Object.assign(record, { dim, z0, step_size });

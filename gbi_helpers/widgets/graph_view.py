@@ -5,6 +5,7 @@ The buffer holds the graph as JSON, then its constants: those of 16 bits, and th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Inferring(Packed):
             "dim": len(self.z0),
             "told": len(self.told),
             "bytes": len(self.constants),
+            "sha256": hashlib.sha256(self.told + self.constants).hexdigest(),
             "every": len(self.z0) <= EVERY,
             **{name: getattr(self, name) for name in ("z0", "labels", "noun", "title", "step_size")},
         }

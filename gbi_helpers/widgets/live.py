@@ -18,13 +18,19 @@ from gbi_helpers.widgets.pack import Path, read
 from gbi_helpers.widgets.scrubber import Scrubber
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-NOTE = "The controls of this scrubber need a running kernel: run this cell to choose what is inferred."
+# ipywidgets marks what a restart has cut off. By style sheet, as there is no kernel any more that could say it.
+LOST = """
+.gbi-controls.jupyter-widgets-disconnected::after { flex: 1 1 100%; margin: 6px 0;
+  content: "These controls have lost their kernel: run this cell again to use them."; }
+"""
+NOTE = "The controls of this scrubber need a running kernel: in the notebook, run this cell to use them."
 
 
 class View(anywidget.AnyWidget):
     """The view: it is sent a path and draws it. The step never leaves the browser."""
 
     _esm = page.source()
+    _css = LOST
     copy_key = traitlets.Unicode().tag(sync=True)  # of the copy whose place it takes
     header = traitlets.Dict().tag(sync=True)
     data = traitlets.Bytes().tag(sync=True)

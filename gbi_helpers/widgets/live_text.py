@@ -22,7 +22,7 @@ from gbi_helpers.widgets.words_view import ReadAlong, Reading, read
 Infer = Callable[[str], WordsRecord]
 Sample = Callable[[str], str]
 
-NOTE = "The text box of this view needs a running kernel: run this cell to type a text of your own."
+NOTE = "The text box of this view needs a running kernel: in the notebook, run this cell to type here."
 EMPTY = "Type a few words: the belief follows each of them."
 UNKNOWN = "<unk>"
 BLANK = "blank"  # the key of the copy of a view that begins without a text
@@ -114,7 +114,7 @@ class TypeAlong:
         """The view of the initial text, which a stored copy falls back to; without one, a line that says so."""
         if self._first is None:
             head = f"<p><strong>{escaping.escape(self._title)}</strong></p>" if self._title else ""
-            return f'<div class="gbi-host" data-gbi-key="{BLANK}">{head}<p>{NOTE}</p></div>'
+            return f'<div class="gbi-host" data-gbi-key="{BLANK}">{head}<p class="gbi-note">{NOTE}</p></div>'
         return ReadAlong(self._first, NOTE).html
 
     def _ipython_display_(self) -> None:

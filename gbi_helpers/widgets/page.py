@@ -47,15 +47,18 @@ def _compact(*more: str) -> str:
 def output(shown: Packed, still: str, note: str = "", more: tuple[str, ...] = ()) -> str:
     """The output of any view: ``still`` is the fallback's HTML, ``more`` names further files of JavaScript.
 
-    ``note``: what is said below the copy of a live view, and marks it as one.
+    ``note``: what is said below the copy of a live view, and marks it as one. The page adds where on it a reader can do
+    without a kernel.
     """
     blob = json.dumps({"header": shown.header, "data": base64.b64encode(shown.data).decode()}, separators=(",", ":"))
     blob = blob.replace("<", "\\u003c").replace(">", "\\u003e")  # so nothing in it ends the comment
     below = f'<div class="gbi-note">{escaping.escape(note)}</div>' if note else ""
     copy = " data-gbi-copy" if note else ""
+    run, more = f'mount("{shown.key}")', (*more, *(["beside.js"] if note else []))
+    run += f'.then(() => pointBeside("{shown.key}"))' if note else ""
     return (
         f'<div class="gbi-host" data-gbi-key="{shown.key}"{copy}>'
-        f'<!--{_compact(*more)}\nmount("{shown.key}");\n--><!--{blob}-->'
+        f"<!--{_compact(*more)}\n{run};\n--><!--{blob}-->"
         f'<div class="gbi-fallback">{still}</div>{below}</div>'
     )
 

@@ -57,16 +57,17 @@ def walked(page, said=""):
     return readout(page)
 
 
-def draw(page, places, up=True):
-    """Draw one stroke with the mouse."""
+def draw(page, places, up=True, mouse=None):
+    """Draw one stroke with the mouse; of a frame, with that of its page."""
+    mouse = mouse or page.mouse
     box = page.locator(".gbi-pad canvas").bounding_box()
     spots = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
-    page.mouse.move(*spots[0])
-    page.mouse.down()
+    mouse.move(*spots[0])
+    mouse.down()
     for spot in spots[1:]:
-        page.mouse.move(*spot, steps=10)
+        mouse.move(*spot, steps=10)
     if up:
-        page.mouse.up()
+        mouse.up()
 
 
 def seen(page, number=0):
@@ -196,6 +197,40 @@ def test_beyond_the_pad_the_stroke_ends(opened):
     assert np.ptp(columns) + 1 == pytest.approx(20, abs=1)
 
 
+def test_a_pen_that_was_lifted_where_nobody_told_of_it_draws_no_more(opened):
+    """The button goes up over something else, which took the pointer for itself; then the pen comes back."""
+    page = opened()
+    page.get_by_role("button", name="Clear").click()
+    page.evaluate("""() => document.querySelector(".gbi-pad canvas").addEventListener("pointermove", (event) => {
+        if (event.clientY < 0 || event.offsetX > 230) event.target.releasePointerCapture(event.pointerId); })""")
+    draw(page, [(0.4, 0.3), (0.4, 0.7)], up=False)
+    pad = page.locator(".gbi-pad canvas").bounding_box()
+    page.mouse.move(pad["x"] + 300, pad["y"] + 100, steps=4)
+    page.mouse.up()
+    walked(page)
+    before = seen(page)
+    page.mouse.move(pad["x"] + 170, pad["y"] + 20, steps=4)
+    page.mouse.move(pad["x"] + 30, pad["y"] + 160, steps=8)
+    page.evaluate("new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))")
+    assert np.array_equal(seen(page), before)
+    assert page.troubles == []
+
+
+def test_a_second_finger_draws_nothing(opened):
+    page = opened(has_touch=True)
+    page.get_by_role("button", name="Clear").click()
+    pad = page.locator(".gbi-pad canvas").bounding_box()
+    session = page.context.new_cdp_session(page)
+    for k in range(10):
+        points = [{"id": 1, "x": pad["x"] + 60, "y": pad["y"] + 30 + 13 * k}]
+        points += [{"id": 2, "x": pad["x"] + 150, "y": pad["y"] + 150 - 6 * k}] if k > 2 else []
+        kind = "touchStart" if k in (0, 3) else "touchMove"
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert walked(page, "One step: digit 1")
+    assert np.ptp(np.nonzero(seen(page) > 127)[1]) < 5
+
+
 def test_a_browser_without_pointer_events_says_so_and_keys_draw(browser, written):
     context = browser.new_context(offline=True)
     page = context.new_page()
@@ -283,6 +318,12 @@ def test_it_draws_in_the_exported_page_under_its_policy_and_in_a_sandboxed_frame
     inner = page.frame_locator("iframe")
     inner.locator(".gbi-pad select").select_option(value="image 4")
     inner.locator(".gbi-readout", has_text="One step: digit 1").wait_for()
+    draw(inner, SEVEN, mouse=page.mouse)
+    inner.locator(".gbi-readout", has_text="One step: digit 7").wait_for()
+    for key in ("Delete", "Space", *["Shift+ArrowDown"] * 5):  # the mouse left the focus on the pad
+        page.keyboard.press(key)
+    inner.locator(".gbi-readout", has_text="One step: digit 1").wait_for()
+    assert page.troubles == []
 
 
 def test_in_jupyterlab_it_draws_without_a_kernel_and_keys_are_its_own(without_kernel, html):

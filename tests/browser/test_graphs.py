@@ -2,6 +2,8 @@
 
 import base64
 import copy
+import re
+import zlib
 
 import pytest
 import torch
@@ -225,6 +227,45 @@ def test_without_javascript_picture_and_table_stand_there(opened):
     page = opened(java_script_enabled=False)
     assert page.locator(".gbi-fallback img").is_visible()
     assert page.locator(".gbi-fallback td").all_inner_texts()[::3] == ["one step", "50 steps", "every task tried"]
+    assert page.get_by_text("Run this cell to move the start of inference yourself").is_visible()
+
+
+def damaged(html):
+    """The same output with one number of its graph changed."""
+    found = re.search(r'"data":"([^"]+)"', html).group(1)
+    raw = zlib.decompress(base64.b64decode(found))
+    changed = raw[:-1] + bytes([raw[-1] ^ 1])
+    return html.replace(found, base64.b64encode(zlib.compress(changed, 9)).decode())
+
+
+def cut(html):
+    """The same output without a part of its data, as a broken download leaves it."""
+    return re.sub(r'("data":"[^"]{400})[^"]{40}', r"\1", html)
+
+
+DAMAGE = {
+    "changed": (damaged, "the weights in this page are not those of its network, by their SHA-256"),
+    "cut": (cut, ""),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_graph_is_told_in_one_sentence_and_the_picture_stays(browser, written, tmp_path, how):
+    change, told = DAMAGE[how]
+    html = written.read_text("utf-8")
+    assert change(html) != html
+    (tmp_path / "damaged.html").write_text(change(html), encoding="utf-8")
+    page = browser.new_page()
+    troubles = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.goto((tmp_path / "damaged.html").as_uri())
+    said = page.locator(".gbi-fallback p")
+    said.wait_for()
+    assert said.inner_text().startswith(f"This view did not open ({told}")
+    assert page.locator(".gbi-fallback img").is_visible()
+    assert page.locator(".gbi").count() == 0
+    assert troubles == []
+    page.close()
 
 
 @pytest.mark.parametrize("width", [1000, 390])

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
+from browser.test_graphs import two_wells
 from widgets.toy import toy_path
 
+from gbi_helpers import to_browser
 from gbi_helpers.widgets import scrub
 
 TESTS = str(Path(__file__).parents[1])  # where a kernel finds the small records
@@ -397,15 +400,33 @@ def test_the_box_passes_axe_and_the_page_had_no_error(typed, axe):
     assert typed.troubles == []
 
 
+SAID_BELOW = "node => getComputedStyle(node, '::after').content"
+
+
+def test_after_a_restart_of_the_kernel_controls_and_box_say_what_to_do(browser, lab):
+    toy_path(steps=20).save(lab.folder / "path.npz")
+    with ran(browser, lab, "stopped.ipynb", [LOAD, LIVE, TYPED], 2) as page:
+        rows = page.locator(".gbi-controls")
+        assert rows.evaluate_all(f"all => all.map({SAID_BELOW})") == ["none", "none"]
+        page.evaluate("jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+        page.locator(".gbi-controls.jupyter-widgets-disconnected").nth(1).wait_for(timeout=20_000)
+        told = '"These controls have lost their kernel: run this cell again to use them."'
+        assert rows.evaluate_all(f"all => all.map({SAID_BELOW})") == [told, told]
+        focus(page, 0)  # what was inferred before still scrubs
+        page.keyboard.press("End")
+        assert readout(page, 0).startswith("step 20 of 20")
+
+
 # ---- opened again, without a kernel ----
 
 
-def reopen(browser, lab, name, trusted):
-    """Open a notebook with stored outputs in a fresh browser, and choose no kernel."""
+def reopen(browser, lab, name, trusted, *others):
+    """Open a notebook with outputs of a scrubber, and of other views, in a fresh browser, without a kernel."""
     # The title differs: a notebook with the content of a trusted one would be trusted too.
-    outputs = [scrub(toy_path(steps=20), labels="digit", title=name)._repr_mimebundle_()]
-    outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1) for data in outputs]
-    notebook(lab.folder / name, ["scrub(record)"], outputs, kernel=False)
+    views = [scrub(toy_path(steps=20), labels="digit", title=name), *others]
+    bundles = [view._repr_mimebundle_() for view in views]
+    outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1) for data in bundles]
+    notebook(lab.folder / name, ["a view"] * len(views), outputs, kernel=False)
     if trusted:
         lab.trust(name)
     context = browser.new_context(viewport={"width": 1280, "height": 900})
@@ -426,13 +447,17 @@ def test_a_trusted_notebook_scrubs_without_a_kernel(browser, lab):
 
 
 def test_an_untrusted_notebook_shows_picture_table_and_hint(browser, lab):
-    context, page = reopen(browser, lab, "untrusted.ipynb", trusted=False)
-    output = page.locator(".jp-OutputArea-output")
+    wells = to_browser(two_wells, torch.full((1, 3), 1 / 3), title="Wells")
+    context, page = reopen(browser, lab, "untrusted.ipynb", False, wells)
+    output, other = map(page.locator(".jp-OutputArea-output").nth, (0, 1))
     output.get_by_text("Run this cell to scrub").wait_for(timeout=20_000)
+    other.get_by_text("Run this cell to move the start of inference yourself").wait_for(timeout=20_000)
     assert page.locator(".gbi").count() == 0
-    assert output.locator("img").evaluate("image => image.naturalWidth") > 300
     assert output.locator("img").get_attribute("alt").startswith("untrusted.ipynb. Path of 20 gradient steps")
-    assert output.locator("tr:has(td)").count() == 6
-    assert "eNp" not in output.inner_text()  # the data itself does not show
-    assert "function" not in output.inner_text()
+    assert other.locator("img").get_attribute("alt").startswith("Wells. Beliefs of a model. one step: 2 at ")
+    for shown, rows in ((output, 6), (other, 3)):
+        assert shown.locator("img").evaluate("image => image.naturalWidth") > 300
+        assert shown.locator("tr:has(td)").count() == rows
+        assert "eNp" not in shown.inner_text()  # the data itself does not show
+        assert "function" not in shown.inner_text()
     context.close()

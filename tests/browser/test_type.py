@@ -160,6 +160,19 @@ def test_what_cannot_be_read_is_told_in_one_sentence(typing):
     assert page.troubles == []
 
 
+def test_emoji_are_passed_over_and_a_text_from_right_to_left_begins_at_the_right(typing):
+    page = typing()
+    box = page.get_by_role("textbox")
+    text = "\U0001f642 whisk \U0001f469\u200d\U0001f467 the eggs \U0001f3f3\ufe0f\u200d\U0001f308"
+    assert box.evaluate("node => getComputedStyle(node).direction") == "ltr"
+    box.fill(text)
+    wait(page, said(read(text), 2))
+    box.fill("שלום whisk the eggs")
+    wait(page, said(read("שלום whisk the eggs"), 3))
+    assert box.evaluate("node => getComputedStyle(node).direction") == "rtl"
+    assert page.troubles == []
+
+
 def test_a_screen_reader_hears_once_the_typing_rests(typing):
     page = typing()
     page.wait_for_timeout(1000)

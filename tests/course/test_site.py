@@ -10,12 +10,13 @@ from course.pages import lost_links, no_request, read_pages
 from nbformat import v4
 from PIL import Image
 from widgets.outputs import comments
+from widgets.toy import toy_path
 
-from gbi_helpers import cli, plots, slide
+from gbi_helpers import cli, plots, scrub, slide
 from gbi_helpers.course import notebooks, site
 from gbi_helpers.course.chapters import questions
 from gbi_helpers.course.site import write_site
-from gbi_helpers.widgets import Lines
+from gbi_helpers.widgets import Controls, Lines
 
 OPENING = """# 05 · Which *digit* is it?
 
@@ -160,6 +161,18 @@ def test_without_sliders_there_is_no_playground_and_no_link_to_it(books, tmp_pat
     write_site(books[:1], tmp_path / "OUT")
     pages = read_pages(tmp_path / "OUT")
     assert "play.html" not in pages
+    assert lost_links(pages) == []
+
+
+@pytest.mark.parametrize("playground", [True, False])
+def test_below_a_view_that_needs_a_kernel_stands_the_way_to_the_playground_if_there_is_one(playground, tmp_path):
+    live = scrub(toy_path(steps=4), controls=Controls(lambda k: toy_path(steps=k), k=(1, 4))).html
+    book = save(tmp_path / "notebooks", "05_mnist", OPENING, shown(live), *([shown(sliders())] if playground else []))
+    write_site([book], tmp_path / "OUT")
+    pages = read_pages(tmp_path / "OUT")
+    note = pages["05_mnist.html"].select_one(".gbi-note")
+    assert "need a running kernel" in note.get_text()
+    assert [link["href"] for link in note.find_all("a")] == ["play.html"] * playground
     assert lost_links(pages) == []
 
 
