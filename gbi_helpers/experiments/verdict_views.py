@@ -83,8 +83,10 @@ def counted(judged: Sequence[Judged]) -> dict[str, int]:
     return {verdict: number[verdict] for verdict in VERDICTS if number[verdict]}
 
 
-def verdict_table(judged: Sequence[Judged], caption: str, *, filtered: bool = False) -> None:
+def verdict_table(judged: Sequence[Judged], caption: str, *, filtered: bool = False, folded: bool = False) -> None:
     """Display statements with their verdicts; ``filtered``: with buttons that leave one verdict, without any script.
+
+    ``folded``: only the caption and how many have each verdict is seen until the reader unfolds it.
 
     Under each chapter's number unfolds the command that measures the numbers again. Plain text where HTML is not shown.
     """
@@ -97,6 +99,9 @@ def verdict_table(judged: Sequence[Judged], caption: str, *, filtered: bool = Fa
         f'<table><caption style="text-align:left;font-weight:bold">{html.escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
+    if folded:
+        verdicts = ", ".join(f"{marked(verdict)}: {n}" for verdict, n in counted(judged).items())
+        table = f"<details><summary>{html.escape(caption)} ({verdicts})</summary>{table}</details>"
     buttons = _buttons(judged, name) if filtered else ""
     text = [caption, *("  |  ".join(line) for line in [list(HEAD), *lines_of(judged)])]
     display({"text/html": f'<div class="{name}">{buttons}{table}</div>', "text/plain": "\n".join(text)}, raw=True)

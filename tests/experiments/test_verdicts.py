@@ -236,6 +236,13 @@ def test_the_filter_counts_every_verdict_and_needs_no_script(statements, monkeyp
     assert sum(views.counted(statements).values()) == len(statements)
 
 
+def test_a_folded_table_tells_its_verdicts(statements, monkeypatch):
+    page, _ = shown(statements, monkeypatch, folded=True)
+    summary = page.find("details", recursive=True).summary.get_text()
+    assert all(f"{views.marked(verdict)}: {n}" in summary for verdict, n in views.counted(statements).items())
+    assert page.find("details").find("table")
+
+
 def test_the_picture_tells_its_numbers(statements):
     fig, alt = views.numbers_figure(statements)
     lines = [one for one in statements if views.told(one) and one.measured]
