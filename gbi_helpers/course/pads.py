@@ -39,8 +39,8 @@ def pads(chapter: Chapter, page: BeautifulSoup) -> Iterator[Toy]:
 def link_pads(chapter: Chapter, page: BeautifulSoup, play: str) -> None:
     """Below the heading of such a section, the way to its view in the playground, the page ``play``."""
     for heading, pad in _found(chapter, page):
-        line = f'<p class="try"><a href="{play}#{pad.key}">Try it in the playground</a>, without installing anything.</p>'
-        heading.insert_after(BeautifulSoup(line, "html.parser"))
+        link = f'<a href="{play}#{pad.key}">Try it in the playground</a>'
+        heading.insert_after(BeautifulSoup(f'<p class="try">{link}, without installing anything.</p>', "html.parser"))
 
 
 def _found(chapter: Chapter, page: BeautifulSoup) -> list[tuple[Tag, Pad]]:

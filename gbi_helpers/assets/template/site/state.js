@@ -121,6 +121,7 @@
     };
     const row = toy.appendChild(Object.assign(document.createElement("div"), { className: "share" }));
     const button = add("button", { type: "button" }, "Copy a link to what is shown");
+    button.setAttribute("aria-describedby", toy.dataset.toy); // its heading
     const told = add("span", { role: "status" });
     let field = null;
     button.addEventListener("click", async () => {
