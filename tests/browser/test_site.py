@@ -308,4 +308,5 @@ def test_on_paper_and_without_javascript_the_playground_has_its_pictures_and_no_
         page = visit((made / file).as_uri(), java_script_enabled=False)
         toys = page.locator("main section")
         assert page.locator("main section img:visible").count() == toys.count()
+        assert page.get_by_text("Allow JavaScript to").count() == toys.count()
         assert page.get_by_role("button").count() == 0
