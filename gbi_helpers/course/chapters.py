@@ -46,12 +46,13 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Toy:
-    """Something to play with: its HTML, and the place in a chapter that explains it."""
+    """Something to play with: its HTML, the place in a chapter that explains it, and its own name in an address."""
 
     title: str
     html: str
     file: str
     anchor: str
+    key: str
 
 
 @cache
@@ -184,8 +185,11 @@ def has_sliders(notebook: NotebookNode) -> bool:
 
 def sliders(chapter: Chapter, page: BeautifulSoup) -> Iterator[Toy]:
     """The views of a chapter in which sliders change what a formula or a network says, computed beforehand."""
+    keys: list[str] = []
     for host in page.find_all(class_="gbi-host"):
         heading = host.find_previous(["h1", "h2", "h3"])
         if any(SLIDES in note for note in host if isinstance(note, Comment)) and isinstance(heading, Tag):
-            title = f"Chapter {chapter.name.partition('_')[0]}: {' '.join(heading.get_text().split())}"
-            yield Toy(title, str(host), chapter.file, str(heading["id"]))
+            number, said = chapter.name.partition("_")[0], " ".join(heading.get_text().split())
+            keys.append("-".join([number, *re.findall(r"[a-z0-9]+", said.lower())]))
+            again = f"-{keys.count(keys[-1])}" if keys[-1] in keys[:-1] else ""
+            yield Toy(f"Chapter {number}: {said}", str(host), chapter.file, str(heading["id"]), keys[-1] + again)

@@ -22,7 +22,6 @@ from nbformat import NotebookNode
 from gbi_helpers.course import publish
 from gbi_helpers.course.chapters import (
     Chapter,
-    Toy,
     described,
     has_sliders,
     lighten,
@@ -34,13 +33,17 @@ from gbi_helpers.course.chapters import (
 )
 from gbi_helpers.course.export import TEMPLATES, page_of
 from gbi_helpers.course.notebooks import START, read
-from gbi_helpers.course.pads import pads
+from gbi_helpers.course.pads import has_pads, link_pads, pads
 from gbi_helpers.files import part_folder
 from gbi_helpers.progress import progress_bar
 
 COURSE = "Gradient-based inference, a course in notebooks"
-HOME, PLAY, SEARCH, MISSING = "index.html", "play.html", "search.html", "404.html"
+HOME, PLAY, SLIDERS, SEARCH, MISSING = "index.html", "play.html", "sliders.html", "search.html", "404.html"
 CARD, SITEMAP = "card.png", "sitemap.xml"
+TOYS = {
+    PLAY: ("Draw a digit, type a text: a network reads it in this page, and nothing needs to be installed.", pads),
+    SLIDERS: ("All the pictures of the course that sliders move.", sliders),
+}
 MADE = ".gbi-site"  # lists the files of a site, so that it may be overwritten and nothing else
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what systems leave in a folder that was looked at
 
@@ -86,7 +89,9 @@ def _stored(path: Path) -> NotebookNode:
 def _files(stored: Mapping[Path, NotebookNode], url: str, repository: str) -> Iterator[tuple[str, bytes]]:
     """Each file of the site, by its name."""
     chapters = [opening(path.stem, notebook) for path, notebook in stored.items()]
-    site = _Site(tuple(chapters), url, repository, playground=any(map(has_sliders, stored.values())))
+    toys = [(PLAY, "Playground", any(has_pads(path.stem, book) for path, book in stored.items()))]
+    toys += [(SLIDERS, "Sliders", any(map(has_sliders, stored.values())))]
+    site = _Site(tuple(chapters), url, repository, tuple((file, title) for file, title, there in toys if there))
     pages = {}
     for path, chapter in progress_bar(list(zip(stored, chapters, strict=True)), desc="pages", unit="page"):
         page = pages[chapter] = site.chapter_page(chapter, stored[path], path.parent)
@@ -101,13 +106,17 @@ class _Site:
     chapters: tuple[Chapter, ...]
     url: str
     repository: str
-    playground: bool
+    toys: tuple[tuple[str, str], ...]
+
+    @property
+    def bar(self) -> list[tuple[str, str]]:
+        """File and title of the pages that are no chapters."""
+        return [(HOME, "All chapters"), *self.toys, (SEARCH, "Search")]
 
     def told(self, file: str, title: str, description: str, **more: Any) -> dict[str, Any]:
         """What the templates of the page ``file`` are told."""
-        bar = [(HOME, "All chapters"), *([(PLAY, "Playground")] if self.playground else []), (SEARCH, "Search")]
         facts = {"file": file, "title": title, "description": description, "url": self.url, "course": COURSE}
-        return {**facts, "bar": bar, "root": "", "runs": self._runs(START), **more}
+        return {**facts, "bar": self.bar, "root": "", "runs": self._runs(START), **more}
 
     def _runs(self, notebook: str) -> list[tuple[str, str]]:
         """Where a reader may run a notebook, and how to get there."""
@@ -123,20 +132,21 @@ class _Site:
         told = self.told(chapter.file, chapter.title, chapter.question, **more)
         page = page_of(notebook, chapter.name, str(folder), told)
         self._drop_dead_links(page)
+        link_pads(chapter, page, PLAY)
         self._point_to_playground(page)
         lighten(page)
         return page
 
     def _drop_dead_links(self, page: BeautifulSoup) -> None:
         """A link to a file that is not on the site (a planned chapter, the README) becomes plain text."""
-        known = {HOME, PLAY, SEARCH, *(chapter.file for chapter in self.chapters)}
+        known = {*dict(self.bar), *(chapter.file for chapter in self.chapters)}
         for link in page.find_all("a", href=re.compile(r"^(?![a-zA-Z][a-zA-Z0-9+.-]*:|//|#)")):
             if str(link["href"]).partition("#")[0] not in known:
                 link.unwrap()
 
     def _point_to_playground(self, page: BeautifulSoup) -> None:
         """Below each view whose controls need a kernel, the way to those that need none (beside.js knows of nearer)."""
-        if not self.playground:
+        if PLAY not in dict(self.toys):
             return
         for note in page.select(".gbi-note"):
             told = f'Without one there is <a href="{PLAY}">the playground</a>, which computes in the page.'
@@ -155,9 +165,10 @@ def _around(site: _Site, pages: Mapping[Chapter, BeautifulSoup]) -> Iterator[tup
     still_to_come = [planned(name) for name in questions() if name not in {line.name for line in lines}]
     what = "A network that was told its task can later be asked, by one gradient, which task it is looking at."
     yield site.written("index.html.j2", site.told(HOME, COURSE, what), chapters=[*lines, *still_to_come])
-    if site.playground:
-        what = "Draw, and move the sliders: all of it runs in this page, and nothing needs to be installed."
-        yield site.written("play.html.j2", site.told(PLAY, "Playground", what), toys=_toys(pages))
+    for file, title in site.toys:
+        what, find = TOYS[file]
+        toys = [toy for chapter, page in pages.items() for toy in find(chapter, page)]
+        yield site.written("play.html.j2", site.told(file, title, what), toys=toys)
     what = "Search the headings and the text of all chapters."
     yield site.written("search.html.j2", site.told(SEARCH, "Search", what), sections=_index(pages))
     # a server shows this page for an address in any folder, from where the name of a file would lead nowhere
@@ -166,11 +177,6 @@ def _around(site: _Site, pages: Mapping[Chapter, BeautifulSoup]) -> Iterator[tup
     if site.url:
         yield CARD, _card()
         yield SITEMAP, _sitemap(site)
-
-
-def _toys(pages: Mapping[Chapter, BeautifulSoup]) -> list[Toy]:
-    """What the playground holds, in its order: the pad to draw on is made here, being too large for a notebook."""
-    return [toy for find in (pads, sliders) for chapter, page in pages.items() for toy in find(chapter, page)]
 
 
 def _index(pages: Mapping[Chapter, BeautifulSoup]) -> str:
@@ -182,7 +188,7 @@ def _index(pages: Mapping[Chapter, BeautifulSoup]) -> str:
 
 
 def _sitemap(site: _Site) -> bytes:
-    names = [HOME, *(chapter.file for chapter in site.chapters), *([PLAY] if site.playground else []), SEARCH]
+    names = [HOME, *(chapter.file for chapter in site.chapters), *dict(site.bar[1:])]
     rows = "".join(f"<url><loc>{escape(site.url + quote(name))}</loc></url>\n" for name in names)
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
     return f"{head}{rows}</urlset>\n".encode()

@@ -148,7 +148,7 @@ function pad(parent, record, changed) {
   }
   function begin(spot) {
     if (record.image !== null) record.strokes = [];
-    record.image = null;
+    record.image = record.written = null;
     record.strokes.push([spot]);
     say("");
     later();
@@ -160,10 +160,14 @@ function pad(parent, record, changed) {
     later();
   }
   function put(strokes, image = null, told = "") {
-    Object.assign(record, { strokes, image });
+    Object.assign(record, { strokes, image, written: null });
     [down, drawing] = [false, null];
     say(told);
     later();
+  }
+  function write(digit, seed = (record.seed ?? 0) + 1) {
+    put(written(digit, seeded(seed)));
+    Object.assign(record, { seed, written: [digit, seed] });
   }
 
   // Beyond the pad the stroke ends; it goes on with another where the pen comes back.
@@ -212,14 +216,15 @@ function pad(parent, record, changed) {
   });
   for (const seen of ["focus", "blur"]) canvas.addEventListener(seen, paint);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint); // its ink is a colour
-  return { paint, put, tell: (how) => { say = how; } };
+  canvas.pad = { record, put, write }; // for a page that keeps in its address what is drawn
+  return { paint, put, write, tell: (how) => { say = how; } };
 }
 
 // The pad with what stands below it: clear, choose, prepare or not, and what the keys do.
 function padPanel(parent, record, refresh) {
   const box = panel(parent, "draw here", "gbi-pad");
   const changed = () => { judge(record); refresh(); follow(record, refresh); };
-  const { paint, put, tell } = pad(box, record, changed);
+  const { paint, put, write, tell } = pad(box, record, changed);
   const own = { "data-lm-suppress-shortcuts": "true" };
   const row = make("div", { class: "gbi-pad-row" }, box);
   const clear = make("button", { type: "button", ...own }, row, "Clear");
@@ -244,7 +249,7 @@ function padPanel(parent, record, refresh) {
   select.addEventListener("change", () => {
     const [kind, k] = select.value.split(" ");
     if (kind === "image") put([], +k);
-    if (kind === "written") put(written(+k, seeded((record.seed = (record.seed ?? 0) + 1))));
+    if (kind === "written") write(+k);
     select.value = "";
   });
   return { draw: paint };

@@ -148,6 +148,7 @@ function knobs(parent, record, changed) {
   const slider = make("input", { type: "range", min: 0, max: HAZARDS.length - 1, step: 1, value: 0, ...own }, named);
   const value = make("b", { "aria-hidden": "true" }, named);
   make("p", {}, row, LEAK);
+  slider.dataset.values = HAZARDS; // for a page that keeps in its address what is set
   const hazard = () => HAZARDS[slider.value];
   const show = () => {
     value.textContent = hazard();

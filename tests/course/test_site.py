@@ -138,29 +138,49 @@ def test_chapters_lead_to_the_one_before_and_the_one_after(pages):
     assert ways["06_mnist_ood.html"] == {"prev": "05_mnist.html"}
 
 
-def test_the_playground_has_the_views_with_sliders_byte_for_byte_and_where_they_are_explained(pages, made):
-    assert comments((made / "play.html").read_text("utf-8")) == comments(sliders())
-    link = pages["play.html"].select_one("main h2 a")
+def test_the_views_with_sliders_stand_on_one_page_byte_for_byte_and_tell_where_they_are_explained(pages, made):
+    assert comments((made / "sliders.html").read_text("utf-8")) == comments(sliders())
+    link = pages["sliders.html"].select_one("main h2 a")
     assert link.get_text() == "Chapter 05: Scrub z"
     assert link["href"].startswith("05_mnist.html#Scrub")
+    assert "sliders.html" in {link["href"] for link in pages["index.html"].main.find_all("a")}
 
 
-def test_the_playground_begins_with_a_pad_if_a_chapter_lets_one_draw(tmp_path):
-    book = save(tmp_path / "notebooks", "05_mnist", OPENING, shown(sliders()), "### Draw one yourself\n\nA seven.")
+def test_two_views_below_one_heading_have_names_of_their_own(tmp_path):
+    book = save(tmp_path / "notebooks", "05_mnist", OPENING, "## Scrub: both", shown(sliders()), shown(sliders()))
     write_site([book], tmp_path / "OUT")
-    page = read_pages(tmp_path / "OUT")["play.html"]
-    assert [link.get_text() for link in page.select("main h2 a")] == [
-        "Chapter 05: Draw one yourself",
-        "Chapter 05: 05 · Which digit is it?",
-    ]
-    assert page.select_one("main h2 a")["href"] == "05_mnist.html#Draw-one-yourself"
-    assert "Which digit do you draw?" in page.select_one("main section").get_text()
+    page = read_pages(tmp_path / "OUT")["sliders.html"]
+    assert [part["data-toy"] for part in page.select("main section")] == ["05-scrub-both", "05-scrub-both-2"]
+    assert [head["id"] for head in page.select("main h2")] == ["05-scrub-both", "05-scrub-both-2"]
 
 
-def test_without_sliders_there_is_no_playground_and_no_link_to_it(books, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "heading", "title", "key"),
+    [
+        ("05_mnist", "### Draw one yourself", "Which digit do you draw?", "draw"),
+        ("08_language", "## 6. Your turn", "Where is this text from?", "type"),
+    ],
+)
+def test_a_chapter_that_lets_one_draw_or_write_has_its_view_in_the_playground(tmp_path, name, heading, title, key):
+    other = save(tmp_path / "notebooks", "03_other", "# Other", f"{heading}\n\nHere it is an exercise.")
+    book = save(tmp_path / "notebooks", name, OPENING, shown(sliders()), f"{heading}\n\nA seven.")
+    write_site([other, book], tmp_path / "OUT")
+    pages = read_pages(tmp_path / "OUT")
+    (section,) = pages["play.html"].select("main section")
+    link = section.select_one("h2 a")
+    anchor = link["href"].removeprefix(f"{name}.html#")
+    assert title in section.get_text()
+    assert link.get_text() == f"Chapter {name[:2]}: {heading.strip('# 6.')}"
+    heads = {part["id"]: part for part in pages[f"{name}.html"].find_all(["h2", "h3"])}
+    there = heads[anchor].find_next_sibling("p").a
+    assert (there["href"], there.get_text()) == (f"play.html#{key}", "Try it in the playground")
+    assert lost_links(pages) == []
+
+
+def test_without_sliders_or_pads_there_is_no_page_of_them_and_no_link_to_one(books, tmp_path):
     write_site(books[:1], tmp_path / "OUT")
     pages = read_pages(tmp_path / "OUT")
-    assert "play.html" not in pages
+    assert not {"play.html", "sliders.html"} & set(pages)
     assert lost_links(pages) == []
 
 
@@ -222,7 +242,7 @@ def test_an_address_brings_a_card_a_sitemap_and_a_way_home_from_any_folder(books
     listed = set(re.findall("<loc>(.*?)</loc>", (tmp_path / "OUT" / "sitemap.xml").read_text("utf-8")))
     assert listed == {URL + name for name in pages} - {URL + "404.html"}
     assert {link["href"] for link in pages["404.html"].select("a:not(.skip)")} == {
-        URL + name for name in ("index.html", "play.html", "search.html")
+        URL + name for name in ("index.html", "sliders.html", "search.html")
     }
     assert lost_links({name: soup for name, soup in pages.items() if name != "404.html"}) == []
     assert not {"card.png", "sitemap.xml"} & {path.name for path in made.iterdir()}

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from importlib import resources
 
 import bleach
 import nbformat
@@ -13,7 +14,7 @@ from nbconvert.preprocessors.sanitize import SanitizeHTML
 from widgets.test_modules_view import both
 from widgets.toy import toy_path, toy_read, toy_words
 
-from gbi_helpers import draw_along, modules, read_along, scrub, type_here
+from gbi_helpers import draw_along, modules, read_along, scrub, type_here, widgets
 from gbi_helpers.data.vocabulary import Vocabulary
 from gbi_helpers.models.image import ConditionalVAE
 from gbi_helpers.models.language import WordLSTM
@@ -86,3 +87,10 @@ def test_nbconverts_sanitised_page_shows_the_table_and_no_code_or_data(html, tel
     assert not [piece for piece in tell_tales if piece in seen.get_text()]
     wanted = [cell.get_text() for cell in BeautifulSoup(html, "html.parser").select("td")]
     assert [cell.get_text() for cell in seen.select("td")] == wanted
+
+
+def test_no_view_knows_of_the_address_or_of_storage_as_it_may_stand_in_another_page():
+    for script in resources.files(widgets).iterdir():
+        if script.name.endswith(".js"):
+            told = re.findall(r"\b(?:history|location|localStorage|sessionStorage|cookie)\b", script.read_text("utf-8"))
+            assert told == [], script.name
