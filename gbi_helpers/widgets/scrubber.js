@@ -314,7 +314,8 @@ function path(parent, record, go) {
   return panels;
 }
 
-// What the frame asks of a kind of record: its arrays, its panels, the read-out, and names for the screen reader.
+// What the frame asks of a kind of record: its arrays, its panels, the read-out, and names for the screen reader; and
+// where its slider stands, if that is less than the read-out says.
 const KINDS = {
   path: { unpack: unpackPath, panels: path, words, name: "Steps of an inference", slider: "Gradient step" },
 };

@@ -1,0 +1,157 @@
+// One gradient step beside exact Bayes for a Gaussian decoder of z alone, computed here at every place of the sliders. It
+// stands behind engine.js and slide.js, and draws what theorem_parts.py draws: the same panels, curves and numbers.
+
+const POINTS = 25; // of the loss on the way to a task, and of a bell
+const LONG = 0.7; // of a way, where each task has one of its own; the next begins at 1
+
+// The setting with one number changed; other shares of z0 keep their proportions.
+function moved(setting, { what, at }, value) {
+  const changed = structuredClone(setting);
+  if (!at.length) changed[what] = value;
+  else if (what === "patterns") changed.patterns[at[0]][at[1]] = value;
+  else if (what === "z0") changed.z0 = leant(setting.z0, at[0], value);
+  else changed.x[at[0]] = value;
+  return changed;
+}
+
+function leant(z0, task, share) {
+  const rest = z0.reduce((sum, each, k) => (k === task ? sum : sum + each), 0);
+  return z0.map((each, k) => (k === task ? share
+    : (1 - share) * (rest > 0 ? each / rest : 1 / (z0.length - 1))));
+}
+
+// What one step and exact Bayes say of a setting. `fixed`: with the gap put back.
+export function theorem(setting, fixed = false) {
+  const { patterns, x, spread, n, sd, z0, step_size: size } = setting;
+  const [one, own] = [gaussianDecoder(patterns, sd).lossOf(x), spread / (2 * sd * sd)];
+  const lossFn = (z) => {
+    const { loss, grad } = one(z);
+    return { loss: n * (loss + own), grad: grad.map((slope) => n * slope) };
+  };
+  const { loss: level, grad } = oneStep(lossFn, z0, size);
+  const { loss, logQ: logP, q: p } = enumerateTasks(lossFn, z0.length);
+  const flat = dot(grad, 0, z0, 0, z0.length);
+  const rise = grad.map((slope) => slope - flat);
+  const tangent = rise.map((nats) => level + size * nats);
+  const read = tangent.map((nats, k) => nats + (fixed ? loss[k] - level - rise[k] : 0));
+  const logQ = logSoftmax(read.map((nats) => -nats));
+  const missed = loss.map((nats, k) => nats - read[k]);
+  const unequal = Math.max(...missed) - Math.min(...missed);
+  const kl = Math.max(p.reduce((sum, share, k) => sum + share * (logP[k] - logQ[k]), 0), 0);
+  return { setting, lossFn, level, loss, tangent, read, q: logQ.map(Math.exp), p, unequal, kl };
+}
+
+const middle = ({ patterns, z0 }) => patterns[0].map((_, d) => patterns.reduce((sum, row, k) => sum + z0[k] * row[d], 0));
+const along = (count, last = 1) => Array.from(Array(count), (_, i) => (last * i) / (count - 1));
+// Lines one after the other, each a list of [x, y], with NaN behind each, where the pen is lifted.
+const broken = (lines) => [0, 1].map((axis) => lines.flatMap((line) => [...line.map((point) => point[axis]), NaN]));
+
+// Round limits around two values, so that they move in jumps; a difference that is only rounding counts as none.
+export function nice(low, high) {
+  const size = Math.max(1, Math.abs(low), Math.abs(high));
+  const rough = (high - low > 1e-6 * size ? high - low : size) / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((m) => m * power >= rough * 0.999);
+  const [bottom, top] = [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step];
+  return [bottom, top > bottom ? top : bottom + step];
+}
+
+// ---- the panels: for each curve [x, y], in the order of theorem_parts.py ----
+
+function ways({ setting: { z0 }, lossFn, level, loss, tangent, read }) {
+  const [tasks, two] = [[...z0.keys()], z0.length === 2];
+  const start = tasks.map((k) => (two ? z0[1] : k));
+  const end = tasks.map((k) => (two ? k : k + LONG));
+  const way = tasks.map((k) => along(POINTS).map((t) => [start[k] + t * (end[k] - start[k]),
+    lossFn(z0.map((share, j) => share + t * ((j === k ? 1 : 0) - share))).loss]));
+  const curves = [
+    broken(way),
+    broken(tasks.map((k) => [[start[k], level], [end[k], tangent[k]]])),
+    ...(two ? [[[0, 1], [...loss]]] : []),
+    broken(tasks.map((k) => [[end[k], tangent[k]], [end[k], loss[k]]])),
+    [end, [...loss]],
+    [end, [...read]],
+    two ? [[z0[1]], [level]] : [start, tasks.map(() => level)],
+  ];
+  const values = [...way.flat().map(([, nats]) => nats), ...loss, ...tangent, ...read];
+  const notes = tasks.map((k) => [end[k], (loss[k] + tangent[k]) / 2, number(loss[k] - tangent[k])]);
+  return { curves, notes, ylim: nice(Math.min(...values), Math.max(...values)) };
+}
+
+function plane({ setting }) {
+  const [{ patterns, x }, hub] = [setting, middle(setting)];
+  const radius = Math.max(...patterns.map(([across, up]) => Math.hypot(across - hub[0], up - hub[1])));
+  const turn = along(61, 2 * Math.PI);
+  return { curves: [
+    [turn.map((angle) => hub[0] + radius * Math.cos(angle)), turn.map((angle) => hub[1] + radius * Math.sin(angle))],
+    broken(patterns.map((pattern) => [hub, pattern])),
+    [[hub[0], x[0]], [hub[1], x[1]]],
+    [0, 1].map((axis) => patterns.map((pattern) => pattern[axis])),
+    [[hub[0]], [hub[1]]],
+    [[x[0]], [x[1]]],
+  ] };
+}
+
+function bells({ setting }, [from, to]) {
+  const { patterns, x, sd } = setting;
+  const [hub] = middle(setting);
+  const bell = ([mean]) => along(POINTS).map((t) => {
+    const at = Math.min(Math.max(mean + sd * (8 * t - 4), from), to);
+    return [at, Math.exp(-(((at - mean) / sd) ** 2) / 2)];
+  });
+  return { curves: [
+    broken(patterns.map(bell)),
+    [[hub, x[0]], [0, 0]],
+    [patterns.map(([mean]) => mean), patterns.map(() => 1)],
+    [[hub], [0]],
+    [[x[0]], [0]],
+  ] };
+}
+
+function beliefs({ q, p }) {
+  const place = [...p.keys()];
+  return { curves: [[place, [...q]], [place, [...p]]] };
+}
+
+// All panels and numbers of a setting.
+export function theoremPanels(found, xlim) {
+  const { setting: { x }, read, loss, unequal, kl } = found;
+  const data = { 1: bells, 2: plane }[x.length];
+  const odds = loss.length === 2 ? [read[1] - read[0], loss[1] - loss[0]] : [];
+  return { panels: [...(data ? [data(found, xlim)] : []), ways(found), beliefs(found)], says: [...odds, unequal, kl] };
+}
+
+// ---- the record ----
+
+export const placesOf = ({ low, high, step, count, start, value }) => Array.from(Array(count), (_, i) => (
+  i === start ? value : i === count - 1 ? high : +(low + i * step).toFixed(9)));
+
+function unpackTheorem({ live, panels, says }) {
+  const sliders = live.knobs.map((knob) => [knob.name, placesOf(knob)]);
+  let [last, shown] = [];
+  function moment({ at, fixed }, step) {
+    const places = [step, ...at.slice(1)];
+    const key = `${places} ${fixed}`;
+    if (key === last) return shown;
+    const setting = live.knobs.reduce((all, knob, k) => moved(all, knob, sliders[k][1][places[k]]), live);
+    [last, shown] = [key, theoremPanels(theorem(setting, fixed), panels[0].xlim)];
+    return shown;
+  }
+  return { sliders, moment, switches, fixed: false,
+    named: ({ fixed }, name) => (fixed && name === "one step" ? "one step + \u03b4" : name),
+    told: says.map((name, k) => [name, (now) => now.says[k]]),
+    panels: panels.map((each, p) => ({ ...each, limits: (now) => ({ ylim: each.ylim, ...now.panels[p] }),
+      noted: (now) => now.panels[p].notes, said: each.notes && ((now) => sayMissed(each, now.panels[p])),
+      curves: each.curves.map((curve, c) => ({ ...curve, x: (now) => now.panels[p].curves[c][0],
+        y: (now) => now.panels[p].curves[c][1], dots: curve.dots && { ...curve.dots, fill: () => curve.dots.fill } })) })) };
+}
+
+const sayMissed = ({ marks }, { notes }) => (
+  ` Missed by the tangent: ${marks.map(([, name], k) => `${name} ${notes[k][2]}`).join(", ")}.`);
+
+function switches(parent, record, refresh) {
+  const label = make("label", { class: "gbi-second" }, parent);
+  const box = make("input", { type: "checkbox", class: "gbi-other", "data-lm-suppress-shortcuts": "true" }, label);
+  make("span", {}, label, "put the gap \u03b4 back");
+  box.addEventListener("change", () => { record.fixed = box.checked; refresh(); });
+}

@@ -1,0 +1,236 @@
+"""One gradient step beside exact Bayes for a Gaussian decoder of z alone: the settings, and the pictures of one.
+
+theorem.js computes the same in the page; the order of panels and curves here is the order there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gbi_helpers.guards import LossFn
+from gbi_helpers.inference import enumerate_tasks, one_step
+from gbi_helpers.records import Posterior
+from gbi_helpers.theory import corrected_one_step, gap
+from gbi_helpers.widgets.pack import number
+from gbi_helpers.widgets.slide_parts import Curve, Drawn
+
+POINTS = 25  # of the loss on the way to a task, and of a bell
+LONG = 0.7  # of a way, where each task has one of its own; the next begins at 1
+ALONG = torch.linspace(0, 1, POINTS, dtype=torch.float64, device="cpu")
+LOSS, STEP, MISSED, OTHER = range(4)  # looks
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A decoder x ~ N(z @ patterns, sd^2) of z alone, with data and a start, in float64 on the CPU.
+
+    ``patterns`` (K, D); ``x`` (D,): the mean of ``n`` samples that share one z, which scatter around it by ``spread``
+    (mean squared distance); ``z0`` (K,).
+    """
+
+    patterns: Tensor
+    x: Tensor
+    spread: float
+    n: float
+    sd: float
+    z0: Tensor
+    step_size: float
+
+    @property
+    def loss_fn(self) -> LossFn:
+        """The loss of all samples as a function of z (B, K), in nats."""
+        return lambda z: (
+            self.n * ((self.x - z @ self.patterns).square().sum(-1) + self.spread) / (2 * self.sd * self.sd)
+        )
+
+    def get(self, what: str, at: tuple[int, ...]) -> float:
+        """One of its numbers."""
+        value = getattr(self, what)
+        return float(value[at] if isinstance(value, Tensor) else value)
+
+    def moved(self, what: str, at: tuple[int, ...], value: float) -> Setting:
+        """The same with one number changed; other shares of z0 keep their proportions."""
+        if what not in ("x", "patterns", "z0"):
+            return replace(self, **{what: value})
+        changed = getattr(self, what).clone()
+        if what == "z0":
+            changed[at] = 0.0
+            rest = changed.sum()
+            changed = changed / rest if rest > 0 else torch.ones_like(changed) / (len(changed) - 1)
+            changed *= 1 - value
+        changed[at] = value
+        return replace(self, **{what: changed})
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one step and exact Bayes say of a setting. ``fixed``: with the gap put back."""
+
+    setting: Setting
+    fixed: bool = False
+
+    @cached_property
+    def step(self) -> Posterior:
+        """One gradient at z0, with the gap put back if that is asked for."""
+        loss_fn, z0, size = self.setting.loss_fn, self.setting.z0[None], self.setting.step_size
+        return corrected_one_step(loss_fn, z0, gap(loss_fn, z0), size) if self.fixed else one_step(loss_fn, z0, size)
+
+    @cached_property
+    def bayes(self) -> Posterior:
+        """K passes."""
+        return enumerate_tasks(self.setting.loss_fn, self.setting.z0[None])
+
+    @cached_property
+    def rise(self) -> Tensor:
+        """By how much the tangent at z0 rises (K,) up to each pure task."""
+        assert self.step.grad is not None
+        return self.step.grad[0] - self.step.grad[0] @ self.setting.z0
+
+    @property
+    def loss(self) -> Tensor:
+        """The loss (K,) of each pure task."""
+        return self.bayes.loss[0]
+
+    @property
+    def tangent(self) -> Tensor:
+        """What the tangent, taken ``step_size`` times, says the loss (K,) of each pure task is."""
+        return self.step.loss + self.setting.step_size * self.rise
+
+    @property
+    def read(self) -> Tensor:
+        """What is made of it (K,): the tangent's word, or with the gap put back."""
+        return self.tangent + (self.loss - self.step.loss - self.rise if self.fixed else 0)
+
+    @property
+    def missed(self) -> Tensor:
+        """By how many nats that is below the loss (K,); for a step of size 1 minus the gap, up to a constant."""
+        return self.loss - self.read
+
+    def says(self, labels: Sequence[str]) -> dict[str, float]:
+        """The numbers of the read-out, by name."""
+        told = {}
+        if len(labels) == 2:
+            odds = (float(nats[1] - nats[0]) for nats in (self.read, self.loss))
+            told = dict(zip((f"nats for {labels[0]} by one step", "by Bayes"), odds, strict=True))
+        p, log_q = self.bayes.log_q[0], self.step.log_q[0]
+        kl = float((p.exp() * (p - log_q)).sum())
+        return told | {"misses unequal by": float(self.missed.max() - self.missed.min()), "KL": max(kl, 0.0)}
+
+
+def panels_of(found: Found, labels: list[str], seen: Sequence[tuple[float, float]]) -> list[Drawn]:
+    """What is drawn of a setting. ``seen``: the limits of each dimension of x, for one or two of them."""
+    data = {1: _line, 2: _plane}.get(len(found.setting.x))
+    return [*([data(found, labels, seen)] if data else []), _ways(found, labels), _beliefs(found, labels)]
+
+
+def _ways(found: Found, labels: list[str]) -> Drawn:
+    """The loss on the way from z0 to each pure task, with the tangent; of two tasks both on one walk."""
+    z0, tasks = found.setting.z0, len(labels)
+    two = tasks == 2
+    start = z0[1].expand(2) if two else torch.arange(tasks).to(z0)
+    end = torch.arange(2).to(z0) if two else start + LONG
+    way = z0 + ALONG[:, None, None] * (torch.eye(tasks).to(z0) - z0)  # (points, K, K)
+    loss = found.setting.loss_fn(way.flatten(0, 1)).view(POINTS, tasks)
+    level = found.step.loss.expand(tasks)
+    chord = [_curve("chord: Bayes", [0, 1], found.loss, look=OTHER)] if two else []
+    curves = [
+        _curve("loss", *_broken(start + ALONG[:, None] * (end - start), loss), look=LOSS),
+        _curve("tangent", *_broken(torch.stack([start, end]), torch.stack([level, found.tangent])), look=STEP),
+        *chord,
+        _curve(
+            "missed", *_broken(torch.stack([end, end]), torch.stack([found.tangent, found.loss])), look=MISSED, thick=1
+        ),
+        _dots("pure task: Bayes", end, found.loss, LOSS),
+        _dots("one step", end, found.read, STEP, fill=0.0),
+        _dots("start z0", start[:1] if two else start, level[:1] if two else level, OTHER, size=4),
+    ]
+    told = (found.loss - found.tangent).tolist()
+    height = ((found.loss + found.tangent) / 2).tolist()
+    notes = [(float(end[k]), height[k], number(told[k])) for k in range(tasks)]
+    title = "The loss from " + (" to ".join(labels) if two else "z0 to each pure task") + ", nats"
+    names = [(float(end[k]), label) for k, label in enumerate(labels)]
+    values = torch.cat([loss.flatten(), found.loss, found.tangent, found.read])
+    limits = nice(float(values.min()), float(values.max()))
+    more = {"xlabel": "", "equal": False, "marks": names, "notes": notes, "wide": True}
+    return Drawn("lines", title, curves, (-0.06, 1.16) if two else (-0.1, tasks - 1 + LONG + 0.2), limits, more)
+
+
+def _plane(found: Found, labels: list[str], seen: Sequence[tuple[float, float]]) -> Drawn:
+    """Patterns, data, and what is predicted at z0, with the spokes whose squared lengths are missed."""
+    patterns, x = found.setting.patterns, found.setting.x
+    hub = found.setting.z0 @ patterns
+    turn = torch.linspace(0, 2 * math.pi, 61, dtype=x.dtype, device=x.device)
+    radius = (patterns - hub).norm(dim=-1).max()
+    circle = hub + radius * torch.stack([turn.cos(), turn.sin()], -1)
+    spokes = torch.stack([hub.expand_as(patterns), patterns])  # (2, K, 2)
+    curves = [
+        _curve("equally far", *circle.T, look=OTHER),
+        _curve("missed: its square", *_broken(spokes[..., 0], spokes[..., 1]), look=MISSED, thick=1),
+        _curve("error at z0", *torch.stack([hub, x]).T, look=STEP),
+        _dots("pure tasks", *patterns.T, LOSS, names=tuple(labels)),
+        _dots("predicted at z0", *hub[:, None], OTHER, size=4),
+        _dots("x", *x[:, None], STEP, names=("x",)),
+    ]
+    more = {"xlabel": "", "equal": True}
+    return Drawn("lines", "What each task predicts, and x", curves, seen[0], seen[1], more)
+
+
+def _line(found: Found, labels: list[str], seen: Sequence[tuple[float, float]]) -> Drawn:
+    """The same in one dimension: bells instead of spokes."""
+    patterns, (x,), sd = found.setting.patterns[:, 0], found.setting.x, found.setting.sd
+    hub = found.setting.z0 @ patterns
+    places = (patterns + sd * (8 * ALONG[:, None] - 4)).clamp(*seen[0])  # (points, K)
+    bells = (-((places - patterns) / sd).square() / 2).exp()
+    ground = torch.zeros(2).to(hub)
+    curves = [
+        _curve("chance of a number", *_broken(places, bells), look=LOSS),
+        _curve("error at z0", torch.stack([hub, x]), ground, look=STEP),
+        _dots("pure tasks", patterns, torch.ones_like(patterns), LOSS, names=tuple(labels), size=3),
+        _dots("predicted at z0", hub[None], ground[:1], OTHER, size=4),
+        _dots("x", x[None], ground[:1], STEP, names=("x",)),
+    ]
+    more = {"xlabel": "", "equal": False}
+    return Drawn("lines", "What each task expects, and x", curves, seen[0], (-0.1, 1.1), more)
+
+
+def _beliefs(found: Found, labels: list[str]) -> Drawn:
+    place, name = torch.arange(len(labels)), "one step + \N{GREEK SMALL LETTER DELTA}" if found.fixed else "one step"
+    curves = [_curve(name, place, found.step.q[0], look=STEP), _curve("Bayes", place, found.bayes.q[0], look=LOSS)]
+    return Drawn("bars", "Belief", curves, (0.0, float(len(labels))), (0.0, 1.0), {"labels": labels})
+
+
+def nice(low: float, high: float) -> tuple[float, float]:
+    """Round limits around two values, so that they move in jumps; a difference that is only rounding counts as none."""
+    size = max(1.0, abs(low), abs(high))
+    rough = (high - low if high - low > 1e-6 * size else size) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * m for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    bottom, top = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    return bottom, top if top > bottom else bottom + step
+
+
+def _curve(name: str, x: Tensor | list[int], y: Tensor, look: int, thick: int = 0) -> Curve:
+    return Curve(name, _row(x), _row(y), look=look, thick=bool(thick))
+
+
+def _dots(
+    name: str, x: Tensor, y: Tensor, look: int, fill: float = 1.0, names: tuple[str, ...] = (), size: float = 5.0
+) -> Curve:
+    return Curve(name, _row(x), _row(y), np.full((1, len(x)), fill), names, size, look=look)
+
+
+def _row(values: Tensor | list[int]) -> np.ndarray:
+    return np.asarray(values, dtype=float)[None]
+
+
+def _broken(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Lines (N, K) one after the other, with NaN behind each, where the pen is lifted."""
+    lift: Callable[[Tensor], Tensor] = lambda values: torch.cat([values, values[:1] * torch.nan]).T.flatten()  # noqa: E731
+    return lift(x), lift(y)
