@@ -16,6 +16,9 @@ const SLIDE_CSS = `
 .gbi svg .gbi-spot-1 { fill: var(--mark); }
 .gbi svg .gbi-spot-2 { fill: var(--green); }
 .gbi svg .gbi-spot-3 { fill: currentColor; }
+.gbi .gbi-second input[type=checkbox] { appearance: auto; flex: none; width: 18px; min-width: 0; height: 18px;
+  accent-color: var(--blue); }
+.gbi .gbi-moves { cursor: move; touch-action: pan-y; }
 .gbi .gbi-panel.gbi-quarter { flex-basis: max(220px, 36%); }
 .gbi svg .gbi-thick { stroke-width: 5; stroke-dasharray: none; opacity: .75; }
 .gbi svg .gbi-hollow { fill: color-mix(in srgb, var(--mark) 18%, transparent); stroke: var(--mark); stroke-width: 1.5;
@@ -64,6 +67,7 @@ function placeOf({ sliders, at }, step) {
 
 // Two decimals say nothing of a small number, and none are needed for a whole one.
 function short({ whole }, name, value) {
+  if (typeof value === "string") return value;
   if (whole.includes(name)) return String(Math.round(value)).replace("-", "\u2212");
   return Math.abs(value) < 0.1 && value ? String(+value.toPrecision(2)).replace("-", "\u2212") : number(value);
 }
@@ -83,6 +87,11 @@ function saySlides(record, step) {
 }
 
 const lookOf = ({ look, thick }, k) => `${look ?? k % 4}${thick ? " gbi-thick" : ""}`;
+
+// How tall the panels are: those of a plane more, and of those that the page computes all alike.
+function heightOf({ live, panels }, { equal }) {
+  return HEIGHT * (live ? (panels.some((each) => each.equal) ? 1.4 : 1) : equal ? 1.6 : 1);
+}
 
 // Four panels stand two by two, where there is room for two.
 const slideBox = (parent, { panels }, { title, wide }) => (
@@ -131,12 +140,22 @@ function plot(parent, record, drawn) {
   const box = slideBox(parent, record, drawn);
   const svg = make("svg", { role: "img" }, box);
   const { curves, xlim: [from, to], xlabel, equal, marks } = drawn;
-  const height = equal ? HEIGHT * 1.6 : HEIGHT;
+  const height = heightOf(record, drawn);
   const bottom = height - (xlabel ? 36 : 24);
   let [low, high] = drawn.limits(record.moment(record, record.at[0])).ylim;
   let x, y, shapes, notes, width;
   svg.style.height = `${height}px`;
   const name = legend(box, curves);
+  if (drawn.drag) {
+    svg.classList.add("gbi-moves");
+    const value = (scale, at) => (at - scale(0)) / (scale(1) - scale(0));
+    const point = ({ clientX, clientY }) => {
+      const { left, top } = svg.getBoundingClientRect();
+      drawn.drag(record, value(x, clientX - left), value(y, clientY - top));
+    };
+    svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); point(event); });
+    svg.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
+  }
 
   function layout(all) {
     width = all;
@@ -225,7 +244,9 @@ function columns(parent, record, drawn) {
   const svg = make("svg", { role: "img" }, box);
   const { labels, ylim: [low, high] } = drawn;
   const kinds = drawn.curves.map((curve) => ({ ...curve, bar: `gbi-bar${curve.look === 1 ? " gbi-hollow" : ""}` }));
-  const bottom = HEIGHT - 24;
+  const height = heightOf(record, drawn);
+  const bottom = height - 24;
+  svg.style.height = `${height}px`;
   const name = kinds.length > 1 ? legend(box, kinds) : () => {};
   let y, rects, numbers;
 
@@ -280,13 +301,16 @@ function second(parent, record, k, refresh) {
     value.textContent = short(record, name, values[record.at[k]]);
   };
   tell();
-  input.addEventListener("input", () => { record.at[k] = +input.value; tell(); refresh(); });
+  const set = (at) => { record.at[k] = input.value = at; tell(); refresh(); };
+  input.addEventListener("input", () => set(+input.value));
+  return set;
 }
 
 function slidePanels(parent, record, go, refresh) {
   const panels = record.panels.map((each) => (each.kind === "bars" ? columns : plot)(parent, record, each));
   const knobs = make("div", { class: "gbi-knobs" }, parent);
-  for (let k = 1; k < record.sliders.length; k++) second(knobs, record, k, refresh);
+  record.set = [go];
+  for (let k = 1; k < record.sliders.length; k++) record.set.push(second(knobs, record, k, refresh));
   record.switches?.(knobs, record, refresh);
   return [calm(parent.parentElement), ...panels];
 }

@@ -1,8 +1,8 @@
 """``slide(...)``: a picture that was computed for every place of one or two sliders, moved through without a kernel.
 
-Or that the page computes itself, of a :class:`gbi_helpers.widgets.OneStep`: then the buffer is empty. Else it holds,
-little-endian, for each curve of each panel what changes (x, y, and how full dots are): uint16 (G, N), G places of the sliders with the first slider running slowest, as the change since the place before; then the read-out's
-numbers, float32 (G,) each.
+The buffer holds, little-endian, for each curve of each panel what changes (x, y, and how full dots are): uint16 (G, N),
+G places of the sliders with the first slider running slowest, as the change since the place before; then the read-out's
+numbers, float32 (G,) each. It is empty where the page computes a :class:`gbi_helpers.widgets.OneStep` itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -97,11 +97,11 @@ class Slides(Packed):
 class Slider(RecordView):
     """What :func:`slide` returns."""
 
+    scripts: ClassVar[tuple[str, ...]] = ("calm.js", "slide.js")
+
     def __init__(self, slides: Slides) -> None:
         super().__init__(slides)
         self.slides = slides
-        self.scripts = (*(("engine.js",) if slides.live else ()), "calm.js", "slide.js")
-        self.scripts += ("theorem.js",) if slides.live else ()
 
     def still(self) -> str:
         """What is seen without JavaScript or trust."""
@@ -113,6 +113,12 @@ class Slider(RecordView):
         counts = [each["count"] for each in live["knobs"]] if live else map(len, self.slides.sliders.values())
         sizes = ", ".join(f"{name} ({count})" for name, count in zip(self.slides.sliders, counts, strict=True))
         return f"Slider({sizes}: {', '.join(drawn.title for drawn in self.slides.panels)})"
+
+
+class LiveSlider(Slider):
+    """The same for what the page computes itself."""
+
+    scripts = ("engine.js", "calm.js", "slide.js", "theorem.js")
 
 
 def slide(
@@ -156,7 +162,7 @@ def _theorem(sliders: Mapping[str, Any], panels: Sequence[Any], says: Any, start
             "A OneStep brings its own panels, numbers and start: slide({'noise': Move('sd', 0.1, 1)}, OneStep(...))."
         )
     made = computed(sliders, panels[0])
-    return Slider(Slides(made.sliders, made.panels, made.says, made.start, title, made.whole, made.live))
+    return LiveSlider(Slides(made.sliders, made.panels, made.says, made.start, title, made.whole, made.live))
 
 
 def _told(curve: Curve, computed: bool) -> dict[str, Any]:

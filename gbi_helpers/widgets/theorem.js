@@ -6,12 +6,14 @@ const LONG = 0.7; // of a way, where each task has one of its own; the next begi
 
 // The setting with one number changed; other shares of z0 keep their proportions.
 function moved(setting, { what, at }, value) {
-  const changed = structuredClone(setting);
-  if (!at.length) changed[what] = value;
-  else if (what === "patterns") changed.patterns[at[0]][at[1]] = value;
-  else if (what === "z0") changed.z0 = leant(setting.z0, at[0], value);
-  else changed.x[at[0]] = value;
-  return changed;
+  const [first, second] = at;
+  const put = (list, k, each) => list.map((old, j) => (j === k ? each : old));
+  const changed = {
+    x: () => put(setting.x, first, value),
+    patterns: () => put(setting.patterns, first, put(setting.patterns[first], second, value)),
+    z0: () => leant(setting.z0, first, value),
+  }[what]?.() ?? value;
+  return { ...setting, [what]: changed };
 }
 
 function leant(z0, task, share) {
@@ -36,8 +38,9 @@ export function theorem(setting, fixed = false) {
   const read = tangent.map((nats, k) => nats + (fixed ? loss[k] - level - rise[k] : 0));
   const logQ = logSoftmax(read.map((nats) => -nats));
   const missed = loss.map((nats, k) => nats - read[k]);
-  const unequal = Math.max(...missed) - Math.min(...missed);
-  const kl = Math.max(p.reduce((sum, share, k) => sum + share * (logP[k] - logQ[k]), 0), 0);
+  const rounding = 1e-12 * Math.max(1, ...loss.map(Math.abs), ...tangent.map(Math.abs));
+  const [unequal, kl] = [Math.max(...missed) - Math.min(...missed),
+    p.reduce((sum, share, k) => sum + share * (logP[k] - logQ[k]), 0)].map((nats) => (nats > rounding ? nats : 0));
   return { setting, lossFn, level, loss, tangent, read, q: logQ.map(Math.exp), p, unequal, kl };
 }
 
@@ -139,18 +142,33 @@ function unpackTheorem({ live, panels, says }) {
   }
   return { sliders, moment, switches, fixed: false,
     named: ({ fixed }, name) => (fixed && name === "one step" ? "one step + \u03b4" : name),
-    told: says.map((name, k) => [name, (now) => now.says[k]]),
-    panels: panels.map((each, p) => ({ ...each, limits: (now) => ({ ylim: each.ylim, ...now.panels[p] }),
+    told: [...bests(panels.at(-1)), ...says.map((name, k) => [name, (now) => now.says[k]])],
+    panels: panels.map((each, p) => ({ ...each, drag: p < panels.length - 2 && dragging(live.knobs), limits: (now) => ({ ylim: each.ylim, ...now.panels[p] }),
       noted: (now) => now.panels[p].notes, said: each.notes && ((now) => sayMissed(each, now.panels[p])),
       curves: each.curves.map((curve, c) => ({ ...curve, x: (now) => now.panels[p].curves[c][0],
         y: (now) => now.panels[p].curves[c][1], dots: curve.dots && { ...curve.dots, fill: () => curve.dots.fill } })) })) };
+}
+
+// Puts x where the pointer is, as far as sliders move it.
+const dragging = (knobs) => ({ sliders, set }, ...where) => {
+  for (const [k, { what, at: [axis] }] of knobs.entries()) {
+    if (what !== "x") continue;
+    const off = sliders[k][1].map((value) => Math.abs(value - where[axis]));
+    set[k](off.indexOf(Math.min(...off)));
+  }
+};
+
+// Of more than two tasks the read-out begins with what each way believes most.
+function bests({ curves, labels }) {
+  const best = (belief) => `${labels[argmax(belief)]} at ${number(Math.max(...belief))}`;
+  return labels.length > 2 ? curves.map(({ name }, c) => [name, (now) => best(now.panels.at(-1).curves[c][1])]) : [];
 }
 
 const sayMissed = ({ marks }, { notes }) => (
   ` Missed by the tangent: ${marks.map(([, name], k) => `${name} ${notes[k][2]}`).join(", ")}.`);
 
 function switches(parent, record, refresh) {
-  const label = make("label", { class: "gbi-second" }, parent);
+  const label = make("label", { class: "gbi-second gbi-switch" }, parent);
   const box = make("input", { type: "checkbox", class: "gbi-other", "data-lm-suppress-shortcuts": "true" }, label);
   make("span", {}, label, "put the gap \u03b4 back");
   box.addEventListener("change", () => { record.fixed = box.checked; refresh(); });

@@ -6,9 +6,10 @@ theorem.js computes the same in the page; the order of panels and curves here is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,16 +58,21 @@ class Setting:
 
     def moved(self, what: str, at: tuple[int, ...], value: float) -> Setting:
         """The same with one number changed; other shares of z0 keep their proportions."""
-        if what not in ("x", "patterns", "z0"):
-            return replace(self, **{what: value})
-        changed = getattr(self, what).clone()
-        if what == "z0":
-            changed[at] = 0.0
-            rest = changed.sum()
-            changed = changed / rest if rest > 0 else torch.ones_like(changed) / (len(changed) - 1)
-            changed *= 1 - value
-        changed[at] = value
+        changed: Any = value
+        if at:
+            changed = (getattr(self, what) if what != "z0" else _without(self.z0, at[0]) * (1 - value)).clone()
+            changed[at] = value
         return replace(self, **{what: changed})
+
+
+def _without(z0: Tensor, task: int) -> Tensor:
+    """Shares (K,) without this task's, which sum to 1; equal ones where it had them all."""
+    rest = z0.clone()
+    rest[task] = 0.0
+    if not rest.sum() > 0:
+        rest = torch.ones_like(z0)
+        rest[task] = 0.0
+    return rest / rest.sum()
 
 
 @dataclass(frozen=True)
@@ -120,8 +126,10 @@ class Found:
             odds = (float(nats[1] - nats[0]) for nats in (self.read, self.loss))
             told = dict(zip((f"nats for {labels[0]} by one step", "by Bayes"), odds, strict=True))
         p, log_q = self.bayes.log_q[0], self.step.log_q[0]
-        kl = float((p.exp() * (p - log_q)).sum())
-        return told | {"misses unequal by": float(self.missed.max() - self.missed.min()), "KL": max(kl, 0.0)}
+        kl, unequal = float((p.exp() * (p - log_q)).sum()), float(self.missed.max() - self.missed.min())
+        rounding = 1e-12 * max(1.0, float(self.loss.abs().max()), float(self.tangent.abs().max()))
+        told |= {"misses unequal by": unequal if unequal > rounding else 0.0}
+        return told | {"KL": kl if kl > rounding else 0.0}
 
 
 def panels_of(found: Found, labels: list[str], seen: Sequence[tuple[float, float]]) -> list[Drawn]:
@@ -132,34 +140,33 @@ def panels_of(found: Found, labels: list[str], seen: Sequence[tuple[float, float
 
 def _ways(found: Found, labels: list[str]) -> Drawn:
     """The loss on the way from z0 to each pure task, with the tangent; of two tasks both on one walk."""
-    z0, tasks = found.setting.z0, len(labels)
-    two = tasks == 2
+    z0, tasks, two = found.setting.z0, len(labels), len(labels) == 2
     start = z0[1].expand(2) if two else torch.arange(tasks).to(z0)
     end = torch.arange(2).to(z0) if two else start + LONG
     way = z0 + ALONG[:, None, None] * (torch.eye(tasks).to(z0) - z0)  # (points, K, K)
-    loss = found.setting.loss_fn(way.flatten(0, 1)).view(POINTS, tasks)
-    level = found.step.loss.expand(tasks)
-    chord = [_curve("chord: Bayes", [0, 1], found.loss, look=OTHER)] if two else []
+    nats, level = found.setting.loss_fn(way.flatten(0, 1)).view(POINTS, tasks), found.step.loss.expand(tasks)
+    loss, tangent = found.loss, found.tangent
     curves = [
-        _curve("loss", *_broken(start + ALONG[:, None] * (end - start), loss), look=LOSS),
-        _curve("tangent", *_broken(torch.stack([start, end]), torch.stack([level, found.tangent])), look=STEP),
-        *chord,
-        _curve(
-            "missed", *_broken(torch.stack([end, end]), torch.stack([found.tangent, found.loss])), look=MISSED, thick=1
-        ),
-        _dots("pure task: Bayes", end, found.loss, LOSS),
-        _dots("one step", end, found.read, STEP, fill=0.0),
-        _dots("start z0", start[:1] if two else start, level[:1] if two else level, OTHER, size=4),
+        _curve("loss", _broken(start + ALONG[:, None] * (end - start), nats), LOSS),
+        _curve("tangent", _broken(torch.stack([start, end]), torch.stack([level, tangent])), STEP),
+        *([_curve("chord: Bayes", (end, loss), OTHER)] if two else []),
+        _curve("missed", _broken(torch.stack([end, end]), torch.stack([tangent, loss])), MISSED),
+        _dots("pure task: Bayes", (end, loss), LOSS),
+        _dots("one step", (end, found.read), STEP, fill=0.0),
+        _dots("start z0", (start[:1], level[:1]) if two else (start, level), OTHER, size=4),
     ]
-    told = (found.loss - found.tangent).tolist()
-    height = ((found.loss + found.tangent) / 2).tolist()
-    notes = [(float(end[k]), height[k], number(told[k])) for k in range(tasks)]
-    title = "The loss from " + (" to ".join(labels) if two else "z0 to each pure task") + ", nats"
-    names = [(float(end[k]), label) for k, label in enumerate(labels)]
-    values = torch.cat([loss.flatten(), found.loss, found.tangent, found.read])
+    title = f"The loss from {' to '.join(labels) if two else 'z0 to each pure task'}, nats"
+    values = torch.cat([nats.flatten(), loss, tangent, found.read])
     limits = nice(float(values.min()), float(values.max()))
-    more = {"xlabel": "", "equal": False, "marks": names, "notes": notes, "wide": True}
-    return Drawn("lines", title, curves, (-0.06, 1.16) if two else (-0.1, tasks - 1 + LONG + 0.2), limits, more)
+    more = {"xlabel": "", "equal": False, "wide": True, **_beside(found, end.tolist(), labels)}
+    return Drawn("lines", title, curves, (-0.06, 1.16) if two else (-0.1, float(tasks)), limits, more)
+
+
+def _beside(found: Found, end: list[float], labels: list[str]) -> dict[str, Any]:
+    """What stands under and beside the ends of the ways: names, and how much is missed."""
+    missed, height = (found.loss - found.tangent).tolist(), ((found.loss + found.tangent) / 2).tolist()
+    notes = [(x, y, number(nats)) for x, y, nats in zip(end, height, missed, strict=True)]
+    return {"marks": list(zip(end, labels, strict=True)), "notes": notes}
 
 
 def _plane(found: Found, labels: list[str], seen: Sequence[tuple[float, float]]) -> Drawn:
@@ -168,15 +175,14 @@ def _plane(found: Found, labels: list[str], seen: Sequence[tuple[float, float]])
     hub = found.setting.z0 @ patterns
     turn = torch.linspace(0, 2 * math.pi, 61, dtype=x.dtype, device=x.device)
     radius = (patterns - hub).norm(dim=-1).max()
-    circle = hub + radius * torch.stack([turn.cos(), turn.sin()], -1)
     spokes = torch.stack([hub.expand_as(patterns), patterns])  # (2, K, 2)
     curves = [
-        _curve("equally far", *circle.T, look=OTHER),
-        _curve("missed: its square", *_broken(spokes[..., 0], spokes[..., 1]), look=MISSED, thick=1),
-        _curve("error at z0", *torch.stack([hub, x]).T, look=STEP),
-        _dots("pure tasks", *patterns.T, LOSS, names=tuple(labels)),
-        _dots("predicted at z0", *hub[:, None], OTHER, size=4),
-        _dots("x", *x[:, None], STEP, names=("x",)),
+        _curve("equally far", (hub[0] + radius * turn.cos(), hub[1] + radius * turn.sin()), OTHER),
+        _curve("missed: its square", _broken(spokes[..., 0], spokes[..., 1]), MISSED),
+        _curve("error at z0", torch.stack([hub, x]).T, STEP),
+        _dots("pure tasks", patterns.T, LOSS, names=tuple(labels)),
+        _dots("predicted at z0", hub[:, None], OTHER, size=4),
+        _dots("x", x[:, None], STEP, names=("x",)),
     ]
     more = {"xlabel": "", "equal": True}
     return Drawn("lines", "What each task predicts, and x", curves, seen[0], seen[1], more)
@@ -190,19 +196,20 @@ def _line(found: Found, labels: list[str], seen: Sequence[tuple[float, float]]) 
     bells = (-((places - patterns) / sd).square() / 2).exp()
     ground = torch.zeros(2).to(hub)
     curves = [
-        _curve("chance of a number", *_broken(places, bells), look=LOSS),
-        _curve("error at z0", torch.stack([hub, x]), ground, look=STEP),
-        _dots("pure tasks", patterns, torch.ones_like(patterns), LOSS, names=tuple(labels), size=3),
-        _dots("predicted at z0", hub[None], ground[:1], OTHER, size=4),
-        _dots("x", x[None], ground[:1], STEP, names=("x",)),
+        _curve("likelihood of a number", _broken(places, bells), LOSS),
+        _curve("error at z0", (torch.stack([hub, x]), ground), STEP),
+        _dots("pure tasks", (patterns, torch.ones_like(patterns)), LOSS, names=tuple(labels), size=3),
+        _dots("predicted at z0", (hub[None], ground[:1]), OTHER, size=4),
+        _dots("x", (x[None], ground[:1]), STEP, names=("x",)),
     ]
     more = {"xlabel": "", "equal": False}
     return Drawn("lines", "What each task expects, and x", curves, seen[0], (-0.1, 1.1), more)
 
 
 def _beliefs(found: Found, labels: list[str]) -> Drawn:
-    place, name = torch.arange(len(labels)), "one step + \N{GREEK SMALL LETTER DELTA}" if found.fixed else "one step"
-    curves = [_curve(name, place, found.step.q[0], look=STEP), _curve("Bayes", place, found.bayes.q[0], look=LOSS)]
+    place = torch.arange(len(labels))
+    both = (("one step", found.step, STEP), ("Bayes", found.bayes, LOSS))
+    curves = [_curve(name, (place, belief.q[0]), look) for name, belief, look in both]
     return Drawn("bars", "Belief", curves, (0.0, float(len(labels))), (0.0, 1.0), {"labels": labels})
 
 
@@ -216,21 +223,26 @@ def nice(low: float, high: float) -> tuple[float, float]:
     return bottom, top if top > bottom else bottom + step
 
 
-def _curve(name: str, x: Tensor | list[int], y: Tensor, look: int, thick: int = 0) -> Curve:
-    return Curve(name, _row(x), _row(y), look=look, thick=bool(thick))
+Points = Sequence[Tensor] | Tensor  # x (N,) and y (N,)
+
+
+def _curve(name: str, points: Points, look: int) -> Curve:
+    x, y = points
+    return Curve(name, _row(x), _row(y), look=look, thick=look == MISSED)
 
 
 def _dots(
-    name: str, x: Tensor, y: Tensor, look: int, fill: float = 1.0, names: tuple[str, ...] = (), size: float = 5.0
+    name: str, points: Points, look: int, fill: float = 1.0, names: tuple[str, ...] = (), size: float = 5.0
 ) -> Curve:
-    return Curve(name, _row(x), _row(y), np.full((1, len(x)), fill), names, size, look=look)
+    x, y = points
+    return Curve(name, _row(x), _row(y), np.full((1, len(x)), fill), names, size, look)
 
 
-def _row(values: Tensor | list[int]) -> np.ndarray:
-    return np.asarray(values, dtype=float)[None]
+def _row(values: Tensor) -> np.ndarray:
+    return values.double().numpy()[None]
 
 
 def _broken(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Lines (N, K) one after the other, with NaN behind each, where the pen is lifted."""
-    lift: Callable[[Tensor], Tensor] = lambda values: torch.cat([values, values[:1] * torch.nan]).T.flatten()  # noqa: E731
-    return lift(x), lift(y)
+    lifted = [torch.cat([values, values[:1] * torch.nan]).T.flatten() for values in (x, y)]
+    return lifted[0], lifted[1]

@@ -1,12 +1,11 @@
 """``slide({...: Move(...)}, OneStep(...))``: sliders on the theorem itself, which the page computes at every place.
 
-The inference runs in the page (engine.js, theorem.js), so there is nothing to be computed before, and no buffer.
+The inference runs in the page (engine.js, theorem.js), so nothing is computed before but the still picture.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from gbi_helpers.widgets.theorem_parts import Found, Setting, panels_of
 MOVABLE = {"x": 1, "patterns": 2, "z0": 1, "n": 0, "sd": 0, "step_size": 0}  # and how many places name one number
 MOST_TASKS = 6
 PLACES = 200  # of a slider, at least
-ROWS = 6  # of the table
+ROWS = 5  # of the table, beside that of the start
 
 
 @dataclass(frozen=True)
@@ -61,29 +60,13 @@ class OneStep:
     @property
     def setting(self) -> Setting:
         """All of it as tensors. Raises ``ValueError`` for what does not fit, in one sentence."""
-        patterns = _numbers(self.patterns, "patterns")
-        patterns = patterns[:, None] if patterns.ndim == 1 else patterns
-        if patterns.ndim != 2 or not 2 <= len(patterns) <= MOST_TASKS or 0 in patterns.shape:
-            raise ValueError(
-                f"patterns must be (tasks, dimensions), of 2 to {MOST_TASKS} tasks, but is {tuple(patterns.shape)}."
-            )
-        x = _numbers(self.x, "x")
-        x = x.reshape(-1, 1) if patterns.shape[1] == 1 else x[None] if x.ndim == 1 else x
-        if x.ndim != 2 or x.shape[1] != patterns.shape[1] or not len(x):
-            raise ValueError(
-                f"x must be (samples, {patterns.shape[1]}), as the patterns have it, but is {tuple(x.shape)}."
-            )
-        z0 = max_entropy(1, len(patterns), torch.float64, "cpu")
-        if self.z0 is not None:
-            z0 = _numbers(self.z0, "z0")[None]
-            if z0.shape != (1, len(patterns)):
-                raise ValueError(f"z0 must hold one share for each of the {len(patterns)} tasks.")
-            check_simplex(z0)
-        mean = x.mean(0)
-        spread = float((x - mean).square().sum(-1).mean())
         for name in ("sd", "step_size"):
             _check(name, getattr(self, name))
-        return Setting(patterns, mean, spread, float(len(x)), float(self.sd), z0[0], float(self.step_size))
+        patterns = _patterns(self.patterns)
+        x = _data(self.x, patterns.shape[1])
+        spread = float((x - x.mean(0)).square().sum(-1).mean())
+        z0 = _start(self.z0, len(patterns))
+        return Setting(patterns, x.mean(0), spread, float(len(x)), float(self.sd), z0, float(self.step_size))
 
     @property
     def named(self) -> list[str]:
@@ -163,6 +146,36 @@ def _numbers(given: Any, what: str) -> Tensor:
     return values
 
 
+def _patterns(given: Any) -> Tensor:
+    """Patterns (K, D)."""
+    patterns = _numbers(given, "patterns")
+    patterns = patterns[:, None] if patterns.ndim == 1 else patterns
+    if patterns.ndim != 2 or not 2 <= len(patterns) <= MOST_TASKS or not patterns.shape[1]:
+        shape = tuple(patterns.shape)
+        raise ValueError(f"patterns must be (tasks, dimensions), of 2 to {MOST_TASKS} tasks, but is {shape}.")
+    return patterns
+
+
+def _data(given: Any, size: int) -> Tensor:
+    """Data (N, D)."""
+    x = _numbers(given, "x")
+    x = x.reshape(-1, 1) if size == 1 and x.ndim < 2 else x[None] if x.ndim == 1 else x
+    if x.ndim != 2 or x.shape[1] != size or not len(x):
+        raise ValueError(f"x must be (samples, {size}), as wide as the patterns, but is {tuple(x.shape)}.")
+    return x
+
+
+def _start(given: Any, tasks: int) -> Tensor:
+    """The start (K,)."""
+    if given is None:
+        return max_entropy(1, tasks, torch.float64, "cpu")[0]
+    z0 = _numbers(given, "z0")
+    if z0.shape != (tasks,):
+        raise ValueError(f"z0 must hold one share for each of {tasks} tasks, but is {tuple(z0.shape)}.")
+    check_simplex(z0[None])
+    return z0
+
+
 def _step(size: float) -> float:
     """The largest of ... 0.1, 0.2, 0.5, 1 ... that is not above a size."""
     power = 10.0 ** math.floor(math.log10(size))
@@ -209,7 +222,9 @@ def _told(setting: Setting, knobs: list[Knob]) -> dict[str, Any]:
 
 def _everywhere(drawn: Drawn, places: int) -> Drawn:
     """A panel of one place as one of several places that are all alike."""
-    return Drawn(drawn.kind, drawn.title, [_repeated(c, places) for c in drawn.curves], drawn.xlim, drawn.ylim, drawn.more)
+    return Drawn(
+        drawn.kind, drawn.title, [_repeated(c, places) for c in drawn.curves], drawn.xlim, drawn.ylim, drawn.more
+    )
 
 
 def _repeated(curve: Curve, places: int) -> Curve:
@@ -223,7 +238,12 @@ def _seen(setting: Setting, knobs: list[Knob]) -> list[tuple[float, float]]:
     limits = []
     for d in range(len(setting.x)):
         values = [float(setting.x[d]), *setting.patterns[:, d].tolist()]
-        values += [end for k in knobs if k.move.what in ("x", "patterns") and k.at[-1] == d for end in k.places[:: len(k.places) - 1]]
+        values += [
+            end
+            for k in knobs
+            if k.move.what in ("x", "patterns") and k.at[-1] == d
+            for end in k.places[:: len(k.places) - 1]
+        ]
         room = max((max(values) - min(values)) * 0.12, 1e-6)
         room = max(room, 2.5 * setting.sd) if len(setting.x) == 1 else room
         limits.append((min(values) - room, max(values) + room))
