@@ -355,10 +355,10 @@ export function view(host, record) {
   function show(step) {
     now = Math.min(step, record.last);
     for (const each of panels) each.draw(now);
+    const { words: said, place: stands = said } = KINDS[record.kind];
     slider.value = now;
-    const text = KINDS[record.kind].words(record, now);
-    slider.setAttribute("aria-valuetext", text);
-    readout.textContent = text;
+    slider.setAttribute("aria-valuetext", stands(record, now));
+    readout.textContent = said(record, now);
   }
   function go(step) {
     stop();

@@ -5,7 +5,7 @@ const POINTS = 25; // of the loss on the way to a task, and of a bell
 const LONG = 0.7; // of a way, where each task has one of its own; the next begins at 1
 
 // The setting with one number changed; other shares of z0 keep their proportions.
-function moved(setting, { what, at }, value) {
+function withMoved(setting, { what, at }, value) {
   const [first, second] = at;
   const put = (list, k, each) => list.map((old, j) => (j === k ? each : old));
   const changed = {
@@ -77,7 +77,7 @@ function ways({ setting: { z0 }, lossFn, level, loss, tangent, read }) {
     two ? [[z0[1]], [level]] : [start, tasks.map(() => level)],
   ];
   const values = [...way.flat().map(([, nats]) => nats), ...loss, ...tangent, ...read];
-  const notes = tasks.map((k) => [end[k], (loss[k] + tangent[k]) / 2, number(loss[k] - tangent[k])]);
+  const notes = tasks.map((k) => [end[k], (loss[k] + tangent[k]) / 2, loss[k] - tangent[k]]);
   return { curves, notes, ylim: nice(Math.min(...values), Math.max(...values)) };
 }
 
@@ -126,17 +126,17 @@ export function theoremPanels(found, xlim) {
 
 // ---- the record ----
 
-export const placesOf = ({ low, high, step, count, start, value }) => Array.from(Array(count), (_, i) => (
+export const knobPlaces = ({ low, high, step, count, start, value }) => Array.from(Array(count), (_, i) => (
   i === start ? value : i === count - 1 ? high : +(low + i * step).toFixed(9)));
 
 function unpackTheorem({ live, panels, says }) {
-  const sliders = live.knobs.map((knob) => [knob.name, placesOf(knob)]);
+  const sliders = live.knobs.map((knob) => [knob.name, knobPlaces(knob)]);
   let [last, shown] = [];
   function moment({ at, fixed }, step) {
     const places = [step, ...at.slice(1)];
     const key = `${places} ${fixed}`;
     if (key === last) return shown;
-    const setting = live.knobs.reduce((all, knob, k) => moved(all, knob, sliders[k][1][places[k]]), live);
+    const setting = live.knobs.reduce((all, knob, k) => withMoved(all, knob, sliders[k][1][places[k]]), live);
     [last, shown] = [key, theoremPanels(theorem(setting, fixed), panels[0].xlim)];
     return shown;
   }
@@ -144,7 +144,7 @@ function unpackTheorem({ live, panels, says }) {
     named: ({ fixed }, name) => (fixed && name === "one step" ? "one step + \u03b4" : name),
     told: [...bests(panels.at(-1)), ...says.map((name, k) => [name, (now) => now.says[k]])],
     panels: panels.map((each, p) => ({ ...each, drag: p < panels.length - 2 && dragging(live.knobs), limits: (now) => ({ ylim: each.ylim, ...now.panels[p] }),
-      noted: (now) => now.panels[p].notes, said: each.notes && ((now) => sayMissed(each, now.panels[p])),
+      noted: (now) => now.panels[p].notes.map(([x, y, nats]) => [x, y, number(nats)]), said: each.notes && ((now) => sayMissed(each, now.panels[p])),
       curves: each.curves.map((curve, c) => ({ ...curve, x: (now) => now.panels[p].curves[c][0],
         y: (now) => now.panels[p].curves[c][1], dots: curve.dots && { ...curve.dots, fill: () => curve.dots.fill } })) })) };
 }
@@ -165,7 +165,7 @@ function bests({ curves, labels }) {
 }
 
 const sayMissed = ({ marks }, { notes }) => (
-  ` Missed by the tangent: ${marks.map(([, name], k) => `${name} ${notes[k][2]}`).join(", ")}.`);
+  ` Missed by the tangent: ${marks.map(([, name], k) => `${name} ${number(notes[k][2])}`).join(", ")}.`);
 
 function switches(parent, record, refresh) {
   const label = make("label", { class: "gbi-second gbi-switch" }, parent);
