@@ -81,12 +81,18 @@ function ways({ setting: { z0 }, lossFn, level, loss, tangent, read }) {
   return { curves, notes, ylim: nice(Math.min(...values), Math.max(...values)) };
 }
 
-function plane({ setting }) {
+// A circle, as far as it is seen.
+function circle(hub, radius, seen) {
+  const points = along(61, 2 * Math.PI).map((angle) => [hub[0] + radius * Math.cos(angle), hub[1] + radius * Math.sin(angle)]);
+  const isSeen = (point) => point.every((value, axis) => value >= seen[axis][0] && value <= seen[axis][1]);
+  return [0, 1].map((axis) => points.map((point) => (isSeen(point) ? point[axis] : NaN)));
+}
+
+function plane({ setting }, seen) {
   const [{ patterns, x }, hub] = [setting, middle(setting)];
   const radius = Math.max(...patterns.map(([across, up]) => Math.hypot(across - hub[0], up - hub[1])));
-  const turn = along(61, 2 * Math.PI);
   return { curves: [
-    [turn.map((angle) => hub[0] + radius * Math.cos(angle)), turn.map((angle) => hub[1] + radius * Math.sin(angle))],
+    circle(hub, radius, seen),
     broken(patterns.map((pattern) => [hub, pattern])),
     [[hub[0], x[0]], [hub[1], x[1]]],
     [0, 1].map((axis) => patterns.map((pattern) => pattern[axis])),
@@ -95,7 +101,7 @@ function plane({ setting }) {
   ] };
 }
 
-function bells({ setting }, [from, to]) {
+function bells({ setting }, [[from, to]]) {
   const { patterns, x, sd } = setting;
   const [hub] = middle(setting);
   const bell = ([mean]) => along(POINTS).map((t) => {
@@ -117,11 +123,11 @@ function beliefs({ q, p }) {
 }
 
 // All panels and numbers of a setting.
-export function theoremPanels(found, xlim) {
+export function theoremPanels(found, seen) {
   const { setting: { x }, read, loss, unequal, kl } = found;
   const data = { 1: bells, 2: plane }[x.length];
   const odds = loss.length === 2 ? [read[1] - read[0], loss[1] - loss[0]] : [];
-  return { panels: [...(data ? [data(found, xlim)] : []), ways(found), beliefs(found)], says: [...odds, unequal, kl] };
+  return { panels: [...(data ? [data(found, seen)] : []), ways(found), beliefs(found)], says: [...odds, unequal, kl] };
 }
 
 // ---- the record ----
@@ -137,7 +143,7 @@ function unpackTheorem({ live, panels, says }) {
     const key = `${places} ${fixed}`;
     if (key === last) return shown;
     const setting = live.knobs.reduce((all, knob, k) => withMoved(all, knob, sliders[k][1][places[k]]), live);
-    [last, shown] = [key, theoremPanels(theorem(setting, fixed), panels[0].xlim)];
+    [last, shown] = [key, theoremPanels(theorem(setting, fixed), [panels[0].xlim, panels[0].ylim])];
     return shown;
   }
   return { sliders, moment, switches, fixed: false,

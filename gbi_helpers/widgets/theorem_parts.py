@@ -141,9 +141,10 @@ def panels_of(found: Found, labels: list[str], seen: Sequence[tuple[float, float
 def _ways(found: Found, labels: list[str]) -> Drawn:
     """The loss on the way from z0 to each pure task, with the tangent; of two tasks both on one walk."""
     z0, tasks, two = found.setting.z0, len(labels), len(labels) == 2
-    start = z0[1].expand(2) if two else torch.arange(tasks).to(z0)
-    end = torch.arange(2).to(z0) if two else start + LONG
-    way = z0 + ALONG[:, None, None] * (torch.eye(tasks).to(z0) - z0)  # (points, K, K)
+    count = torch.arange(tasks, dtype=z0.dtype, device=z0.device)
+    pure = torch.eye(tasks, dtype=z0.dtype, device=z0.device)
+    start, end = (z0[1].expand(2), count) if two else (count, count + LONG)
+    way = z0 + ALONG[:, None, None] * (pure - z0)  # (points, K, K)
     nats, level = found.setting.loss_fn(way.flatten(0, 1)).view(POINTS, tasks), found.step.loss.expand(tasks)
     loss, tangent = found.loss, found.tangent
     curves = [
@@ -173,11 +174,9 @@ def _plane(found: Found, labels: list[str], seen: Sequence[tuple[float, float]])
     """Patterns, data, and what is predicted at z0, with the spokes whose squared lengths are missed."""
     patterns, x = found.setting.patterns, found.setting.x
     hub = found.setting.z0 @ patterns
-    turn = torch.linspace(0, 2 * math.pi, 61, dtype=x.dtype, device=x.device)
-    radius = (patterns - hub).norm(dim=-1).max()
     spokes = torch.stack([hub.expand_as(patterns), patterns])  # (2, K, 2)
     curves = [
-        _curve("equally far", (hub[0] + radius * turn.cos(), hub[1] + radius * turn.sin()), OTHER),
+        _curve("equally far", _circle(hub, (patterns - hub).norm(dim=-1).max(), seen), OTHER),
         _curve("missed: its square", _broken(spokes[..., 0], spokes[..., 1]), MISSED),
         _curve("error at z0", torch.stack([hub, x]).T, STEP),
         _dots("pure tasks", patterns.T, LOSS, names=tuple(labels)),
@@ -188,13 +187,21 @@ def _plane(found: Found, labels: list[str], seen: Sequence[tuple[float, float]])
     return Drawn("lines", "What each task predicts, and x", curves, seen[0], seen[1], more)
 
 
+def _circle(hub: Tensor, radius: Tensor, seen: Sequence[tuple[float, float]]) -> Tensor:
+    """The points (2, 61) of a circle, as far as they are seen."""
+    turn = torch.linspace(0, 2 * math.pi, 61, dtype=hub.dtype, device=hub.device)
+    points = hub[:, None] + radius * torch.stack([turn.cos(), turn.sin()])
+    low, high = torch.tensor(seen, dtype=hub.dtype, device=hub.device).T[:, :, None]
+    return points.where(((points >= low) & (points <= high)).all(0), torch.nan)
+
+
 def _line(found: Found, labels: list[str], seen: Sequence[tuple[float, float]]) -> Drawn:
     """The same in one dimension: bells instead of spokes."""
     patterns, (x,), sd = found.setting.patterns[:, 0], found.setting.x, found.setting.sd
     hub = found.setting.z0 @ patterns
     places = (patterns + sd * (8 * ALONG[:, None] - 4)).clamp(*seen[0])  # (points, K)
     bells = (-((places - patterns) / sd).square() / 2).exp()
-    ground = torch.zeros(2).to(hub)
+    ground = torch.zeros_like(hub).expand(2)
     curves = [
         _curve("likelihood of a number", _broken(places, bells), LOSS),
         _curve("error at z0", (torch.stack([hub, x]), ground), STEP),
@@ -207,7 +214,7 @@ def _line(found: Found, labels: list[str], seen: Sequence[tuple[float, float]]) 
 
 
 def _beliefs(found: Found, labels: list[str]) -> Drawn:
-    place = torch.arange(len(labels))
+    place = torch.arange(len(labels), device=found.setting.z0.device)
     both = (("one step", found.step, STEP), ("Bayes", found.bayes, LOSS))
     curves = [_curve(name, (place, belief.q[0]), look) for name, belief, look in both]
     return Drawn("bars", "Belief", curves, (0.0, float(len(labels))), (0.0, 1.0), {"labels": labels})

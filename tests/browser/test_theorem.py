@@ -29,10 +29,10 @@ def page(browser):
 
 # ---- the same numbers ----
 
-ASK = """({ setting, fixed, xlim }) => {
+ASK = """({ setting, fixed, seen }) => {
   const found = gbi.theorem(setting, fixed);
   const list = (values) => [...values].map((v) => (Number.isNaN(v) ? "lifted" : v));
-  const { panels, says } = gbi.theoremPanels(found, xlim);
+  const { panels, says } = gbi.theoremPanels(found, seen);
   return { q: [...found.q], p: [...found.p], missed: [...found.loss].map((nats, k) => nats - found.read[k]), says,
     panels: panels.map(({ curves, ylim, notes }) => ({ curves: curves.map((each) => each.map(list)), ylim, notes })) };
 }"""
@@ -79,9 +79,9 @@ EQUAL = {"patterns": [[0.5], [0.5]], "x": [0.4], "z0": [0.5, 0.5], "spread": 0.0
 @example(EQUAL, True)
 @example(EQUAL | {"sd": 1e-3, "z0": [0.0, 1.0]}, False)
 def test_every_curve_belief_and_number_is_pythons(page, told, fixed):
-    setting, labels, xlim = Setting(**tensors(told)), [f"t{k}" for k in range(len(told["z0"]))], (-6.0, 6.0)
+    setting, labels, seen = Setting(**tensors(told)), [f"t{k}" for k in range(len(told["z0"]))], [(-6.1, 6.2)] * 2
     found = Found(setting, fixed)
-    given_back = page.evaluate(ASK, {"setting": told, "fixed": fixed, "xlim": xlim})
+    given_back = page.evaluate(ASK, {"setting": told, "fixed": fixed, "seen": seen})
     size = max(1.0, float(found.loss.abs().max()), float(found.tangent.abs().max()))
     rounding = max(1e-6, 1e-15 * size)  # of a belief, where its nats are thousands of millions
     assert given_back["q"] == pytest.approx(found.step.q[0].tolist(), abs=rounding)
@@ -90,7 +90,7 @@ def test_every_curve_belief_and_number_is_pythons(page, told, fixed):
     *nats, kl = found.says(labels).values()
     assert given_back["says"][:-1] == pytest.approx(nats, abs=max(1e-6, 1e-11 * size), rel=1e-9)
     assert given_back["says"][-1] == pytest.approx(kl, abs=max(1e-6, 1e-15 * size**2), rel=1e-9)
-    panels = panels_of(found, labels, [xlim] * len(told["x"]))
+    panels = panels_of(found, labels, seen)
     assert len(panels) == len(given_back["panels"])
     for drawn, mine in zip(panels, given_back["panels"], strict=True):
         for curve, (x, y) in zip(drawn.curves, mine["curves"], strict=True):
