@@ -128,8 +128,8 @@ class Found:
         p, log_q = self.bayes.log_q[0], self.step.log_q[0]
         kl, unequal = float((p.exp() * (p - log_q)).sum()), float(self.missed.max() - self.missed.min())
         rounding = 1e-12 * max(1.0, float(self.loss.abs().max()), float(self.tangent.abs().max()))
-        told |= {"misses unequal by": unequal if unequal > rounding else 0.0}
-        return told | {"KL": kl if kl > rounding else 0.0}
+        told |= {"nats missed unequally": unequal if unequal > rounding else 0.0}
+        return told | {"KL in nats": kl if kl > rounding else 0.0}
 
 
 def panels_of(found: Found, labels: list[str], seen: Sequence[tuple[float, float]]) -> list[Drawn]:

@@ -245,6 +245,6 @@ def _seen(setting: Setting, knobs: list[Knob]) -> list[tuple[float, float]]:
             for end in k.places[:: len(k.places) - 1]
         ]
         room = max((max(values) - min(values)) * 0.12, 1e-6)
-        room = max(room, 2.5 * setting.sd) if len(setting.x) == 1 else room
+        room = max(room, 1.5 * setting.sd) if len(setting.x) == 1 else room
         limits.append((min(values) - room, max(values) + room))
     return limits

@@ -144,12 +144,15 @@ def said(page, view=0):
 def test_sliders_move_the_theorem_and_each_says_where_it_stands(opened):
     page = opened()
     root = page.locator(".gbi").first
-    assert said(page) == "start z0 0.50: nats for low by one step 4.00, by Bayes 4.00, misses unequal by 0.00, KL 0.00"
+    assert (
+        said(page)
+        == "start z0 0.50: nats for low by one step 4.00, by Bayes 4.00, nats missed unequally 0.00, KL in nats 0.00"
+    )
     main = root.locator(".gbi-bar-row input")
     main.focus()
     page.keyboard.press("Home")
     assert said(page).startswith(
-        f"start z0 0.00: nats for low by one step {MINUS}6.00, by Bayes 4.00, misses unequal by"
+        f"start z0 0.00: nats for low by one step {MINUS}6.00, by Bayes 4.00, nats missed unequally"
     )
     assert main.get_attribute("aria-valuetext") == "start z0 0.00"
     page.keyboard.press("End")
@@ -184,7 +187,7 @@ def test_every_place_of_the_sliders_says_what_python_says(opened):
 def test_the_gap_put_back_lifts_the_rings_onto_the_dots(opened):
     page = opened()
     root = page.locator(".gbi").nth(1)
-    assert "misses unequal by 1.00, KL 0.12" in said(page, 1)
+    assert "nats missed unequally 1.00, KL in nats 0.12" in said(page, 1)
     ways = root.locator(".gbi-slide svg[role=img]").nth(1)
     assert ways.get_attribute("aria-label").endswith("Missed by the tangent: a 1.00, b 1.00, c 2.00.")
     heights = (
@@ -195,7 +198,7 @@ def test_the_gap_put_back_lifts_the_rings_onto_the_dots(opened):
     box = root.get_by_role("checkbox")
     box.focus()
     page.keyboard.press("Space")
-    assert "misses unequal by 0.00, KL 0.00" in said(page, 1)
+    assert "nats missed unequally 0.00, KL in nats 0.00" in said(page, 1)
     dots, rings = ways.evaluate(heights)
     assert dots == rings
     assert "one step + δ" in root.locator(".gbi-legend").last.inner_text()

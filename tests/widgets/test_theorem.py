@@ -40,8 +40,8 @@ def test_one_step_is_bayes_where_all_are_missed_alike_and_everywhere_with_the_ga
     setting = THREE.setting.moved("patterns", (2, 0), across)
     plain, fixed = Found(setting), Found(setting, fixed=True)
     told, back = plain.says(["a", "b", "c"]), fixed.says(["a", "b", "c"])
-    assert (told["misses unequal by"] < 1e-9) == (told["KL"] < 1e-12) == (across not in (0.0, 3.0))
-    assert (back["misses unequal by"], back["KL"]) == (0, 0)
+    assert (told["nats missed unequally"] < 1e-9) == (told["KL in nats"] < 1e-12) == (across not in (0.0, 3.0))
+    assert (back["nats missed unequally"], back["KL in nats"]) == (0, 0)
     assert fixed.step.q.numpy() == pytest.approx(fixed.bayes.q.numpy(), abs=1e-12)
     assert torch.log_softmax(-fixed.read, 0).numpy() == pytest.approx(fixed.step.log_q[0].numpy(), abs=1e-12)
 
@@ -79,7 +79,9 @@ def test_the_page_is_told_the_setting_and_the_sliders_and_nothing_that_it_can_co
 
 def test_without_javascript_the_start_is_drawn_and_a_table_goes_along_the_first_slider():
     still = slide({"start": Move("z0", 0, 1), **NOISE}, TWO).still()
-    assert "At start 0.50, noise 0.30: nats for low by one step 4.00, by Bayes 4.00, misses unequal by 0.00" in still
+    assert (
+        "At start 0.50, noise 0.30: nats for low by one step 4.00, by Bayes 4.00, nats missed unequally 0.00" in still
+    )
     cells = re.findall(r"<td>(.*?)</td>", still)
     assert cells[:5] == ["0.00", "\N{MINUS SIGN}6.00", "4.00", "10.0", "5.80"]
     assert cells[10:15] == ["0.50", "4.00", "4.00", "0.00", "0.00"]
