@@ -111,7 +111,8 @@ function sayDots({ name, x, y, dots: { fill, names } }, at) {
 function scatter(parent, curve, k) {
   const { n, dots: { names, fill, size } } = curve;
   const [off, anchor] = k % 2 ? [size + 2, "start"] : [-size - 2, "end"];
-  const nodes = Array.from(Array(n), () => make("circle", { class: `gbi-full gbi-full-${lookOf(curve, k)}`, r: size }, parent));
+  const dot = { class: `gbi-full gbi-full-${lookOf(curve, k)}`, r: size };
+  const nodes = Array.from(Array(n), () => make("circle", dot, parent));
   const texts = names.map((name) => make("text", { "text-anchor": anchor }, parent, name));
   return (at, across, up) => {
     const full = fill(at);
@@ -214,7 +215,9 @@ function legend(parent, curves) {
     else make("path", { class: `gbi-curve gbi-curve-${look}`, d: "M1 5H25" }, sign);
     return entry.appendChild(document.createTextNode(curve.name));
   });
-  return (record) => names.forEach((node, k) => { node.data = record.named?.(record, curves[k].name) ?? curves[k].name; });
+  return (record) => names.forEach((node, k) => {
+    node.data = record.named?.(record, curves[k].name) ?? curves[k].name;
+  });
 }
 
 // Whether the legend shows a full dot or a ring: rings where none is ever full.
@@ -260,7 +263,8 @@ function columns(parent, record, drawn) {
     const start = (k, s) => middle(k) - slot * 0.39 + s * wide;
     const every = everyOf(labels.length);
     const shape = { width: wide * (kinds.length > 1 ? 0.9 : 1) };
-    rects = kinds.map(({ bar }, s) => labels.map((_, k) => make("rect", { class: bar, x: start(k, s), ...shape }, svg)));
+    const bars = ({ bar }, s) => labels.map((_, k) => make("rect", { class: bar, x: start(k, s), ...shape }, svg));
+    rects = kinds.map(bars);
     for (const [k, text] of labels.entries()) {
       if (k % every === 0) make("text", { x: middle(k), y: bottom + 15, "text-anchor": "middle" }, svg, text);
     }

@@ -128,14 +128,16 @@ def slide(
     start: Sequence[int] | None = None,
     title: str = "",
 ) -> Slider:
-    """Show panels that move with one or two sliders; all places were computed before, so no kernel is needed.
+    """Show panels that move with sliders: all places were computed before, or the page computes. No kernel is needed.
 
-    ``sliders``: the values of each by name. What moves has their sizes in front: with sliders of 9 and 7 values, a
-    curve of 50 points is (9, 7, 50). ``says``: numbers (9, 7) by name, for the read-out and the table. ``start``: the
-    place of each slider at which the view opens; the middle without it. Integers are written without decimals.
+    ``sliders``: one or two, the values of each by name. What moves has their sizes in front: with sliders of 9 and 7
+    values, a curve of 50 points is (9, 7, 50). ``says``: numbers (9, 7) by name, for the read-out and the table.
+    ``start``: the place of each slider at which the view opens; the middle without it. Integers are written without
+    decimals.
     With a :class:`OneStep` in place of panels nothing is computed before: the page does, for as many sliders as are
-    given as ``{name: Move(what, low, high)}``, and ``says`` and ``start`` are not needed.
-    Raises ``ValueError`` for shapes that do not fit, NaN, more than two sliders, or more than 5,000 places.
+    given as ``{name: Move(what, low, high)}``, at once, in 64 bits; ``says`` and ``start`` are not needed.
+    Raises ``ValueError`` for shapes that do not fit, NaN, more than two sliders of values, or more than 5,000 places;
+    and for a OneStep, or a Move in it, that makes no sense.
     """
     if any(isinstance(each, OneStep | Move) for each in (*panels, *sliders.values())):
         return _theorem(sliders, panels, says, start, title)

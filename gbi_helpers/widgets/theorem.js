@@ -1,8 +1,8 @@
-// One gradient step beside exact Bayes for a Gaussian decoder of z alone, computed here at every place of the sliders. It
-// stands behind engine.js and slide.js, and draws what theorem_parts.py draws: the same panels, curves and numbers.
+// One gradient step beside exact Bayes for a Gaussian decoder of z alone, computed here at every place of the sliders.
+// It stands behind engine.js and slide.js, and draws what theorem_parts.py draws: the same panels, curves and numbers.
 
 const POINTS = 25; // of the loss on the way to a task, and of a bell
-const LONG = 0.7; // of a way, where each task has one of its own; the next begins at 1
+const LONG = 0.6; // of a way, where each task has one of its own; the next begins at 1
 
 // The setting with one number changed; other shares of z0 keep their proportions.
 function withMoved(setting, { what, at }, value) {
@@ -44,7 +44,7 @@ export function theorem(setting, fixed = false) {
   return { setting, lossFn, level, loss, tangent, read, q: logQ.map(Math.exp), p, unequal, kl };
 }
 
-const middle = ({ patterns, z0 }) => patterns[0].map((_, d) => patterns.reduce((sum, row, k) => sum + z0[k] * row[d], 0));
+const predicted = ({ patterns, z0 }) => Array.from(gaussianDecoder(patterns).decode(z0));
 const along = (count, last = 1) => Array.from(Array(count), (_, i) => (last * i) / (count - 1));
 // Lines one after the other, each a list of [x, y], with NaN behind each, where the pen is lifted.
 const broken = (lines) => [0, 1].map((axis) => lines.flatMap((line) => [...line.map((point) => point[axis]), NaN]));
@@ -83,13 +83,14 @@ function ways({ setting: { z0 }, lossFn, level, loss, tangent, read }) {
 
 // A circle, as far as it is seen.
 function circle(hub, radius, seen) {
-  const points = along(61, 2 * Math.PI).map((angle) => [hub[0] + radius * Math.cos(angle), hub[1] + radius * Math.sin(angle)]);
+  const at = (angle) => [hub[0] + radius * Math.cos(angle), hub[1] + radius * Math.sin(angle)];
+  const points = along(61, 2 * Math.PI).map(at);
   const isSeen = (point) => point.every((value, axis) => value >= seen[axis][0] && value <= seen[axis][1]);
   return [0, 1].map((axis) => points.map((point) => (isSeen(point) ? point[axis] : NaN)));
 }
 
 function plane({ setting }, seen) {
-  const [{ patterns, x }, hub] = [setting, middle(setting)];
+  const [{ patterns, x }, hub] = [setting, predicted(setting)];
   const radius = Math.max(...patterns.map(([across, up]) => Math.hypot(across - hub[0], up - hub[1])));
   return { curves: [
     circle(hub, radius, seen),
@@ -103,7 +104,7 @@ function plane({ setting }, seen) {
 
 function bells({ setting }, [[from, to]]) {
   const { patterns, x, sd } = setting;
-  const [hub] = middle(setting);
+  const [hub] = predicted(setting);
   const bell = ([mean]) => along(POINTS).map((t) => {
     const at = Math.min(Math.max(mean + sd * (8 * t - 4), from), to);
     return [at, Math.exp(-(((at - mean) / sd) ** 2) / 2)];
@@ -132,8 +133,8 @@ export function theoremPanels(found, seen) {
 
 // ---- the record ----
 
-export const knobPlaces = ({ low, high, step, count, start, value }) => Array.from(Array(count), (_, i) => (
-  i === start ? value : i === count - 1 ? high : +(low + i * step).toFixed(9)));
+export const knobPlaces = ({ low, high, step, digits, count, start, value }) => Array.from(Array(count), (_, i) => (
+  i === start ? value : i === 0 ? low : i === count - 1 ? high : +(low + i * step).toFixed(digits)));
 
 function unpackTheorem({ live, panels, says }) {
   const sliders = live.knobs.map((knob) => [knob.name, knobPlaces(knob)]);
@@ -149,10 +150,21 @@ function unpackTheorem({ live, panels, says }) {
   return { sliders, moment, switches, fixed: false,
     named: ({ fixed }, name) => (fixed && name === "one step" ? "one step + \u03b4" : name),
     told: [...bests(panels.at(-1)), ...says.map((name, k) => [name, (now) => now.says[k]])],
-    panels: panels.map((each, p) => ({ ...each, drag: p < panels.length - 2 && dragging(live.knobs), limits: (now) => ({ ylim: each.ylim, ...now.panels[p] }),
-      noted: (now) => now.panels[p].notes.map(([x, y, nats]) => [x, y, number(nats)]), said: each.notes && ((now) => sayMissed(each, now.panels[p])),
-      curves: each.curves.map((curve, c) => ({ ...curve, x: (now) => now.panels[p].curves[c][0],
-        y: (now) => now.panels[p].curves[c][1], dots: curve.dots && { ...curve.dots, fill: () => curve.dots.fill } })) })) };
+    panels: panels.map((panel, p) => ({ ...panel, ...livePanel(panel, (now) => now.panels[p]),
+      drag: p < panels.length - 2 && dragging(live.knobs) })) };
+}
+
+// What moves of a panel; `own` is its part of the moment.
+function livePanel(panel, own) {
+  return {
+    limits: (now) => ({ ylim: panel.ylim, ...own(now) }),
+    noted: (now) => own(now).notes.map(([x, y, nats]) => [x, y, number(nats)]),
+    said: panel.notes && ((now) => sayMissed(panel, own(now))),
+    curves: panel.curves.map((curve, c) => ({ ...curve,
+      x: (now) => own(now).curves[c][0],
+      y: (now) => own(now).curves[c][1],
+      dots: curve.dots && { ...curve.dots, fill: () => curve.dots.fill } })),
+  };
 }
 
 // Puts x where the pointer is, as far as sliders move it.

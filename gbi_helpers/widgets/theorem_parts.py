@@ -23,7 +23,7 @@ from gbi_helpers.widgets.pack import number
 from gbi_helpers.widgets.slide_parts import Curve, Drawn
 
 POINTS = 25  # of the loss on the way to a task, and of a bell
-LONG = 0.7  # of a way, where each task has one of its own; the next begins at 1
+LONG = 0.6  # of a way, where each task has one of its own; the next begins at 1
 ALONG = torch.linspace(0, 1, POINTS, dtype=torch.float64, device="cpu")
 LOSS, STEP, MISSED, OTHER = range(4)  # looks
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,15 +83,16 @@ class Knob:
     move: Move
     at: tuple[int, ...]
     step: float
+    digits: int
     places: list[float]
     start: int
 
     @property
     def told(self) -> dict[str, Any]:
         """What the page is told, which knows the places from it."""
-        ends = {"low": self.places[0], "high": self.places[-1], "step": self.step, "count": len(self.places)}
-        where = {"at": list(self.at), "start": self.start, "value": self.places[self.start]}
-        return {"name": self.name, "what": self.move.what, **ends, **where}
+        grid = {"low": self.places[0], "high": self.places[-1], "step": self.step, "digits": self.digits}
+        where = {"at": list(self.at), "count": len(self.places), "start": self.start, "value": self.places[self.start]}
+        return {"name": self.name, "what": self.move.what, **grid, **where}
 
 
 def knob(name: str, move: Any, setting: Setting) -> Knob:
@@ -107,14 +108,21 @@ def knob(name: str, move: Any, setting: Setting) -> Knob:
             f"The slider '{name}' goes from {move.low:g} to {move.high:g}, but {move.what} is {value:g} at first: "
             "let it lie between them."
         )
+    return _knob(name, move, at, value)
+
+
+def _knob(name: str, move: Move, at: tuple[int, ...], value: float) -> Knob:
+    """The slider with its places: round numbers between its ends, but for the one where it stands at first."""
     step = 1.0 if move.what == "n" else _step((move.high - move.low) / PLACES)
-    count = math.floor((move.high - move.low) / step + 1e-9) + 1
-    places = [round(move.low + k * step, 9) for k in range(count)]
-    places += [] if move.high - places[-1] < step / 2 else [float(move.high)]
-    places[-1] = float(move.high)
-    start = min(range(len(places)), key=lambda k: abs(places[k] - value))
+    digits = max(0, 3 - math.floor(math.log10(step)))
+    count = math.ceil((move.high - move.low) / step - 1e-6) + 1
+    places = [*(round(move.low + k * step, digits) for k in range(count - 1)), float(move.high)]
+    places[0] = float(move.low)
+    start = min(range(count), key=lambda k: abs(places[k] - value))
+    if value not in (move.low, move.high):
+        start = min(max(start, 1), count - 2)  # the ends stay
     places[start] = value
-    return Knob(name, move, at, step, places, start)
+    return Knob(name, move, at, step, digits, places, start)
 
 
 def _at(name: str, move: Move, setting: Setting) -> tuple[int, ...]:
@@ -222,29 +230,21 @@ def _told(setting: Setting, knobs: list[Knob]) -> dict[str, Any]:
 
 def _everywhere(drawn: Drawn, places: int) -> Drawn:
     """A panel of one place as one of several places that are all alike."""
-    return Drawn(
-        drawn.kind, drawn.title, [_repeated(c, places) for c in drawn.curves], drawn.xlim, drawn.ylim, drawn.more
-    )
+    return replace(drawn, curves=[_repeated(curve, places) for curve in drawn.curves])
 
 
 def _repeated(curve: Curve, places: int) -> Curve:
-    wide = {name: getattr(curve, name) for name in ("x", "y", "fill")}
-    wide = {name: None if v is None else np.broadcast_to(v, (places, v.shape[1])) for name, v in wide.items()}
-    return Curve(curve.name, **wide, names=curve.names, size=curve.size, look=curve.look, thick=curve.thick)
+    fill = None if curve.fill is None else np.repeat(curve.fill, places, axis=0)
+    return replace(curve, x=np.repeat(curve.x, places, axis=0), y=np.repeat(curve.y, places, axis=0), fill=fill)
 
 
 def _seen(setting: Setting, knobs: list[Knob]) -> list[tuple[float, float]]:
     """The limits of each dimension of x, wherever the sliders stand; with room for names, or bells in one dimension."""
     limits = []
     for d in range(len(setting.x)):
-        values = [float(setting.x[d]), *setting.patterns[:, d].tolist()]
-        values += [
-            end
-            for k in knobs
-            if k.move.what in ("x", "patterns") and k.at[-1] == d
-            for end in k.places[:: len(k.places) - 1]
-        ]
-        room = max((max(values) - min(values)) * 0.12, 1e-6)
-        room = max(room, 1.5 * setting.sd) if len(setting.x) == 1 else room
+        own = [k for k in knobs if k.move.what in ("x", "patterns") and k.at[-1] == d]
+        ends = [end for k in own for end in (k.places[0], k.places[-1])]
+        values = [float(setting.x[d]), *setting.patterns[:, d].tolist(), *ends]
+        room = max((max(values) - min(values)) * 0.12, 1e-6, 1.5 * setting.sd if len(setting.x) == 1 else 0.0)
         limits.append((min(values) - room, max(values) + room))
     return limits

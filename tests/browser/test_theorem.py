@@ -108,7 +108,10 @@ def test_limits_are_rounded_as_in_python(page, one, other):
     assert page.evaluate("(v) => gbi.nice(...v)", [low, high]) == pytest.approx(nice(low, high), abs=1e-9)
 
 
-@pytest.mark.parametrize("move", [Move("sd", 0.07, 1), Move("n", 1, 40), Move("x", -1, 3**0.5), Move("z0", 0, 1)])
+MOVES = [Move("sd", 0.07, 1), Move("n", 1, 40), Move("x", -1, 3**0.5), Move("x", 0.4, 0.4 + 1e-9), Move("z0", 0, 1)]
+
+
+@pytest.mark.parametrize("move", [*MOVES, Move("x", 0.399, 7), Move("x", -7, 0.401)])
 def test_the_places_of_a_slider_are_pythons_and_one_is_where_it_stands(page, move):
     own = knob("a", move, OneStep([0.4], [0.2, 0.8], 0.3, z0=[1 / 3, 2 / 3]).setting)
     places = page.evaluate("(knob) => gbi.knobPlaces(knob)", own.told)
