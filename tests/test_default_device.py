@@ -253,11 +253,12 @@ CALLS = {
         widgets.scrub(path(d), controls=widgets.Controls(lambda image: path(d), image=(0, 3))).html,
     ],
     "widgets.modules": lambda d: widgets.modules({"one": units(d), "two": units(d)}).html,
-    "widgets.slide": lambda d: (
+    "widgets.slide": lambda d: [
         widgets.slide(
             {"z0": d.means[:, 0]}, widgets.Bars("q", d.log_q[:3], list("abc")), says={"nats": d.means[:, 0]}
-        ).html
-    ),
+        ).html,
+        widgets.slide({"noise": widgets.Move("sd", 0.5, 2)}, widgets.OneStep(d.means[1], d.means[:, 0], 1.0)).html,
+    ],
     "widgets.draw_along": lambda d: widgets.draw_along(d.vae, d.x, known=d.x, title="a pad").html,
     "widgets.learn_along": lambda d: widgets.learn_along(learners(d), title="three contexts").html,
     "widgets.read_along": lambda d: widgets.read_along(words(d), title="four words").html,

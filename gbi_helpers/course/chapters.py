@@ -184,7 +184,7 @@ def has_sliders(notebook: NotebookNode) -> bool:
 
 
 def sliders(chapter: Chapter, page: BeautifulSoup) -> Iterator[Toy]:
-    """The views of a chapter in which sliders change what a formula or a network says, computed beforehand."""
+    """The views of a chapter in which sliders change what a formula or a network says."""
     keys: list[str] = []
     for host in page.find_all(class_="gbi-host"):
         heading = host.find_previous(["h1", "h2", "h3"])

@@ -13,6 +13,7 @@ from gbi_helpers.widgets.scrubber import Scrubber
 from gbi_helpers.widgets.scrubbing import scrub
 from gbi_helpers.widgets.slide_parts import Bars, Dots, Lines
 from gbi_helpers.widgets.slide_view import slide
+from gbi_helpers.widgets.theorem_view import Move, OneStep
 from gbi_helpers.widgets.type_view import TypeHere, type_here
 from gbi_helpers.widgets.words_view import ReadAlong, read_along
 
@@ -25,6 +26,8 @@ __all__ = [
     "LearnAlong",
     "Lines",
     "Modules",
+    "Move",
+    "OneStep",
     "ReadAlong",
     "Scrubber",
     "TypeHere",

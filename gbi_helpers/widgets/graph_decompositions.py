@@ -105,6 +105,10 @@ def _norm(x: Tensor, order: float = 2, dim: Any = None, keepdim: bool = False, *
     return x.abs().pow(order).sum(dims, keepdim).pow(1 / order)
 
 
+def _empty_permuted(size: list[int], order: list[int], dtype: torch.dtype, device: torch.device, **_: Any) -> Tensor:
+    return torch.zeros(size, dtype=dtype, device=device)
+
+
 def decompositions() -> dict[Any, Decomposed]:
     """How operations fall apart into simpler ones: PyTorch's own ways, and some that it lacks."""
     activations = [aten._softmax, aten._log_softmax, aten.gelu, aten.elu, aten.leaky_relu, aten.hardtanh]
@@ -117,5 +121,5 @@ def decompositions() -> dict[Any, Decomposed]:
     table[aten.convolution_backward.default] = _convolution_backward
     table[aten.cumsum.default], table[aten.linalg_vector_norm.default] = _cumsum, _norm
     table[aten.var.correction], table[aten.var_mean.correction] = _var, _var_mean
-    table[aten.empty_permuted.default] = lambda size, order, **how: torch.zeros(size, **how)
+    table[aten.empty_permuted.default] = _empty_permuted
     return table

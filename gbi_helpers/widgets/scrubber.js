@@ -314,7 +314,8 @@ function path(parent, record, go) {
   return panels;
 }
 
-// What the frame asks of a kind of record: its arrays, its panels, the read-out, and names for the screen reader.
+// What the frame asks of a kind of record: its arrays, its panels, the read-out, and names for the screen reader; and
+// where its slider stands, if that is less than the read-out says.
 const KINDS = {
   path: { unpack: unpackPath, panels: path, words, name: "Steps of an inference", slider: "Gradient step" },
 };
@@ -354,10 +355,10 @@ export function view(host, record) {
   function show(step) {
     now = Math.min(step, record.last);
     for (const each of panels) each.draw(now);
+    const { words: said, place: stands = said } = KINDS[record.kind];
     slider.value = now;
-    const text = KINDS[record.kind].words(record, now);
-    slider.setAttribute("aria-valuetext", text);
-    readout.textContent = text;
+    slider.setAttribute("aria-valuetext", stands(record, now));
+    readout.textContent = said(record, now);
   }
   function go(step) {
     stop();

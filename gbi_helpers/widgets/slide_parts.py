@@ -59,7 +59,10 @@ class Bars:
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve, or dots, at all places of the sliders: ``x`` and ``y`` (G, N), and of dots the ``fill`` (G, N)."""
+    """A curve, or dots, at all places of the sliders: ``x`` and ``y`` (G, N), and of dots the ``fill`` (G, N).
+
+    NaN lifts the pen. ``look``: of the four looks that curves of a panel have in turn, the one that is not its turn.
+    """
 
     name: str
     x: np.ndarray
@@ -67,11 +70,13 @@ class Curve:
     fill: np.ndarray | None = None
     names: tuple[str, ...] = ()
     size: float = 5.0
+    look: int | None = None
+    thick: bool = False
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A panel as arrays: its curves, or bars as one curve over 0 .. K - 1."""
+    """A panel as arrays: its curves, or bars as curves over 0 .. K - 1. ``more``: what else its kind wants."""
 
     kind: str
     title: str

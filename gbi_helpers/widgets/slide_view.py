@@ -2,7 +2,7 @@
 
 The buffer holds, little-endian, for each curve of each panel what changes (x, y, and how full dots are): uint16 (G, N),
 G places of the sliders with the first slider running slowest, as the change since the place before; then the read-out's
-numbers, float32 (G,) each.
+numbers, float32 (G,) each. It is empty where the page computes a :class:`gbi_helpers.widgets.OneStep` itself.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from gbi_helpers.widgets import page
 from gbi_helpers.widgets.pack import Packed, change, number
 from gbi_helpers.widgets.slide_parts import FULL, Bars, Curve, Drawn, Lines, drawn_from, spread, tensor
+from gbi_helpers.widgets.theorem_view import Move, OneStep, computed
 from gbi_helpers.widgets.view import RecordView
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ DASHES = ("-", (0, (5, 3)), (0, (1, 2)), (0, (6, 2, 1, 2)))
 class Slides(Packed):
     """What the browser is given: sliders by name, panels, and the read-out's numbers (G,) by name.
 
-    ``whole``: names of sliders and numbers that are whole, and written so.
+    ``whole``: names of sliders and numbers that are whole, and written so. ``live``: what the page computes with, in
+    place of what was computed; then all else is for the still picture and its table.
     """
 
     sliders: Mapping[str, Sequence[float]]
@@ -44,24 +46,28 @@ class Slides(Packed):
     start: tuple[int, ...]
     title: str
     whole: tuple[str, ...] = ()
+    live: Mapping[str, Any] | None = None
 
     @property
     def header(self) -> dict[str, Any]:
         """Everything but what moves."""
+        knobs = self.live["knobs"] if self.live else []
+        at = [each["start"] for each in knobs] or list(self.start)
+        sliders = [[name, [float(f"{v:.6g}") for v in values]] for name, values in self.sliders.items()]
         return {
             "kind": "slides",
-            "entries": len(next(iter(self.sliders.values()))),
-            "sliders": [[name, [float(f"{v:.6g}") for v in values]] for name, values in self.sliders.items()],
+            "entries": knobs[0]["count"] if knobs else len(sliders[0][1]),
+            **({"live": self.live} if self.live else {"sliders": sliders}),
             "panels": [self._panel(drawn) for drawn in self.panels],
             "says": list(self.says),
             "whole": list(self.whole),
-            "at": list(self.start),
-            "start": self.start[0],
+            "at": at,
+            "start": at[0],
             "title": self.title,
         }
 
     def _panel(self, drawn: Drawn) -> dict[str, Any]:
-        curves = [_told(curve) for curve in drawn.curves]
+        curves = [_told(curve, computed=self.live is not None) for curve in drawn.curves]
         axes = {"xlim": _rounded(drawn.xlim), "ylim": _rounded(drawn.ylim)}
         return {"kind": drawn.kind, "title": drawn.title, "curves": curves, **axes, **drawn.more}
 
@@ -69,13 +75,13 @@ class Slides(Packed):
     def data(self) -> bytes:
         """The arrays, deflated."""
         parts = []
-        for drawn in self.panels:
+        for drawn in [] if self.live else self.panels:
             for curve in drawn.curves:
                 for values, (low, high) in ((curve.x, drawn.xlim), (curve.y, drawn.ylim), (curve.fill, FULL)):
                     if values is not None and _fixed(values) is None:
                         levels = np.rint((values - low) / (high - low) * 2000 + 2000).clip(0, 65535)
                         parts.append(change(levels.astype("<u2")).tobytes())
-        parts += [values.astype("<f4").tobytes() for values in self.says.values()]
+        parts += [] if self.live else [values.astype("<f4").tobytes() for values in self.says.values()]
         return zlib.compress(b"".join(parts), 9)
 
     @property
@@ -91,7 +97,7 @@ class Slides(Packed):
 class Slider(RecordView):
     """What :func:`slide` returns."""
 
-    scripts = ("slide.js",)
+    scripts: ClassVar[tuple[str, ...]] = ("calm.js", "slide.js")
 
     def __init__(self, slides: Slides) -> None:
         super().__init__(slides)
@@ -103,24 +109,39 @@ class Slider(RecordView):
 
     def __repr__(self) -> str:
         """The same on every machine: sizes, no values."""
-        sizes = ", ".join(f"{name} ({len(values)})" for name, values in self.slides.sliders.items())
+        live = self.slides.live
+        counts = [each["count"] for each in live["knobs"]] if live else map(len, self.slides.sliders.values())
+        sizes = ", ".join(f"{name} ({count})" for name, count in zip(self.slides.sliders, counts, strict=True))
         return f"Slider({sizes}: {', '.join(drawn.title for drawn in self.slides.panels)})"
 
 
+class LiveSlider(Slider):
+    """The same for what the page computes itself."""
+
+    scripts = ("engine.js", "calm.js", "slide.js", "theorem.js")
+
+
 def slide(
-    sliders: Mapping[str, Sequence[float]],
-    *panels: Lines | Bars,
-    says: Mapping[str, Any],
+    sliders: Mapping[str, Any],
+    *panels: Lines | Bars | OneStep,
+    says: Mapping[str, Any] | None = None,
     start: Sequence[int] | None = None,
     title: str = "",
 ) -> Slider:
-    """Show panels that move with one or two sliders; all places were computed before, so no kernel is needed.
+    """Show panels that move with sliders: all places were computed before, or the page computes. No kernel is needed.
 
-    ``sliders``: the values of each by name. What moves has their sizes in front: with sliders of 9 and 7 values, a
-    curve of 50 points is (9, 7, 50). ``says``: numbers (9, 7) by name, for the read-out and the table. ``start``: the
-    place of each slider at which the view opens; the middle without it. Integers are written without decimals.
-    Raises ``ValueError`` for shapes that do not fit, NaN, more than two sliders, or more than 5,000 places.
+    ``sliders``: one or two, the values of each by name. What moves has their sizes in front: with sliders of 9 and 7
+    values, a curve of 50 points is (9, 7, 50). ``says``: numbers (9, 7) by name, for the read-out and the table.
+    ``start``: the place of each slider at which the view opens; the middle without it. Integers are written without
+    decimals.
+    With a :class:`OneStep` in place of panels nothing is computed before: the page does, for as many sliders as are
+    given as ``{name: Move(what, low, high)}``, at once, in 64 bits; ``says`` and ``start`` are not needed.
+    Raises ``ValueError`` for shapes that do not fit, NaN, more than two sliders of values, or more than 5,000 places;
+    and for a OneStep, or a Move in it, that makes no sense.
     """
+    if any(isinstance(each, OneStep | Move) for each in (*panels, *sliders.values())):
+        return _theorem(sliders, panels, says, start, title)
+    stored = [panel for panel in panels if not isinstance(panel, OneStep)]
     sizes = [len(values) for values in sliders.values()]
     if not 1 <= len(sizes) <= 2 or min(sizes) < 2 or np.prod(sizes) > MOST:
         raise ValueError(f"slide() takes one or two sliders of 2 values or more, {MOST:,} places at most.")
@@ -130,15 +151,27 @@ def slide(
     if len(middle) != len(sizes) or not all(0 <= at < size for at, size in zip(middle, sizes, strict=True)):
         raise ValueError(f"start is {start!r}: give the place of each slider, from 0 up to {[n - 1 for n in sizes]}.")
     told = {name: spread(values, sizes, 0, name).ravel() for name, values in says.items()}
-    drawn = [drawn_from(panel, sizes) for panel in panels]
+    drawn = [drawn_from(panel, sizes) for panel in stored]
     whole = tuple(name for name, v in {**sliders, **says}.items() if not tensor(v).is_floating_point())
     along = {name: list(map(float, values)) for name, values in sliders.items()}
     return Slider(Slides(along, drawn, told, middle, title, whole))
 
 
-def _told(curve: Curve) -> dict[str, Any]:
-    """What the header says of a curve."""
-    told = {"name": curve.name, "x": _fixed(curve.x), "y": _fixed(curve.y), "n": curve.x.shape[1]}
+def _theorem(sliders: Mapping[str, Any], panels: Sequence[Any], says: Any, start: Any, title: str) -> Slider:
+    """The view that the page computes."""
+    if len(panels) != 1 or not isinstance(panels[0], OneStep) or says is not None or start is not None:
+        raise ValueError(
+            "A OneStep brings its own panels, numbers and start: slide({'noise': Move('sd', 0.1, 1)}, OneStep(...))."
+        )
+    made = computed(sliders, panels[0])
+    return LiveSlider(Slides(made.sliders, made.panels, made.says, made.start, title, made.whole, made.live))
+
+
+def _told(curve: Curve, computed: bool) -> dict[str, Any]:
+    """What the header says of a curve; of one that the page computes no numbers."""
+    told: dict[str, Any] = {"name": curve.name, "n": curve.x.shape[1]}
+    told |= {} if computed else {"x": _fixed(curve.x), "y": _fixed(curve.y)}
+    told |= {"look": curve.look, "thick": curve.thick} if curve.look is not None else {}
     if curve.fill is None:
         return told
     return told | {"dots": {"fill": _fixed(curve.fill), "names": list(curve.names), "size": curve.size}}
@@ -190,28 +223,49 @@ def _grid(panels: int) -> tuple[int, int]:
 
 def _draw(axis: Axes, drawn: Drawn, place: int) -> None:
     for k, curve in enumerate(drawn.curves):
-        look: dict[str, Any] = {"color": COLOURS[k % 4], "label": curve.name}
+        number = k % 4 if curve.look is None else curve.look
+        look: dict[str, Any] = {"color": COLOURS[number], "label": curve.name}
         x, y = curve.x[place], curve.y[place]
         if drawn.kind == "bars":
-            labels = drawn.more["labels"]
-            axis.bar(range(len(labels)), y, color=COLOURS[0])
-            every = next(step for step in EVERY if len(labels) <= step * ROOM or step == EVERY[-1])
-            axis.set_xticks(range(0, len(labels), every), labels[::every])
+            _draw_bars(axis, drawn, k, y)
         elif curve.fill is not None:
             _draw_dots(axis, curve, place, look, right=k % 2 == 1)
         else:
-            axis.plot(x, y, linestyle=DASHES[k % 4], marker="o" if len(x) == 1 else "", **look)
+            line = {"linestyle": "-", "linewidth": 4} if curve.thick else {"linestyle": DASHES[number]}
+            axis.plot(x, y, marker="o" if len(x) == 1 else "", **line, **look)
     axis.set_ylim(drawn.ylim)
     if drawn.kind == "lines":
-        axis.set(xlim=drawn.xlim, xlabel=drawn.more["xlabel"])
-        axis.set_aspect("equal" if drawn.more["equal"] else "auto")
-        if drawn.has_dots:  # they leave no corner free
-            axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
-        else:
-            axis.legend(fontsize=7, frameon=False)
+        _finish_lines(axis, drawn)
+    elif len(drawn.curves) > 1:
+        axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
     axis.set_title(drawn.title, fontsize=9)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _finish_lines(axis: Axes, drawn: Drawn) -> None:
+    """Axes, notes and legend of lines."""
+    axis.set(xlim=drawn.xlim, xlabel=drawn.more["xlabel"])
+    axis.set_aspect("equal" if drawn.more["equal"] else "auto")
+    if "marks" in drawn.more:
+        axis.set_xticks(*map(list, zip(*drawn.more["marks"], strict=True)))
+    for x, y, text in drawn.more.get("notes", ()):
+        axis.annotate(text, (x, y), (5, -3), textcoords="offset points", fontsize=7)
+    if drawn.has_dots:  # they leave no corner free
+        axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
+    else:
+        axis.legend(fontsize=7, frameon=False)
+
+
+def _draw_bars(axis: Axes, drawn: Drawn, series: int, y: np.ndarray) -> None:
+    """Bars of one kind, or the ``series``-th of several side by side: hollow ones for one step."""
+    labels, wide = drawn.more["labels"], 0.8 / len(drawn.curves)
+    curve = drawn.curves[series]
+    inside = {"facecolor": "white", "edgecolor": COLOURS[1], "linewidth": 1.5, "linestyle": "--"}
+    place = np.arange(len(labels)) + (series - (len(drawn.curves) - 1) / 2) * wide
+    axis.bar(place, y, wide * 0.95, label=curve.name, **(inside if curve.look == 1 else {"color": COLOURS[0]}))
+    every = next(step for step in EVERY if len(labels) <= step * ROOM or step == EVERY[-1])
+    axis.set_xticks(range(0, len(labels), every), labels[::every])
 
 
 def _draw_dots(axis: Axes, curve: Curve, place: int, look: Mapping[str, Any], right: bool) -> None:

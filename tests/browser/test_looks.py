@@ -17,7 +17,7 @@ from widgets.toy import toy_learning, toy_path
 from gbi_helpers import WordsRecord, draw_along, learn_along, modules, read_along, scrub, slide, to_browser
 from gbi_helpers.course.export import to_html
 from gbi_helpers.models.image import ConditionalVAE
-from gbi_helpers.widgets import Bars, Lines
+from gbi_helpers.widgets import Bars, Lines, Move, OneStep
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Views</title><style>{style}</style>
 <style>@media screen {{ #page section {{ width: 800px !important; }} }}</style></head>
@@ -25,10 +25,11 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>View
 <div class="output_html rendered_html output_subarea"><section>{views}</section></div>
 </div></div></div></div></body></html>"""
 SLIDER = ".gbi-bar-row input"
-VIEWS = ("scrub", "modules", "words", "slide", "learn", "draw", "graph")
+VIEWS = ("scrub", "modules", "words", "slide", "theorem", "learn", "draw", "graph")
 
 
 LINES = Lines("Loss along the way", {"loss": [2, 0, 1], "tangent": torch.eye(3), "z0": ([1], [1])}, x=[0, 1, 2])
+MOVES = {"start": Move("z0", 0, 1), "noise": Move("sd", 0.5, 2)}
 BARS = Bars("Belief", torch.eye(3), list("abc"))
 
 
@@ -49,6 +50,7 @@ def html():
         "modules": modules(nets, labels=["low", "high"], title="Do units divide?").html,
         "words": read_along(shades(), title="Which source is this from?").html,
         "slide": slide({"z0": [0, 1, 2]}, LINES, BARS, says={"nats": [1, 2, 3]}, start=[0], title="Where from?").html,
+        "theorem": slide(MOVES, OneStep([1.0, 0.0], [[0, 0], [2, 1], [2, -1]], 1.0), title="What is missed?").html,
         "learn": learn_along(toy_learning(moments=2, each=2, gates=True), title="What is kept?").html,
         "draw": draw_along(ConditionalVAE(latent=2, channels=2, width=8), torch.rand(2, 1, 28, 28), title="Draw").html,
         "graph": to_browser(lambda z: (z @ torch.eye(3)).exp().sum(1), torch.full((1, 3), 1 / 3), title="Mine").html,
@@ -324,5 +326,5 @@ def test_no_focus_ring_is_cut_off_on_an_exported_page(opened, html, tmp_path, wi
       const own = node.getBoundingClientRect(), frame = node.closest(".output").getBoundingClientRect();
       return [ring.outlineStyle, own.left - far - frame.left, frame.right - own.right - far]; })"""
     rings = page.locator(".gbi").locator("button, input, select, .gbi-text").evaluate_all(room)
-    assert len(rings) == 45
+    assert len(rings) == 51
     assert [ring for ring in rings if ring[0] != "solid" or min(ring[1:]) < 0] == []

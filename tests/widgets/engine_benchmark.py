@@ -28,7 +28,7 @@ from gbi_helpers.readouts import decoder_loss
 from gbi_helpers.widgets.graphs import graph_of
 from gbi_helpers.widgets.weights import pack_image_model, pack_word_model
 
-FILES = ("engine.js", "images.js", "reading.js", "strokes.js", "graph.js")
+FILES = ("engine.js", "images.js", "reading.js", "strokes.js", "graph.js", "theorem.js")
 SET_UP = """({ facts, raw, words, pixels, ids, graph, constants }) => {
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const weights = gbi.unpackWeights(facts, bytes(raw));
