@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import Task
-from gbi_helpers.files import locked, part_file
+from gbi_helpers.files import DataError, locked, part_file
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -66,10 +66,13 @@ def connected(workers: str) -> Iterator[Client]:
         yield client
 
 
-def measure_there(client: Client, bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None]) -> None:
+def measure_there(
+    client: Client, bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None], lost: dict[str, DataError]
+) -> None:
     """Have the workers of a client measure what is missing; each row is on this shelf as soon as it is back.
 
-    A row that fails does not take the others with it: its error is raised when all are back.
+    A row that fails does not take the others with it: its error is raised when all are back. ``lost``: where rows are
+    entered whose data the workers do not have.
     Raises ``ConnectionError`` where workers, or the scheduler, are gone for good.
     """
     from distributed import as_completed
@@ -86,9 +89,11 @@ def measure_there(client: Client, bench: Bench, wanted: Sequence[Task], done: Ca
             try:
                 bench.keep(rows[future].row, future.result())
                 done(rows[future])
+            except DataError as error:
+                lost[rows[future].row] = error
             except Exception as error:  # whatever a row may raise; the others go on
                 failed.append(error)
-        for future in networks if not failed else ():  # for whoever ships them, or counts their seconds
+        for future in networks if not (failed or lost) else ():  # for whoever ships them, or counts their seconds
             _put_all(bench.shelf, future.result())
     finally:
         client.cancel([*rows, *networks])
