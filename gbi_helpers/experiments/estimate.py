@@ -42,11 +42,11 @@ class Usual:
 
     @staticmethod
     def of(study: Study, variant: str) -> Usual | None:
-        """None where nothing is shipped."""
+        """None where nothing is shipped, or nothing with times."""
         shipped = shipped_results(study.record(variant))
-        if shipped is None:
+        rows = seconds_of(study.record(variant))
+        if shipped is None or not (rows or _minutes(shipped.facts)):
             return None
-        rows = seconds_of(shipped.name)
         told = sum(rows[row] * len(by_seed) for row, by_seed in shipped.rows.items() if row in rows)
         untold = sum(len(by_seed) for row, by_seed in shipped.rows.items() if row not in rows)
         there = {row: study.rows[row].needs for row in shipped.rows if row in study.rows}

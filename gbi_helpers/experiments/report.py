@@ -62,7 +62,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         found = [(one.record, value) for one in outcomes if one.comparison for value in one.comparison.values]
         worst = sorted((one for one in found if one[1].verdict == OUTSIDE), key=lambda one: -_distance(one[1]))
         lines = [[record, v.row, _metric(v), _number(v.shipped), _number(v.measured), _by(v)] for record, v in worst]
-        head = ["outside most", "row", "value", "shipped", "measured", "difference"]
+        head = ["furthest outside", "row", "value", "shipped", "measured", "difference"]
         told += [CHANCE, "", columns([head, *lines[:TOLD]])]
     return "\n".join(told)
 
