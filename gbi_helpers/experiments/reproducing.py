@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gbi_helpers.experiments import STUDIES, runner, workers
-from gbi_helpers.experiments.estimate import Estimate, estimate, minutes_with
+from gbi_helpers.experiments.estimate import Estimate, as_shipped, estimate, minutes_with
 from gbi_helpers.experiments.moved import compare
-from gbi_helpers.experiments.needed import advice
+from gbi_helpers.experiments.needed import NAMES, NEEDED, advice
 from gbi_helpers.experiments.report import Outcome, columns, summary, write_page
 from gbi_helpers.experiments.results import load_results
 from gbi_helpers.experiments.shelf import Shelf
@@ -78,6 +78,7 @@ def reproduce(wanted: Sequence[Asked], title: str, on: str | None = None, dry: b
     print(summary(outcomes))
     name = "-".join(title.removeprefix("gbi ").split())
     print(f"The report is {write_page(folder / f'{name}.html', title, outcomes)}.")
+    print(f"The shelf takes {sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 1e6:,.0f} MB.")
     return int(any(one.left_out for one in outcomes))
 
 
@@ -155,3 +156,30 @@ def list_rows(wanted: Sequence[Asked]) -> int:
                 raise
             lost = _left_out(one, error)
     return lost
+
+
+def what_it_takes() -> str:
+    """The README's table: of each shipped record its rows and seeds, the data that it needs, and its CPU minutes."""
+    everything = asked(ALL_STUDIES, None, None, None)
+    found = [as_shipped(one.study, one.variant) for one in everything]
+    lines = [
+        "| record | chapter | rows | seeds | data that do not come with the course | CPU minutes |",
+        "|---" * 6 + "|",
+    ]
+    for one, cost in zip(everything, found, strict=True):
+        rows = one.study.names(one.variant)
+        told = [f"`{one.record}`", one.study.chapter, str(len(rows)), str(one.seeds), _data(one.record, rows)]
+        lines.append(f"| {' | '.join([*told, f'{cost.minutes or 0:.0f}'])} |")
+    return "\n".join([*lines, f"| all | | | | | {sum(cost.minutes or 0 for cost in found) / 60:.1f} hours |"])
+
+
+def _data(record: str, rows: Sequence[str]) -> str:
+    """The sets that rows of a record need, and which rows: "all of MNIST; CIFAR-100 (`cifar/...`)"."""
+    by_set: dict[str, list[str]] = {}
+    for start, key in NEEDED.get(record, {}).items():
+        by_set.setdefault(key, []).extend([f"`{start}{'' if start in rows else '...'}`"] * bool(start))
+    return "; ".join(NAMES[key] + (f" ({', '.join(which)})" if which else "") for key, which in by_set.items()) or "-"
+
+
+if __name__ == "__main__":
+    print(what_it_takes())

@@ -12,9 +12,11 @@ import ctypes
 import functools
 import hashlib
 import importlib
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from logging import ERROR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +52,10 @@ def connected(workers: str) -> Iterator[Client]:
         raise ImportError(MISSING) from error
     if workers.isdecimal() and int(workers):
         with dask.config.set(QUIET):
-            cluster = distributed.LocalCluster(
-                int(workers), threads_per_worker=1, memory_limit=None, dashboard_address=":0"
-            )
+            with _leaving_interrupts_to_us():
+                cluster = distributed.LocalCluster(
+                    int(workers), threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=ERROR
+                )
             with cluster, distributed.Client(cluster) as client:
                 yield client
         return
@@ -64,6 +67,19 @@ def connected(workers: str) -> Iterator[Client]:
         raise ConnectionError(f"No scheduler answers at {workers}: is one running there ('dask scheduler')?") from error
     with client:
         yield client
+
+
+@contextlib.contextmanager
+def _leaving_interrupts_to_us() -> Iterator[None]:
+    """What is started in here does not hear the Ctrl-C that a terminal sends to all: this process ends it, quietly."""
+    if threading.current_thread() is not threading.main_thread():  # no other may say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def measure_there(

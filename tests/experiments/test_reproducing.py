@@ -6,12 +6,16 @@ import errno
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from gbi_helpers import cli, files
-from gbi_helpers.experiments import bench, reproducing, runner
+from gbi_helpers.experiments import bench, needed, reproducing, runner
 from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.results import Results, load_results
 from gbi_helpers.experiments.shelf import Shelf
@@ -113,6 +117,31 @@ def test_two_workers_leave_the_same_records(folder, monkeypatch, capsys):
     assert records(folder / "two") == records(folder / "one")
 
 
+STARTED = """
+import os, sys
+from gbi_helpers import cli
+from gbi_helpers.experiments import reproducing
+reproducing.STUDIES = {"counting": "counting"}
+sys.exit(cli.main(["reproduce", "all", "--seeds", "40", "--size", "small", "--workers", "2"]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C for a group of processes, as a terminal gives it")
+def test_ctrl_c_ends_workers_too_and_is_one_line(folder):
+    running = subprocess.Popen(
+        [sys.executable, "-c", STARTED], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for _ in range(600):
+        if (folder / "measured.txt").exists():
+            break
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    told = running.communicate(timeout=60)[1]
+    assert running.returncode == 130
+    assert "Traceback" not in told
+    assert told.endswith("gbi: stopped.\n")
+
+
 def test_a_dry_run_measures_nothing_and_writes_nothing(folder, capsys):
     assert reproduce(dry=True) == 0
     _, counting, lacking, whole, _ = capsys.readouterr().out.splitlines()
@@ -143,11 +172,11 @@ def test_a_full_disk_stops_it_with_one_sentence_and_leaves_nothing_half_written(
 # ---------------------------------------------------------------- beside the shipped record
 
 
-def ship(folder, **rows):
-    """Make a shipped record of the study, of two seeds."""
+def ship(folder, minutes=0.0, **rows):
+    """Make a shipped record of the study: the score of each seed, by row."""
     found = {row: {str(seed): {"score": score} for seed, score in enumerate(scores)} for row, scores in rows.items()}
     path = folder / "assets" / "records" / "counting.json"
-    runner.write_record(path, Results("counting", found, {}, {}, {}), {})
+    runner.write_record(path, Results("counting", found, {}, {}, {}), {"minutes": minutes})
     files.add_asset(path, command="a test")
 
 
@@ -169,3 +198,18 @@ def test_a_record_that_holds_the_same_numbers_has_not_moved(folder):
     assert runner.shipped_before(same, shelf).rows == same.rows
     runner._keep_shipped(same, shelf)
     assert not (shelf.folder / "records").exists()
+
+
+# ---------------------------------------------------------------- what the README says
+
+
+def test_the_table_of_what_it_takes_follows_the_records(folder, monkeypatch):
+    monkeypatch.setattr(needed, "NEEDED", {"counting": {"net": "cifar-100", "fast": "cifar-100", "once": "mnist"}})
+    monkeypatch.setattr(reproducing, "NEEDED", needed.NEEDED)
+    for minutes in (9.0, 18.0):  # of its one measurement, so of each of 21, and of five networks
+        ship(folder, fast=[1.0], minutes=minutes)
+        *_, counting, lacking, whole = reproducing.what_it_takes().splitlines()
+        data = "CIFAR-100 (`net...`, `fast`); all of MNIST (`once`)"
+        assert counting == f"| `counting` | 00 | 5 | 5 | {data} | {26 * minutes:.0f} |"
+        assert lacking == "| `lacking` | 00 | 2 | 2 | - | 0 |"
+        assert whole == f"| all | | | | | {26 * minutes / 60:.1f} hours |"
