@@ -14,15 +14,15 @@ from gbi_helpers.metrics import Summary, summarise
 
 EQUAL, ROUNDED, INSIDE, OUTSIDE = "equal", "within rounding", "moved within", "moved outside"
 ALONE, WORDS, UNPAIRED = "moved, no interval", "other words", "in one record only"
-VERDICTS = {
+VERDICTS = {  # from what is least to what is most worth a look: a list is told by its last
     EQUAL: "the same in every seed",
     ROUNDED: "the sixth digit, or less than 0.0000001",
-    INSIDE: "the 95 % interval of the paired difference holds 0",
-    OUTSIDE: "the 95 % interval of the paired difference does not hold 0",
-    ALONE: "a single seed, or a goal that was reached in one of the two alone",
     WORDS: "not a number: a name, or where data came from",
     UNPAIRED: "measured in one of the two records only",
-}  # from what is least to what is most worth a look but for the last two, which are no numbers
+    INSIDE: "the 95 % interval of the paired difference holds 0",
+    ALONE: "a single seed, or a goal that was reached in one of the two alone",
+    OUTSIDE: "the 95 % interval of the paired difference does not hold 0",
+}
 SIXTH_DIGIT, SINGLE = 1e-5, 1e-7  # what records keep; what is left of 1 in single precision
 # What a clock said, by the names that all records have for it, and rows of nothing else.
 CLOCK = re.compile(r"(^|_)(seconds|minutes|ms|time|times|clock)(_|$)|_cpu_second$|^(step_over_forward|all_over_step)$")

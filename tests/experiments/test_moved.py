@@ -83,6 +83,11 @@ def test_of_a_list_the_number_that_moved_most_is_told_and_each_is_counted():
     assert found.counts == Counter({EQUAL: 1, OUTSIDE: 2})
 
 
+def test_of_a_list_what_lies_outside_is_told_before_a_goal_that_was_not_reached():
+    value = the_one(numbers(reached=[[1.0, math.inf]] * 2), numbers(reached=[[1.5, 7.0]] * 2))
+    assert (value.verdict, value.at) == (OUTSIDE, "0")
+
+
 def test_tables_inside_a_row_are_told_by_their_keys():
     shipped = results(row=[{"a": {"b": 1.0, "list": [{"c": 2.0}]}}])
     measured = results(row=[{"a": {"b": 1.0, "list": [{"c": 2.5}]}}])
