@@ -16,14 +16,14 @@ EQUAL, ROUNDED, INSIDE, OUTSIDE = "equal", "within rounding", "moved within", "m
 ALONE, WORDS, UNPAIRED = "moved, no interval", "other words", "in one record only"
 VERDICTS = {  # from what is least to what is most worth a look: a list is told by its last
     EQUAL: "the same in every seed",
-    ROUNDED: "the sixth digit, or less than 0.0000001",
+    ROUNDED: "half of the fifth digit, or less than 0.0000001",
     WORDS: "not a number: a name, or where data came from",
     UNPAIRED: "measured in one of the two records only",
     INSIDE: "the 95 % interval of the paired difference holds 0",
     ALONE: "a single seed, or a goal that was reached in one of the two alone",
     OUTSIDE: "the 95 % interval of the paired difference does not hold 0",
 }
-SIXTH_DIGIT, SINGLE = 1e-5, 1e-7  # what records keep; what is left of 1 in single precision
+FIFTH_DIGIT, SINGLE = 5e-5, 1e-7  # half of what the oldest records keep; what single precision leaves of 1
 # What a clock said, by the names that all records have for it, and rows of nothing else.
 CLOCK = re.compile(r"(^|_)(seconds|minutes|ms|time|times|clock)(_|$)|_cpu_second$|^(step_over_forward|all_over_step)$")
 CLOCKED_ROWS = re.compile(r"wall/.*|compile|half|gpu")
@@ -146,7 +146,7 @@ def verdict(pairs: list[tuple[Any, Any]]) -> str:
         return EQUAL
     if any(isinstance(value, str) for pair in pairs for value in pair):
         return WORDS
-    if all(math.isclose(a, b, rel_tol=SIXTH_DIGIT, abs_tol=SINGLE) for a, b in pairs):
+    if all(math.isclose(a, b, rel_tol=FIFTH_DIGIT, abs_tol=SINGLE) for a, b in pairs):
         return ROUNDED
     difference = _difference(pairs)
     if not math.isfinite(difference.half_width):

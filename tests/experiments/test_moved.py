@@ -42,7 +42,8 @@ def the_one(shipped, measured):
     ("shipped", "measured", "told"),
     [
         ([1.0, 2.0], [1.0, 2.0], EQUAL),
-        ([1.0, 2.0], [1.0, 2.00001], ROUNDED),  # one of the sixth digit
+        ([0.018534, 2.0], [0.0185338, 2.00001], ROUNDED),  # the oldest records have five digits
+        ([0.018534, 2.0], [0.0185325, 2.0], INSIDE),
         ([1e-9, 3e-12], [2e-8, 0.0], ROUNDED),  # what is left of 1 in single precision
         ([1.0, 2.0, 3.0], [1.1, 1.9, 3.0], INSIDE),
         ([1.0, 2.0, 3.0], [1.1, 2.1, 3.11], OUTSIDE),
