@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from logging import ERROR
+from logging import CRITICAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +52,9 @@ def connected(workers: str) -> Iterator[Client]:
         raise ImportError(MISSING) from error
     if workers.isdecimal() and int(workers):
         with dask.config.set(QUIET):
-            with _leaving_interrupts_to_us():
+            with _interrupts_held():
                 cluster = distributed.LocalCluster(
-                    int(workers), threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=ERROR
+                    int(workers), threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=CRITICAL
                 )
             with cluster, distributed.Client(cluster) as client:
                 yield client
@@ -70,16 +70,22 @@ def connected(workers: str) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def _leaving_interrupts_to_us() -> Iterator[None]:
-    """What is started in here does not hear the Ctrl-C that a terminal sends to all: this process ends it, quietly."""
-    if threading.current_thread() is not threading.main_thread():  # no other may say so
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the end; the processes started in here, to whom a terminal sends it too, never hear it.
+
+    So this process alone ends them, and says so in one line. (Windows has no such masks.)
+    """
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # started later, it would take the mask away from those that come after it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def measure_there(
