@@ -6,20 +6,18 @@ Each handler imports what it needs itself: ``gbi lab`` has JupyterLab on its way
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib
 import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from gbi_helpers.course import notebooks
 from gbi_helpers.experiments import STUDIES
-from gbi_helpers.files import DataError, writable_cache
+from gbi_helpers.files import DataError
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -94,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--rows", nargs="+", metavar="NAME", help="only these rows (--list names them)")
     reproduce.add_argument("--size", metavar="SIZE", help="small: minutes for all of it; mnist: full; language: babylm")
     reproduce.add_argument("--list", action="store_true", help="rows, what of them is measured already, and minutes")
+    reproduce.add_argument("--dry-run", action="store_true", help="only say how many minutes it will take")
     reproduce.add_argument("--workers", metavar="N", help="so many processes, or a Dask scheduler's tcp://HOST:PORT")
 
     links = add("links", _links, "write the repository's address into pyproject.toml, README.md and the notebooks")
@@ -243,49 +242,13 @@ def _get(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    """All studies asked for; of several, those whose data are not at hand are left out, and named."""
-    writable_cache()  # or every study of several would be left out, each for the same reason
-    names = list(STUDIES) if arguments.study == "all" else [arguments.study]
-    asked = [(name, size) for name in names for size in _sizes(name, arguments.size)]
-    with _workers(arguments.workers) as workers:
-        for name, size in asked:
-            try:
-                _reproduce_one(name, size, arguments, workers)
-            except DataError as error:
-                if len(asked) == 1:
-                    raise
-                print(f"gbi: {name} {size or ''} was left out: {error}".replace("  ", " "), file=sys.stderr)
-    return 0
+    from gbi_helpers.experiments import reproducing
 
-
-def _sizes(name: str, asked: str | None) -> list[str | None]:
-    """The variant asked for; without a word the first one, and of language both sets of text."""
-    return ["packages", "babylm"] if name == "language" and asked is None else [asked]
-
-
-def _workers(asked: str | None) -> contextlib.AbstractContextManager[Any]:
-    from gbi_helpers.experiments import workers
-
-    return contextlib.nullcontext() if asked is None else workers.connected(asked)
-
-
-def _reproduce_one(name: str, size: str | None, arguments: argparse.Namespace, workers: Any) -> None:
-    from gbi_helpers.experiments import runner
-
-    study = importlib.import_module(STUDIES[name]).STUDY
-    seeds = arguments.seeds or study.shipped_seeds(study.variant(size))
+    wanted = reproducing.asked(arguments.study, arguments.size, arguments.seeds, arguments.rows)
     if arguments.list:
-        _list(f"{name} {size or ''}".strip(), runner.on_the_shelf(study, seeds, size))
-        return
-    for path in runner.reproduce(study, seeds, arguments.rows, variant=size, workers=workers):
-        print(f"{path.name} is in {path.parent}.")
-
-
-def _list(title: str, lines: Sequence[Sequence[str]]) -> None:
-    head = (title, "in words", "measured", "minutes a seed")
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-    for line in (head, *lines):
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        return reproducing.list_rows(wanted)
+    words = [arguments.study, *([arguments.size] if arguments.size else [])]
+    return reproducing.reproduce(wanted, " ".join(["gbi reproduce", *words]), arguments.workers, arguments.dry_run)
 
 
 def _links(arguments: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from gbi_helpers.data import DataError
 from gbi_helpers.data.text_sources import DATA_PACKAGES
 from gbi_helpers.experiments import runner
 from gbi_helpers.experiments.mnist.study import STUDY as MNIST
+from gbi_helpers.experiments.results import Results
 
 ROOT = Path(__file__).parents[1]
 
@@ -79,31 +80,47 @@ def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
     ],
     ids=lambda given: " ".join(map(str, given)) if given and isinstance(given[0], str) else "",
 )
-def test_reproduce_starts_the_studies_asked_for(arguments, asked, monkeypatch, capsys):
+def test_reproduce_starts_the_studies_asked_for(arguments, asked, monkeypatch, capsys, tmp_path):
     called = []
 
     def reproduce(study, seeds, rows, *, variant, workers):
         called.append((study.name, seeds, rows, variant))
-        return [Path("records/a.json")]
+        return [measured(tmp_path / "a.json")]
 
+    monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(runner, "reproduce", reproduce)
     assert cli.main(["reproduce", *arguments]) == 0
     assert called == asked
-    assert capsys.readouterr().out.count("a.json is in records.") == len(asked)
+    assert capsys.readouterr().out.count(f"a.json is in {tmp_path}.") == len(asked)
 
 
-def test_all_studies_go_on_where_the_data_of_one_are_not_at_hand(monkeypatch, capsys):
+def measured(path):
+    """A record of nothing."""
+    return runner.write_record(path, Results("", {}, {}, {}, {}), {})
+
+
+def test_all_studies_go_on_where_the_data_of_one_are_not_at_hand(monkeypatch, capsys, tmp_path):
     def reproduce(study, *_, **__):
         if study.name == "cifar":
             raise DataError("CIFAR-100 is not here: get it.")
-        return [Path(f"records/{study.name}.json")]
+        return [measured(tmp_path / f"{study.name}.json")]
 
+    monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(runner, "reproduce", reproduce)
-    assert cli.main(["reproduce", "all"]) == 0
+    assert cli.main(["reproduce", "all"]) == 1, "something is missing"
     told = capsys.readouterr()
     assert "gbi: cifar was left out: CIFAR-100 is not here" in told.err
-    assert told.out.count(" is in records.") == 8
+    assert told.out.count(f" is in {tmp_path}.") == 9, "every other record that is shipped"
     assert cli.main(["reproduce", "cifar"]) == 1
+
+
+def test_a_dry_run_says_how_long_and_measures_nothing(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(runner, "reproduce", None)  # it is not called
+    assert cli.main(["reproduce", "toy", "--dry-run"]) == 0
+    head, toy, *_ = capsys.readouterr().out.splitlines()
+    assert head.split("  ")[0] == "to measure"
+    assert re.fullmatch(r"toy +1,902 of 1,902 +\d+\.\d +\d+\.\d", toy)
 
 
 def test_reproduce_lists_rows_what_is_measured_and_minutes(monkeypatch, capsys, tmp_path):
@@ -120,6 +137,7 @@ def test_reproduce_lists_rows_what_is_measured_and_minutes(monkeypatch, capsys, 
     [
         (["mnist", "--rows", "nothing"], "has no row 'nothing': choose among faithful, "),
         (["mnist", "--size", "babylm"], "has no size 'babylm': choose one of slice, full, small"),
+        (["all", "--size", "full"], "No size 'full' in toy, ood, cifar, language, continual, cost, questions: for all"),
         (["mnist", "--workers", "many"], "give a number of processes, or an address as tcp://HOST:PORT"),
     ],
 )

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from gbi_helpers import cli
+from gbi_helpers.experiments import reproducing
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -56,6 +57,18 @@ def test_ci_runs_the_readme_s_test_command():
     assert done.stdout == command_below("test-command")
     assert 'bash -c "$test_command"' in script
     assert re.search(r"^export CI=1\b", script, re.MULTILINE), "without it, browser tests that cannot run would skip"
+
+
+def test_what_all_numbers_take_is_what_the_records_say():
+    """``python -m gbi_helpers.experiments.reproducing`` prints what belongs there."""
+    table = re.search(r"<!-- reproduce:begin -->\n(.*)\n<!-- reproduce:end -->", README, re.DOTALL)[1]
+    assert table == reproducing.what_it_takes()
+
+
+def test_ci_reproduces_all_in_little_and_stops_it_first():
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert script.count("gbi reproduce all --seeds 1 --size small") == 1
+    assert "timeout -s INT" in script
 
 
 def test_every_gbi_command_in_the_texts_exists():

@@ -25,12 +25,13 @@ FLOORS = (
     {"cli"},
 )
 ROOMS = (  # inside experiments
-    {"results", "shelf", "source"},
-    {"recipe", "study", "paper"},
-    {"bench"},
+    {"results", "shelf", "source", "needed"},
+    {"recipe", "study", "paper", "moved"},
+    {"bench", "report"},
     {"workers"},
     {"runner"},
-    {"tables"},
+    {"tables", "estimate"},
+    {"reproducing"},
     {"toy", "mnist", "cifar", "language"},
     {"ood"},
     {"borrowed"},

@@ -36,41 +36,50 @@ def run(
     variant: str | None = None,
     shelf: Shelf | None = None,
     workers: Client | None = None,
+    left_out: dict[str, DataError] | None = None,
 ) -> Results:
     """Measure the named rows (all if None) for each seed, and nothing twice: what lies on the shelf is taken from it.
 
-    ``workers``: a client of Dask's scheduler, to which the rows go; None: this process.
+    ``workers``: a client of Dask's scheduler, to which the rows go; None: this process. ``left_out``: where to enter
+    the rows whose data are not at hand, and why; without it the first of them is raised, when the others are done.
     Raises ``ValueError`` for an unknown row or variant, with the choices.
     """
     chosen = study.variant(variant)
     names = study.names(chosen, rows)
     bench = Bench(study, chosen, shelf or Shelf.of(study.name))
-    wanted = list(tasks(study, names, seeds))
+    wanted, lost = list(tasks(study, names, seeds)), {} if left_out is None else left_out
     with _progress(study, chosen, [task for task in wanted if bench.missing(task)]) as done:
         if workers is None:
-            _here(bench, wanted, done)
+            _here(bench, wanted, done, lost)
         else:
-            measure_there(workers, bench, wanted, done)
+            measure_there(workers, bench, wanted, done, lost)
+    if lost and (left_out is None or len(lost) == len(names)):
+        raise next(iter(lost.values()))
+    names = [name for name in names if name not in lost]
     found = {name: {} for name in names}  # type: dict[str, dict[str, Any]]
     for task in wanted:
-        found[task.row] |= {str(seed): bench.kept(task.row, seed) for seed in task.seeds}
+        if task.row in found:
+            found[task.row] |= {str(seed): bench.kept(task.row, seed) for seed in task.seeds}
     settings = {name: plain(study.settings(name, chosen)) for name in names}
     words = {name: study.rows[name].words for name in names}
     return Results(study.record(chosen), found, settings, dict(bench.world.facts), words)
 
 
-def _here(bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None]) -> None:
+def _here(bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None], lost: dict[str, DataError]) -> None:
     """Measure in this process. What another process is at comes last: perhaps it is done by then."""
     queue, busy = deque(wanted), 0
     while queue:
         task = queue.popleft()
-        if not bench.missing(task):
+        if task.row in lost or not bench.missing(task):
             done(task)  # perhaps by another process
             busy = 0
             continue
         with locked(bench.place(task.row, task.seeds[0]), wait=busy > len(queue)) as mine:
             if mine:
-                bench.measure(task)
+                try:
+                    bench.measure(task)
+                except DataError as error:
+                    lost[task.row] = error
                 done(task)
             else:
                 queue.append(task)
@@ -117,16 +126,22 @@ def reproduce(
     """Measure for seeds 0 .. ``seeds`` - 1 and write the record, and what is shipped beside it; the paths.
 
     The shipped record is replaced by a whole one only: some rows, fewer seeds, or the small variant leave theirs on
-    the shelf.
+    the shelf. Rows whose data are not at hand are left out, and the record says so: ``facts["left_out"]``.
+    Raises ``DataError`` where that would be all of them.
     """
     chosen = study.variant(variant)
     bench = Bench(study, chosen, Shelf.of(study.name))
-    results = run(study, range(seeds), rows, variant=chosen, shelf=bench.shelf, workers=workers)
-    whole = rows is None and chosen != SMALL and seeds >= study.shipped_seeds(chosen)
+    left_out: dict[str, DataError] = {}
+    results = run(study, range(seeds), rows, variant=chosen, shelf=bench.shelf, workers=workers, left_out=left_out)
+    whole = rows is None and chosen != SMALL and seeds >= study.shipped_seeds(chosen) and not left_out
     options = (f" --size {chosen}" if chosen else "") + (f" --rows {' '.join(rows)}" if rows else "")
     command = f"gbi reproduce {study.name} --seeds {seeds}{options}"
     minutes = round((_row_seconds(results) + _network_seconds(bench, results)) / 60, 1)
     facts = run_facts(command=command, seed=list(range(seeds)), threads=1, minutes=minutes, **results.facts)
+    if left_out:
+        facts["left_out"] = {name: str(error) for name, error in left_out.items()}
+    if whole:
+        _keep_shipped(results, bench.shelf)
     folder = ASSETS / "records" if whole else bench.shelf.folder / "records"
     path = write_record(folder / f"{results.name}.json", results, facts)
     if not whole:
@@ -142,6 +157,32 @@ def write_record(path: Path, results: Results, facts: Mapping[str, Any]) -> Path
     with part_file(path) as part:
         part.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
     return path
+
+
+def _keep_shipped(results: Results, shelf: Shelf) -> None:
+    """Keep the shipped record that other numbers are about to replace, so that they can be held against it."""
+    shipped = shipped_results(results.name)
+    if shipped and shipped.rows != results.rows:
+        write_record(_before(results.name, shelf), shipped, shipped.facts)
+
+
+def shipped_before(measured: Results, shelf: Shelf) -> Results | None:
+    """The shipped record, or the one that these very numbers have replaced; None where there is none."""
+    shipped, before = shipped_results(measured.name), _before(measured.name, shelf)
+    if shipped and shipped.rows == measured.rows and before.exists():
+        return load_results(measured.name, before)
+    return shipped
+
+
+def shipped_results(record: str) -> Results | None:
+    """The shipped record of this name; None where there is none, or none that can be read."""
+    with contextlib.suppress(DataError):
+        return load_results(record)
+    return None
+
+
+def _before(record: str, shelf: Shelf) -> Path:
+    return shelf.folder / "records" / f"{record}.before.json"
 
 
 def _row_seconds(results: Results) -> float:

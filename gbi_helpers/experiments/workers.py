@@ -12,16 +12,18 @@ import ctypes
 import functools
 import hashlib
 import importlib
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from logging import CRITICAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import Task
-from gbi_helpers.files import locked, part_file
+from gbi_helpers.files import DataError, locked, part_file
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -50,9 +52,10 @@ def connected(workers: str) -> Iterator[Client]:
         raise ImportError(MISSING) from error
     if workers.isdecimal() and int(workers):
         with dask.config.set(QUIET):
-            cluster = distributed.LocalCluster(
-                int(workers), threads_per_worker=1, memory_limit=None, dashboard_address=":0"
-            )
+            with _interrupts_held():
+                cluster = distributed.LocalCluster(
+                    int(workers), threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=CRITICAL
+                )
             with cluster, distributed.Client(cluster) as client:
                 yield client
         return
@@ -66,10 +69,32 @@ def connected(workers: str) -> Iterator[Client]:
         yield client
 
 
-def measure_there(client: Client, bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None]) -> None:
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the end; the processes started in here, to whom a terminal sends it too, never hear it.
+
+    So this process alone ends them, and says so in one line. (Windows has no such masks.)
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # started later, it would take the mask away from those that come after it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def measure_there(
+    client: Client, bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None], lost: dict[str, DataError]
+) -> None:
     """Have the workers of a client measure what is missing; each row is on this shelf as soon as it is back.
 
-    A row that fails does not take the others with it: its error is raised when all are back.
+    A row that fails does not take the others with it: its error is raised when all are back. ``lost``: where rows are
+    entered whose data the workers do not have.
     Raises ``ConnectionError`` where workers, or the scheduler, are gone for good.
     """
     from distributed import as_completed
@@ -86,9 +111,11 @@ def measure_there(client: Client, bench: Bench, wanted: Sequence[Task], done: Ca
             try:
                 bench.keep(rows[future].row, future.result())
                 done(rows[future])
+            except DataError as error:
+                lost[rows[future].row] = error
             except Exception as error:  # whatever a row may raise; the others go on
                 failed.append(error)
-        for future in networks if not failed else ():  # for whoever ships them, or counts their seconds
+        for future in networks if not (failed or lost) else ():  # for whoever ships them, or counts their seconds
             _put_all(bench.shelf, future.result())
     finally:
         client.cancel([*rows, *networks])

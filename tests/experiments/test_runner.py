@@ -10,6 +10,7 @@ import multiprocessing
 from collections import Counter
 
 import counting
+import lacking
 import many
 import pytest
 from counting import ROWS, STUDY
@@ -19,6 +20,7 @@ from gbi_helpers.experiments import bench, runner
 from gbi_helpers.experiments.results import load_results, plain
 from gbi_helpers.experiments.runner import reproduce, run
 from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.files import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -229,6 +231,16 @@ def test_fewer_seeds_than_are_shipped_leave_the_shipped_record_alone(folder, mon
     monkeypatch.setattr(runner, "ASSETS", folder / "assets")
     (path,) = reproduce(STUDY, 2)
     assert path.is_relative_to(folder / "cache")
+
+
+def test_rows_without_data_are_entered_and_the_others_go_on(shelf, folder):
+    left_out = {}
+    results = run(lacking.STUDY, [0, 1], shelf=shelf, left_out=left_out)
+    assert {row: str(error) for row, error in left_out.items()} == {"wants": "CIFAR-1000 is not here: get it."}
+    assert (list(results.rows), list(results.words), list(results.settings)) == (["fast"],) * 3
+    with pytest.raises(DataError, match="CIFAR-1000"):
+        run(lacking.STUDY, [0, 1, 2], shelf=shelf)
+    assert measured(folder) == {"row 0": 1, "row 1": 1, "row 2": 1}  # told when the others are done
 
 
 def test_the_list_says_what_is_measured_already(folder):

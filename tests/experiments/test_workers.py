@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -74,6 +75,12 @@ def test_a_row_that_fails_is_told_when_the_others_are_done(folder, tmp_path):
     with workers.connected("1") as client, pytest.raises(ValueError, match="this row has no number"):
         run(dying.STUDY, range(3), ["fails", "fast"], shelf=shelf, workers=client)
     assert len(list(shelf.folder.glob("f*.json"))) == 5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no masks for signals")
+def test_ctrl_c_while_workers_start_is_not_lost():
+    with pytest.raises(KeyboardInterrupt), workers._interrupts_held():
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture

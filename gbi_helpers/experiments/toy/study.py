@@ -31,7 +31,7 @@ from gbi_helpers.experiments.toy.recipes import NETWORKS
 
 # ---------------------------------------------------------------- the study
 
-LONG, QUICK, SHORT = ({"blocks": blocks, "block": block} for blocks, block in ((100, 50), (40, 25), (8, 25)))
+LONG, QUICK, SHORT = ({"blocks": blocks, "block": block} for blocks, block in ((100, 50), (40, 25), (8, 10)))
 WIDE = {"LSTM, 128 units": {"variant": "lstm", "hidden": 128}}
 TOLD = {
     "renamed Z": {"variant": "post", "told": "renamed"},
@@ -56,7 +56,7 @@ LINES = {"2 contexts": (0.2, 0.8), "3 contexts": (0.2, 0.5, 0.8), "4 contexts": 
 LINEAR = {"means": theory.FOUR, "sd": 0.3, "samples": 5, "rows": 1000, "stack": STACK}
 LITTLE: dict[str, Any] = {
     "stream": SHORT, "quick": SHORT, "stack": 2, "late": 4, "lengths": (25,), "stream_length": 200, "rates": (3e-3,),
-    "shares": (0.8,), "tries": 1, "rows": 50, "steps": 20, "windows": (1, 5), "after": (2,),
+    "shares": (0.8,), "tries": 1, "rows": 50, "steps": 20, "windows": (1, 5), "after": (2,), "step_sizes": (1.0, 2.0),
 }  # fmt: skip
 
 

@@ -1,0 +1,56 @@
+"""What a record needs beside the course and its packages: data sets, by the names that ``gbi data`` gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gbi_helpers.data import cifar, layouts
+from gbi_helpers.data.babylm import babylm_folder
+from gbi_helpers.data.image_files import MNIST, find
+from gbi_helpers.files import DataError, cache_dir
+
+# By record, the set that those rows need whose names begin so; "" stands for all of its rows.
+NEEDED: Mapping[str, Mapping[str, str]] = {
+    "mnist_full": {"": "mnist"},
+    "ood": {"unopened": "cifar-10"},
+    "cifar": {"": "cifar-100"},
+    "language_babylm": {"": "babylm"},
+    "continual": {"": "mnist", "cifar/": "cifar-100"},
+    "cost": {"cifar_": "cifar-100", "directions/": "cifar-100"},
+    "questions": {"embeddings/": "cifar-100"},
+}
+NAMES = {"mnist": "all of MNIST", "cifar-10": "CIFAR-10", "cifar-100": "CIFAR-100", "babylm": "BabyLM's text"}
+
+
+def needs(record: str, row: str) -> list[str]:
+    """The sets that a row of a record needs: ["mnist", "cifar-100"]; none where the course brings all."""
+    return [key for start, key in NEEDED.get(record, {}).items() if row.startswith(start)]
+
+
+def at_hand(key: str) -> bool:
+    """Whether the set lies in GBI_DATA_DIR or the cache. Only looks; what is damaged there counts as not at hand."""
+    try:
+        return bool(_PLACES[key]())
+    except DataError:
+        return False
+
+
+def advice(key: str) -> str:
+    """How to get a set: "CIFAR-100: gbi data get cifar-100"."""
+    how = "put cifar-10-test.npz into GBI_DATA_DIR" if key == "cifar-10" else f"gbi data get {key}"
+    return f"{NAMES[key]}: {how}"
+
+
+def _cifar10() -> bool:
+    folder = layouts.data_dir()
+    places = [folder / "cifar-10-test.npz"] if folder else []
+    return any(path.exists() for path in [*places, (folder or cache_dir()) / "cifar-10-batches-py"])
+
+
+_PLACES: dict[str, Callable[[], Any]] = {
+    "mnist": lambda: find(MNIST)[1],
+    "cifar-10": _cifar10,
+    "cifar-100": lambda: cifar.find()[1],
+    "babylm": lambda: babylm_folder()[1],
+}
