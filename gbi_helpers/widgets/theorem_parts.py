@@ -156,7 +156,7 @@ def _ways(found: Found, labels: list[str]) -> Drawn:
         _dots("one step", (end, found.read), STEP, fill=0.0),
         _dots("start z0", (start[:1], level[:1]) if two else (start, level), OTHER, size=4),
     ]
-    title = f"The loss from {' to '.join(labels) if two else 'z0 to each pure task'}, nats"
+    title = f"Loss from {' to '.join(labels) if two else 'z0 to each task'}, nats"
     values = torch.cat([nats.flatten(), loss, tangent, found.read])
     limits = nice(float(values.min()), float(values.max()))
     more = {"xlabel": "", "equal": False, "wide": True, **_beside(found, end.tolist(), labels)}

@@ -90,7 +90,7 @@ def test_without_javascript_the_start_is_drawn_and_a_table_goes_along_the_first_
 
 def test_there_are_a_picture_of_the_data_in_one_or_two_dimensions_the_ways_and_the_beliefs():
     titles = [drawn.title for drawn in slide(NOISE, THREE).slides.panels]
-    assert titles == ["What each task predicts, and x", "The loss from z0 to each pure task, nats", "Belief"]
+    assert titles == ["What each task predicts, and x", "Loss from z0 to each task, nats", "Belief"]
     wide = OneStep(torch.zeros(4, 12), torch.eye(12)[:4], 1.0)
     assert [drawn.title for drawn in slide(NOISE, wide).slides.panels] == titles[1:]
 
