@@ -32,7 +32,7 @@ ROOMS = (  # inside experiments
     {"runner"},
     {"tables"},
     {"toy", "mnist", "cifar", "language"},
-    {"ood"},
+    {"ood", "language_far"},
     {"borrowed"},
     {"cost", "continual", "questions"},
 )
