@@ -36,7 +36,7 @@ class DeepTransformer(WordModel):
     """
 
     def __init__(
-        self, vocabulary_size: int, n_tasks: int, width: int = 256, layers: int = 6, heads: int = 8, longest: int = 128
+        self, vocabulary_size: int, n_tasks: int, width: int = 256, layers: int = 6, heads: int = 4, longest: int = 128
     ):
         super().__init__()
         self.n_tasks = n_tasks

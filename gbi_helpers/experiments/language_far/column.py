@@ -13,6 +13,7 @@ from gbi_helpers.experiments.language.recipes import ClippedAdamW
 from gbi_helpers.experiments.language.windows import Corpus, Windows, even_windows, losses
 from gbi_helpers.models.deep import DeepTransformer
 from gbi_helpers.progress import progress_bar
+from gbi_helpers.runtime import usual_defaults
 
 LOOKS = (0, 5, 10, 20, 35, 50)  # steps at which validation text is read
 
@@ -23,7 +24,8 @@ def widened(model: DeepTransformer) -> DeepTransformer:
     turns = [name for name in state if name.startswith("turns.")]
     state |= {name: torch.cat([state[name], state[name].mean(1, keepdim=True)], dim=1) for name in turns}
     sizes = {name: size for name, size in model.sizes.items() if name not in ("vocabulary_size", "n_tasks")}
-    wider = DeepTransformer(len(model.bias), model.n_tasks + 1, **sizes).to(model.bias)
+    with usual_defaults():
+        wider = DeepTransformer(len(model.bias), model.n_tasks + 1, **sizes).to(model.bias)
     wider.load_state_dict(state)
     return wider.eval()
 

@@ -26,7 +26,7 @@ HELD_OUT = {"": "wikipedia", "small": "chat"}
 NUMBERS = "bfloat16"  # products of matrices in 16 bits: twice as fast on processors that have them; sums are in 32
 HOW: dict[str, Any] = {
     "per_source": 2, "window": 128, "lr": 1.5e-3, "udrop": 0.1, "every": 100,
-    "width": 256, "layers": 6, "heads": 8, "longest": 128,
+    "width": 256, "layers": 6, "heads": 4, "longest": 128,
 }  # fmt: skip
 STEM = HOW | {"steps": 600, "schedule": "constant"}
 COOLED = HOW | {"steps": 400, "schedule": "cosine"}

@@ -1,11 +1,10 @@
 """The study of the large language model, in its small size: every row, stretches of training, and a new column."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from gbi_helpers.experiments.bench import Bench
+from gbi_helpers.experiments.language.windows import losses
 from gbi_helpers.experiments.language_far import column, measures, recipes, world
 from gbi_helpers.experiments.language_far.study import STUDY
 from gbi_helpers.experiments.runner import run
@@ -173,12 +172,20 @@ def test_a_new_column_starts_at_the_mean_and_alone_is_learnt(opened):
 
 
 def test_a_column_is_chosen_on_validation_text(opened):
-    """Test text that says the opposite changes the loss, and not the choice."""
+    """And asked on test text at that moment."""
     torch.manual_seed(0)
     model = DeepTransformer(opened.whole.size, opened.known.n_tasks, width=16, layers=1, heads=2)
-    new = opened.whole.only([opened.new])
-    one = column.column(model, new, 256, [1e-3, 1e-1], 4)
-    other = column.column(model, replace(new, test=tuple(part.flip(0) for part in new.test)), 256, [1e-3, 1e-1], 4)
-    assert (one["rate"], one["steps"]) == (other["rate"], other["steps"])
-    assert one["loss"] != other["loss"]
-    assert one["moved"] == 2 * 16
+    new, rates = opened.whole.only([opened.new]), [1e-3, 1e-1]
+    learn, stop, test = (
+        measures.even_windows(part, new.start, n, column.WINDOW)
+        for part, n in ((new.train, 4), (new.validation, 32), (new.test, 4))
+    )
+    on_the_way, z = [], torch.eye(model.n_tasks + 1)[-1]
+    for rate in rates:
+        wider = column.widened(model)
+        for steps in column._steps(wider, learn, z, rate):
+            watched, asked = (float(losses(wider, part, z).mean()) for part in (stop, test))
+            on_the_way.append((watched, asked, rate, steps))
+    found = column.column(model, new, 4 * column.WINDOW, rates, 4)
+    assert (found["watched"], found["loss"], found["rate"], found["steps"]) == min(on_the_way)
+    assert found["moved"] == 2 * 16
