@@ -31,7 +31,7 @@ HOW: dict[str, Any] = {
 STEM = HOW | {"steps": 600, "schedule": "constant"}
 COOLED = HOW | {"steps": 400, "schedule": "cosine"}
 # Chapter 08's LSTM on as many tokens, at a rate that falls as well: what a small network makes of the same text.
-LSTM = CHAPTER | {"steps": 3200, "schedule": "cosine", "udrop": 0.1, "looks": tuple(range(0, 3201, 200))}
+LSTM = CHAPTER | {"steps": 2000, "schedule": "cosine", "udrop": 0.1, "looks": tuple(range(0, 2001, 200))}
 NETWORKS: dict[str, dict[str, Any]] = {
     "gbi_stem": STEM | {"told": "true"},
     "none_stem": STEM | {"told": "nothing"},
@@ -47,7 +47,7 @@ def _tiny(options: dict[str, Any]) -> dict[str, Any]:
     """The same in a second: few steps of a small network on short windows."""
     fewer = {"steps": options["steps"] // 100}
     if "chapter" in options:
-        return options | fewer | {"window": 16, "hidden": 16, "looks": (0, 16, 32)}
+        return options | fewer | {"window": 16, "hidden": 16, "looks": (0, 10, 20)}
     return options | fewer | TINY
 
 
