@@ -200,15 +200,38 @@ def reading_on(world: World, seed: int, settings: Settings) -> Scores:
 # ---------------------------------------------------------------- a source kept from training
 
 
-def held_out(world: World, seed: int, settings: Settings) -> Scores:
-    """The source that was kept from training, learnt from few words, each way with weights frozen but the last.
+def _new_source(world: World, settings: Settings) -> tuple[Windows, Windows, Windows]:
+    """Of the source that was kept: what there is to learn from, validation windows, and test windows."""
+    new, words = world.whole.only([world.new]), novel.WINDOW
+    sizes = {"train": settings["words"] // words, "validation": 32, "test": settings["per_source"]}
+    learn, stop, test = (even_windows(getattr(new, part), new.start, n, words) for part, n in sizes.items())
+    return learn, stop, test
 
-    See :func:`.novel.adaptation` for mixing known sources ("free", "logits") and for tuning all weights; its "lstm" is
-    here the large network told nothing ("none"). "column": see :func:`.column.column`.
+
+def mixed(world: World, seed: int, settings: Settings) -> Scores:
+    """The source that was kept from training, read with one z that was optimised on a few words of it, weights frozen.
+
+    Nats a word of its test text: "uniform" and "none" before; "single", "free" and "logits" as in
+    :func:`.novel.adapt`, whose "z_..." say which known sources it is mixed of. "delta": whether the gap measured on
+    the known ones helps one step here.
     """
     gbi, none = _models(world, seed, settings, *PAIRS["deep"])
-    found = novel.adaptation(gbi, none, world.whole, world.new, settings["per_source"])
-    found["none"] = found.pop("lstm")
+    learn, _, test = _new_source(world, settings)
+    found: Scores = {"new": world.new, "known": list(world.known.tasks), "windows": len(test.words)}
+    found |= {"uniform": float(losses(gbi, test).mean()), "none": float(losses(none, test).mean())}
+    return found | novel.adapt(gbi, learn, test) | {"delta": novel.delta_beyond(gbi, world.known, test)}
+
+
+def new_column(world: World, seed: int, settings: Settings) -> Scores:
+    """The same source as a column of its own, learnt from the same words: see :func:`.column.column`."""
+    (gbi,) = _models(world, seed, settings, "gbi")
     new: Corpus = world.whole.only([world.new])
-    how = {key: settings[key] for key in ("rates", "per_source")}
-    return found | {"column": {str(words): column(gbi, new, words, **how) for words in novel.WORDS}}
+    return column(gbi, new, settings["words"], settings["rates"], settings["per_source"])
+
+
+def tuned(world: World, seed: int, settings: Settings) -> Scores:
+    """All weights tuned on the same words, of both large networks: see :func:`.novel.tune`."""
+    parts = _new_source(world, settings)
+    names = PAIRS["deep"]
+    models = zip(names, _models(world, seed, settings, *names), strict=True)
+    return {name: novel.tune(model, *parts) for name, model in models}
