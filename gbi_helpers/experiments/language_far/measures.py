@@ -203,7 +203,7 @@ def reading_on(world: World, seed: int, settings: Settings) -> Scores:
 def _new_source(world: World, settings: Settings) -> tuple[Windows, Windows, Windows]:
     """Of the source that was kept: what there is to learn from, validation windows, and test windows."""
     new, words = world.whole.only([world.new]), novel.WINDOW
-    sizes = {"train": settings["words"] // words, "validation": 32, "test": settings["per_source"]}
+    sizes = {"train": settings["learn_from"] // words, "validation": 32, "test": settings["per_source"]}
     learn, stop, test = (even_windows(getattr(new, part), new.start, n, words) for part, n in sizes.items())
     return learn, stop, test
 
@@ -226,7 +226,7 @@ def new_column(world: World, seed: int, settings: Settings) -> Scores:
     """The same source as a column of its own, learnt from the same words: see :func:`.column.column`."""
     (gbi,) = _models(world, seed, settings, "gbi")
     new: Corpus = world.whole.only([world.new])
-    return column(gbi, new, settings["words"], settings["rates"], settings["per_source"])
+    return column(gbi, new, settings["learn_from"], settings["rates"], settings["per_source"])
 
 
 def tuned(world: World, seed: int, settings: Settings) -> Scores:

@@ -21,7 +21,7 @@ def _row(measure: Callable[[World, int, Settings], Any], words: str, *networks: 
 
 
 LSTM = ("lstm_gbi", "lstm_none")
-NEW: dict[str, Any] = {"per_source": 96, "words": 2048}  # of the source that was kept from training
+NEW: dict[str, Any] = {"per_source": 96, "learn_from": 2048}  # of the source that was kept from training
 ROWS = {
     "learning": _row(measures.learning, "told the source, or nothing", "gbi", "none", *LSTM, per_source=96),
     "naming": _row(measures.naming, "naming the source", "gbi", "lstm_gbi", per_source=64, lengths=(5, 20, 50)),
@@ -30,7 +30,7 @@ ROWS = {
     "column": _row(measures.new_column, "never seen: a column of its own", "gbi", **NEW, rates=(3e-3, 1e-2)),
     "tuned": _row(measures.tuned, "never seen: all weights", "gbi", "none", **NEW),
 }
-FEW = {"per_source": 8, "rates": (1e-3,), "lengths": (5, 20), "words": 256}  # what tests ask for
+FEW = {"per_source": 8, "rates": (1e-3,), "lengths": (5, 20), "learn_from": 256}  # what tests ask for
 STUDY = Study(
     "language_far",
     __name__,
