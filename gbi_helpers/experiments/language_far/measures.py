@@ -212,14 +212,18 @@ def mixed(world: World, seed: int, settings: Settings) -> Scores:
     """The source that was kept from training, read with one z that was optimised on a few words of it, weights frozen.
 
     Nats a word of its test text: "uniform" and "none" before; "single", "free" and "logits" as in
-    :func:`.novel.adapt`, whose "z_..." say which known sources it is mixed of. "delta": whether the gap measured on
-    the known ones helps one step here.
+    :func:`.novel.adapt`, whose "z_..." say which known sources it is mixed of; "gain_on_...": what the
+    free one takes off, paired, with its interval. "delta": whether the gap of the known ones helps one step here.
     """
     gbi, none = _models(world, seed, settings, *PAIRS["deep"])
     learn, _, test = _new_source(world, settings)
     found: Scores = {"new": world.new, "known": list(world.known.tasks), "windows": len(test.words)}
-    found |= {"uniform": float(losses(gbi, test).mean()), "none": float(losses(none, test).mean())}
-    return found | novel.adapt(gbi, learn, test) | {"delta": novel.delta_beyond(gbi, world.known, test)}
+    before = {"uniform": losses(gbi, test).mean(1), "none": losses(none, test).mean(1)}
+    found |= {name: float(loss.mean()) for name, loss in before.items()} | novel.adapt(gbi, learn, test)
+    z = torch.tensor(found["z_free"], dtype=torch.float32, device=test.words.device)
+    after = losses(gbi, test, z).mean(1)
+    found |= {f"gain_on_{name}": over_windows(loss - after, test.task) for name, loss in before.items()}
+    return found | {"delta": novel.delta_beyond(gbi, world.known, test)}
 
 
 def new_column(world: World, seed: int, settings: Settings) -> Scores:
