@@ -28,7 +28,7 @@ ROWS = {
     "reading_on": _row(measures.reading_on, "with an inferred z", "gbi", "none", per_source=48, lengths=(20,)),
     "mixed": _row(measures.mixed, "never seen: a mixture of known ones", "gbi", "none", **NEW),
     "column": _row(measures.new_column, "never seen: a column of its own", "gbi", **NEW, rates=(3e-3, 1e-2)),
-    "tuned": _row(measures.tuned, "never seen: all weights", "gbi", "none", **NEW),
+    "tuned": _row(measures.tuned, "never seen: all weights", "gbi", "none", **NEW, rates=(1e-4, 3e-4)),
 }
 FEW = {"per_source": 8, "rates": (1e-3,), "lengths": (5, 20), "learn_from": 256}  # what tests ask for
 STUDY = Study(
