@@ -7,6 +7,7 @@ from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.language.windows import losses
 from gbi_helpers.experiments.language_far import column, measures, recipes, world
 from gbi_helpers.experiments.language_far.study import STUDY
+from gbi_helpers.experiments.results import load_results
 from gbi_helpers.experiments.runner import run
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import SMALL, Task
@@ -29,7 +30,7 @@ def same(one, other):
 
 def test_every_row_is_measured_small(tmp_path):
     results = run(STUDY, [0], variant=SMALL, shelf=Shelf(tmp_path))
-    assert set(results.rows) == set(STUDY.rows)
+    assert set(results.rows) == set(STUDY.rows) == set(load_results("language_far").rows)
     assert {"gbi", "none", "lstm_gbi", "lstm_none"} == set(results.first("learning", "curves"))
     gap = results.first("learning", "deep", "gap")
     assert gap["low"] <= gap["mean"] <= gap["high"]
@@ -193,3 +194,14 @@ def test_a_column_is_chosen_on_validation_text(opened):
     found = column.column(model, new, 4 * column.WINDOW, rates, 4)
     assert (found["watched"], found["loss"], found["rate"], found["steps"]) == min(on_the_way)
     assert found["moved"] == 2 * 16
+
+
+def test_the_shipped_record_says_how_far_it_was_trained():
+    """Its curves are not flat, and it says so: a longer run goes on from its stretches."""
+    record = load_results("language_far")
+    for name in ("gbi", "none"):
+        found = record.first("learning", "curves", name)
+        assert found["tokens"][-1] == found["seen"]
+        assert found["passes"] > 0.5
+        assert found["per_doubling"] < 0
+    assert 5e6 < record.first("learning", "deep", "weights") < 2e7
