@@ -74,7 +74,17 @@ def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
             ["all", "--size", "small", "--seeds", "1"],
             [
                 (name, 1, None, "small")
-                for name in ("toy", "mnist", "ood", "cifar", "language", "continual", "cost", "questions")
+                for name in (
+                    "toy",
+                    "mnist",
+                    "ood",
+                    "cifar",
+                    "language",
+                    "language_far",
+                    "continual",
+                    "cost",
+                    "questions",
+                )
             ],
         ),
     ],
@@ -110,7 +120,7 @@ def test_all_studies_go_on_where_the_data_of_one_are_not_at_hand(monkeypatch, ca
     assert cli.main(["reproduce", "all"]) == 1, "something is missing"
     told = capsys.readouterr()
     assert "gbi: cifar was left out: CIFAR-100 is not here" in told.err
-    assert told.out.count(f" is in {tmp_path}.") == 9, "every other record that is shipped"
+    assert told.out.count(f" is in {tmp_path}.") == 10, "every other record that is shipped"
     assert cli.main(["reproduce", "cifar"]) == 1
 
 

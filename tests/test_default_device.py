@@ -40,6 +40,9 @@ from gbi_helpers.experiments.cifar import live, prices
 from gbi_helpers.experiments.cifar.recipes import train_code, train_linear, varied
 from gbi_helpers.experiments.cost import counted, decoders, lookup, wall
 from gbi_helpers.experiments.language import reading
+from gbi_helpers.experiments.language.windows import Corpus
+from gbi_helpers.experiments.language_far import column
+from gbi_helpers.experiments.language_far import recipes as far
 from gbi_helpers.experiments.mnist.recipes import train_gradient_aware
 from gbi_helpers.experiments.toy import inference as toy_inference
 from gbi_helpers.experiments.toy import modules as toy_modules
@@ -494,6 +497,15 @@ def a_shipped_language_model():
     return record, reading.continue_text(model, vocabulary, record.belief[-1], "add a pinch of", words=5)
 
 
+def a_deep_language_model():
+    """Two steps of training, and a new column, on a text that repeats itself."""
+    ids = torch.arange(1, 6, device="cpu").repeat(60)
+    both = (ids, ids.flip(0))
+    corpus = Corpus(("on", "back"), LETTERS, both, both, both)
+    model, record = far.train(corpus, steps=2, every=1, window=16, width=8, layers=1, heads=2)
+    return record.loss, record.curves, column.column(model, corpus.only(["on"]), 64, [1e-2], 2)
+
+
 def vectors():
     x = randn_like_always(60, 6)
     return x, torch.randint(3, (60,), generator=torch.Generator().manual_seed(1), device="cpu")
@@ -514,6 +526,7 @@ WHOLE = {
     "a shipped image model": a_shipped_image_model,
     "a shipped picture model": a_shipped_picture_model,
     "a shipped language model": a_shipped_language_model,
+    "a deep language model": a_deep_language_model,
     "passes counted": lambda: prices.passes(10),
     "operations counted": lambda: (counted.counted("gate", 10), lookup.counted_ratios("post", [10])),
     "all ways to an answer": lambda: [way() for way in wall.ways(decoders.asked("mlp", 3, 2)).values()],

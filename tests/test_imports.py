@@ -33,7 +33,7 @@ ROOMS = (  # inside experiments
     {"tables", "estimate"},
     {"reproducing"},
     {"toy", "mnist", "cifar", "language"},
-    {"ood"},
+    {"ood", "language_far"},
     {"borrowed"},
     {"cost", "continual", "questions"},
     {"verdicts"},

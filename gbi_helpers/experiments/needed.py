@@ -16,6 +16,7 @@ NEEDED: Mapping[str, Mapping[str, str]] = {
     "ood": {"unopened": "cifar-10"},
     "cifar": {"": "cifar-100"},
     "language_babylm": {"": "babylm"},
+    "language_far": {"": "babylm"},
     "continual": {"": "mnist", "cifar/": "cifar-100"},
     "cost": {"cifar_": "cifar-100", "directions/": "cifar-100"},
     "questions": {"embeddings/": "cifar-100"},

@@ -67,8 +67,10 @@ class Place:
 
     def command(self, load: Load) -> str:
         """What measures this row again, with as many seeds; of a record that is no study's, what its facts say."""
-        results, (study, _, size) = load(self.record), self.record.partition("_")
-        if not importlib.util.find_spec(f"gbi_helpers.experiments.{study}"):
+        results, (study, size) = load(self.record), (self.record, "")
+        if not _is_study(study):
+            study, _, size = self.record.rpartition("_")
+        if not _is_study(study):
             return str(results.facts["command"])
         sized = ["--size", size] if size else []
         seeds = len(results.facts.get("seed", ())) or results.seeds(self.row)
@@ -193,6 +195,10 @@ def _statement(told: dict[str, Any]) -> Statement:
         found = told.get(name, ())
         told[name] = (found,) if isinstance(found, str) else tuple(found)
     return Statement(**told)
+
+
+def _is_study(name: str) -> bool:
+    return bool(name) and importlib.util.find_spec(f"gbi_helpers.experiments.{name}") is not None
 
 
 def _counts(key: str) -> bool:
