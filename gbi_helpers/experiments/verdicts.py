@@ -11,7 +11,7 @@ import importlib.util
 import math
 import shlex
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -64,6 +64,14 @@ class Place:
         for key in inside:
             found = found.mean(1) if key == "mean" else found[:, int(key)]
         return found
+
+    def interval(self, load: Load) -> Summary | None:
+        """Where the place holds "mean", "low" and "high", an interval over samples, and a single run: that; else None."""
+        results = load(self.record)
+        found = results.first(self.row, *self.path) if results.has(self.row, *self.path) else None
+        if not isinstance(found, Mapping) or not {"mean", "low", "high"} <= set(found):
+            return None
+        return Summary(found["mean"], math.nan, (found["high"] - found["low"]) / 2, results.seeds(self.row))
 
     def command(self, load: Load) -> str:
         """What measures this row again, with as many seeds; of a record that is no study's, what its facts say."""
@@ -153,6 +161,8 @@ class Judged:
     def _summary(self, texts: Sequence[str]) -> Summary | None:
         if not texts:
             return None
+        if len(texts) == 1 and (interval := Place.read(texts[0]).interval(self.load)):
+            return interval
         one, *other = (self.statement.scale * Place.read(text).values(self.load) for text in texts)
         found = summarise(one - other[0] if other else one)
         if not self.statement.images:

@@ -123,6 +123,17 @@ def test_a_place_is_read_seed_by_seed(text, expected):
     assert Place.read(text).values(lambda name: record((1.0, 3.0))).tolist() == expected
 
 
+def test_an_interval_over_samples_is_taken_as_it_stands():
+    rows = {"one": {"0": {"gap": {"mean": 0.3, "low": 0.1, "high": 0.5}}}}
+    made = Results("made", rows, {}, {}, {})
+    one = Judged(
+        Statement("g", "w", "s", "08", "nats", rule="above 0", measured=("made: one > gap",)), lambda name: made
+    )
+    assert (one.measured.mean, one.measured.n) == (0.3, 1)
+    assert one.measured.half_width == pytest.approx(0.2)
+    assert one.verdict == "holds"
+
+
 @pytest.mark.parametrize("text", ["made", "made: one", "one > right", ""])
 def test_what_names_no_place_is_told(text):
     with pytest.raises(ValueError, match=r"write 'record: row > key'"):
