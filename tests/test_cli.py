@@ -73,7 +73,7 @@ def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
             ["all", "--size", "small", "--seeds", "1"],
             [
                 (name, 1, None, "small")
-                for name in ("toy", "mnist", "ood", "cifar", "language", "continual", "cost", "questions")
+                for name in ("toy", "mnist", "ood", "cifar", "cifar_far", "language", "continual", "cost", "questions")
             ],
         ),
     ],
@@ -102,7 +102,7 @@ def test_all_studies_go_on_where_the_data_of_one_are_not_at_hand(monkeypatch, ca
     assert cli.main(["reproduce", "all"]) == 0
     told = capsys.readouterr()
     assert "gbi: cifar was left out: CIFAR-100 is not here" in told.err
-    assert told.out.count(" is in records.") == 8
+    assert told.out.count(" is in records.") == 9
     assert cli.main(["reproduce", "cifar"]) == 1
 
 

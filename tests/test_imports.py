@@ -32,7 +32,7 @@ ROOMS = (  # inside experiments
     {"runner"},
     {"tables"},
     {"toy", "mnist", "cifar", "language"},
-    {"ood"},
+    {"ood", "cifar_far"},
     {"borrowed"},
     {"cost", "continual", "questions"},
 )

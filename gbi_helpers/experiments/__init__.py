@@ -4,5 +4,5 @@ from __future__ import annotations
 
 STUDIES = {
     name: f"gbi_helpers.experiments.{name}.study"
-    for name in ("toy", "mnist", "ood", "cifar", "language", "continual", "cost", "questions")
+    for name in ("toy", "mnist", "ood", "cifar", "cifar_far", "language", "continual", "cost", "questions")
 }

@@ -1,0 +1,138 @@
+"""CIFAR-100 as far as one gradient step goes with nothing trained: more label-free features, and borrowed eyes.
+
+The decoder of z alone is fitted in closed form. Settings were chosen on validation images (the last 5,000 of the 50,000
+for training), and so is what a row leaves open: the share of the identity in the covariance. Test images are used for
+the numbers written alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gbi_helpers import metrics
+from gbi_helpers.experiments.cifar.measure import Labels, measure
+from gbi_helpers.experiments.cifar_far import rivals
+from gbi_helpers.experiments.cifar_far.closed import Blocks, Coordinates, Sums, coordinates, summed
+from gbi_helpers.experiments.cifar_far.world import World, opened
+from gbi_helpers.experiments.study import SMALL, Row, Study
+from gbi_helpers.inference import max_entropy, one_step
+from gbi_helpers.models.hundred import CLASSES, ZOnly, on_sphere
+from gbi_helpers.readouts import decoder_loss
+
+Settings = Mapping[str, Any]
+Values = dict[str, Any]
+PRICED = 100  # test images that the cost of one is measured on
+
+
+def closed(world: World, seed: int, settings: Settings) -> Values:
+    """What one step and other readouts say of the features that ``settings`` name, and what other readers make of them.
+
+    "free": the patterns are the class means; "sphere": all at one distance from their centroid. Of each, what
+    :func:`gbi_helpers.experiments.cifar.measure.measure` finds. "rivals": see :mod:`.rivals`. "validation": accuracies
+    of one step on the sphere by ``shrinks``, and the best of these, "shrink". "cost": see :func:`cost`.
+    """
+    blocks, labels, started = seen(world, seed, settings), Labels.of(world.data), time.process_time()
+    sums = summed(blocks, labels.train, CLASSES)
+    tried, right = best_of(world, sums, blocks, labels, settings["shrinks"])
+    view = world.split(tried.of(sums, blocks))
+    fitted = {"fit_cpu_seconds": time.process_time() - started, "size": len(sums.mean), "train_n": len(labels.train)}
+    models = {"free": decoder(tried.patterns), "sphere": decoder(on_sphere(tried.patterns))}
+    found = {name: measure(model, view, labels) for name, model in models.items()}
+    others = rivals.accuracies(tried, sums, blocks, view, labels, settings["epochs"])
+    spent = cost(world, seed, settings, sums, tried)
+    return {**fitted, **right, **found, "rivals": others, "cost": spent, "test_n": len(labels.test)}
+
+
+def _row(words: str, patches: Any, eyes: Any, shrinks: tuple[float, ...], epochs: int) -> Row:
+    """``patches``: kinds of them; ``eyes``: what of the network counts, or None; then the first seed alone is measured.
+
+    ``epochs``: of softmax regression; 0 leaves it out, as where chapter 07 found it behind what is in closed form.
+    """
+    return Row(
+        closed, words, {"patches": patches, "eyes": eyes, "shrinks": shrinks, "epochs": epochs}, once=eyes is not None
+    )
+
+
+def seen(world: World, seed: int, settings: Settings) -> Blocks:
+    """The blocks of features that a row asks for."""
+    patches = world.patches(seed, settings["patches"]) if settings["patches"] else ()
+    return (*patches, world.eyes(settings["eyes"])) if settings["eyes"] else patches
+
+
+def best_of(
+    world: World, sums: Sums, blocks: Blocks, labels: Labels, shrinks: tuple[float, ...]
+) -> tuple[Coordinates, Values]:
+    """The coordinates in which one step on the sphere is right most often on validation images, and how often."""
+    known, best = [world.split(block).validation for block in blocks], None
+    right: list[float] = []
+    for shrink in shrinks:
+        found = coordinates(sums, shrink)
+        score = found.of(sums, known) @ on_sphere(found.patterns).T
+        right.append(metrics.accuracy(score.argmax(1), labels.validation))
+        best = found if right[-1] == max(right) else best
+    assert best is not None
+    return best, {"validation": right, "shrink": shrinks[right.index(max(right))]}
+
+
+def decoder(patterns: Tensor) -> ZOnly:
+    """The decoder of z alone with these patterns (K, R)."""
+    model = ZOnly(patterns.shape[1], len(patterns)).to(patterns)
+    with torch.no_grad():
+        model.decoder.patterns.copy_(patterns)
+    return model.eval()
+
+
+def cost(world: World, seed: int, settings: Settings, sums: Sums, found: Coordinates) -> Values:
+    """CPU milliseconds for each image on one thread: its features by kind, their coordinates, and the one step."""
+    x = world.data.test.x[:PRICED].permute(0, 3, 1, 2).to(sums.mean.device)
+    asked: dict[str, Any] = {}
+    if settings["patches"]:
+        patches = world.filters(seed, settings["patches"])
+        asked["patches"] = lambda: [see(x) for see in patches]
+    if settings["eyes"]:
+        eyes = world.network(settings["eyes"])
+        asked["eyes"] = lambda: [eyes.of(x, mirrored=True)]
+    spent = {name: _milliseconds(call, len(x)) for name, call in asked.items()}
+    blocks = [block for call in asked.values() for block in call()]
+    at, model = found.of(sums, blocks), decoder(on_sphere(found.patterns))
+    start = max_entropy(len(at), CLASSES, at.dtype, at.device)
+    spent["coordinates"] = _milliseconds(lambda: found.of(sums, blocks), len(x))
+    spent["one_step"] = _milliseconds(lambda: one_step(decoder_loss(model, at), start), len(x))
+    return spent
+
+
+def _milliseconds(call: Any, n: int) -> float:
+    started = time.process_time()
+    call()
+    return 1000 * (time.process_time() - started) / n
+
+
+PATCHES = (  # of the image at full, half and quarter size
+    {"n_filters": 640, "pool": 2, "patch": 6, "stride": 2},
+    {"n_filters": 640, "pool": 2, "patch": 6, "stride": 1, "scale": 2},
+    {"n_filters": 320, "pool": 2, "patch": 4, "stride": 1, "scale": 4},
+)
+EYES = {"side": 128, "layers": (8, 10, 11, 12, 13, 15, 16)}
+ROWS = {
+    "patches": _row("patch features at three scales", PATCHES, None, (0.02, 0.05), 0),
+    "eyes": _row("borrowed eyes", (), EYES, (0.02, 0.05, 0.1), 4),
+    "both": _row("borrowed eyes and patch features", PATCHES, EYES, (0.05, 0.1), 4),
+}
+FEW: dict[str, Any] = {
+    "patches": tuple({**kind, "n_filters": 8} for kind in PATCHES),
+    "eyes": {"side": 32, "layers": (5, 16), "weights": None},  # no package is needed
+}
+STUDY = Study(
+    "cifar_far",
+    __name__,
+    "12",
+    ROWS,
+    opened,
+    {"": {}, SMALL: {name: {key: FEW[key] for key in FEW if row.settings[key]} for name, row in ROWS.items()}},
+    seeds={"": 3},
+)
