@@ -20,7 +20,7 @@ from torch.nn import functional
 from gbi_helpers import runtime
 from gbi_helpers.data import ImageData, Images
 from gbi_helpers.experiments.cifar import world as cifar
-from gbi_helpers.experiments.cifar.views import View
+from gbi_helpers.experiments.cifar.views import View, Views
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.source import code_of
 from gbi_helpers.models.eyes import FILE, PACKAGE, SHA256, Eyes, load_eyes
@@ -113,6 +113,29 @@ class World:
     @property
     def _splits(self) -> tuple[Images, Images, Images]:
         return self.data.train, self.data.validation, self.data.test
+
+
+@dataclass(frozen=True, eq=False)
+class Wider(World):
+    """The same, with the patch features of chapter 07 before the others; their filters are those of its seed.
+
+    ``views``: their settings. ``shelf``: that on which they lie, or come to.
+    """
+
+    views: Settings = field(default_factory=dict)
+    shelf: Shelf | None = None
+
+    def patches(self, seed: int, kinds: Sequence[Settings]) -> tuple[Tensor, ...]:
+        """Patch features (N, D) of all images, in 16 bits, a block for each kind."""
+        return (self._known.view("features").joined(), *super().patches(seed, kinds))
+
+    def filters(self, seed: int, kinds: Sequence[Settings]) -> list[Patches]:
+        """What makes the patch features of a seed."""
+        return [Patches(1, self._known.filters()), *super().filters(seed, kinds)]
+
+    @property
+    def _known(self) -> Views:
+        return Views(self.data, self.shelf or self.images.shelf, self.views)
 
 
 @dataclass(frozen=True)
