@@ -131,13 +131,17 @@ PATCHES = (  # of the image at full, half and quarter size
     {"n_filters": 320, "pool": 2, "patch": 4, "stride": 1, "scale": 4},
 )
 MORE = ({**PATCHES[1], "n_filters": 800}, PATCHES[2])
-KNOWN = {"views": {"features": VIEWS["features"]}, "shelf": "cifar", "measure": wider}  # chapter 07's, on its own shelf
+KNOWN: dict[str, Any] = {
+    "views": {"features": VIEWS["features"]},
+    "shelf": "cifar",
+    "measure": wider,
+}  # chapter 07's, on its own shelf
 EYES = {"side": 128, "layers": (8, 10, 11, 12, 13, 15, 16)}
 ROWS = {
     "patches": _row("patch features at three sizes, stride 2", PATCHES, None, (0.02, 0.05)),
     "dense": _row("patch features at three sizes, stride 1", MORE, None, (0.005, 0.015), **KNOWN),
     "eyes": _row("borrowed eyes", (), EYES, (0.02, 0.05, 0.1), 4),
-    "both": _row("borrowed eyes and patch features", (), EYES, (0.01, 0.02), 4, **KNOWN),
+    "both": _row("borrowed eyes and patch features", PATCHES[2:], EYES, (0.01, 0.02), 4, **KNOWN),
 }
 FEW: dict[str, Any] = {
     "patches": tuple({**kind, "n_filters": 8} for kind in PATCHES),
@@ -148,6 +152,7 @@ FEW: dict[str, Any] = {
 
 def _small(settings: Settings) -> Values:
     few = {name: FEW[name] for name in FEW if settings.get(name)}
+    few |= {"patches": FEW["patches"][-len(settings["patches"]) :]} if settings["patches"] else {}
     return {**few, "shelf": ""} if "shelf" in settings else few
 
 

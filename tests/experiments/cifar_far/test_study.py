@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from gbi_helpers.experiments.cifar.measure import packed
+from gbi_helpers.experiments.cifar.views import Views
 from gbi_helpers.experiments.cifar_far import rivals, tables
 from gbi_helpers.experiments.cifar_far.closed import Sums
 from gbi_helpers.experiments.cifar_far.study import FEW, ROWS, STUDY, decoder
-from gbi_helpers.experiments.cifar_far.world import opened
-from gbi_helpers.experiments.results import Results, plain
+from gbi_helpers.experiments.cifar_far.world import Wider, opened
+from gbi_helpers.experiments.results import Results, load_results, plain
 from gbi_helpers.experiments.runner import run
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import SMALL
@@ -52,8 +53,10 @@ def test_patch_features_find_more_than_chance(found):
 
 
 def test_both_are_the_features_of_the_two_together(found):
-    sizes = [found.first(row, "size") for row in ("patches", "eyes", "both")]
-    assert sizes[0] + sizes[1] == sizes[2]
+    known, one = (2 * kind["n_filters"] * kind["pool"] ** 2 for kind in (FEW["views"]["features"], FEW["patches"][0]))
+    assert found.first("patches", "size") == 3 * one
+    assert found.first("dense", "size") == known + 2 * one
+    assert found.first("both", "size") == known + one + found.first("eyes", "size")
 
 
 def test_what_a_picture_costs_is_told_by_its_parts(found):
@@ -97,6 +100,17 @@ def test_what_the_network_saw_is_taken_from_the_shelf(world, monkeypatch):
     before = world.eyes(FEW["eyes"])
     monkeypatch.setattr(type(world), "network", None)
     assert torch.equal(world.eyes(FEW["eyes"]), before)
+
+
+def test_chapter_07s_features_come_first_and_from_its_own_shelf(world, tmp_path):
+    beside = Shelf(tmp_path / "cifar")
+    wide = Wider(world.images, world.held, FEW["views"], beside)
+    first, *others = wide.patches(0, FEW["patches"])
+    assert torch.equal(first, Views(world.data, beside, FEW["views"]).view("features").joined())
+    assert all(one is other for one, other in zip(others, world.patches(0, FEW["patches"]), strict=True))
+    assert len(list(beside.folder.glob("features-*.npy"))) == 1
+    image = world.data.train.x[:1].permute(0, 3, 1, 2)
+    assert torch.equal(wide.filters(0, FEW["patches"])[0](image), first[:1])
 
 
 # Readers
@@ -155,3 +169,27 @@ def test_readers_are_compared_image_by_image():
     more[:100] = True
     found = tables.difference(made_up([(more, same)]), "patches", ("sphere",), ("rivals", "ridge"))
     assert found.low > 0
+
+
+# What is shipped
+
+
+@pytest.fixture(scope="module", name="results")
+def the_shipped_record():
+    return load_results("cifar_far")
+
+
+def test_shipped_record_holds_every_row_and_its_facts(results):
+    assert list(results.rows) == list(ROWS)
+    assert {"command", "commit", "versions", "device", "data", "sha256_of_images", "eyes"} <= results.facts.keys()
+    assert results.facts["splits"] == {"train": 45_000, "validation": 5_000, "test": 8_000}
+
+
+def test_the_record_tells_how_far_one_step_goes(results):
+    lines = {line.name: line for line in tables.lines(results)}
+    assert lines["eyes"].accuracy["one step, sphere"].low >= 72
+    for line in lines.values():
+        assert line.accuracy["one step"].mean < line.accuracy["one step, with delta"].mean
+        assert line.accuracy["one step, sphere"].mean >= line.accuracy["every class tried"].mean
+        assert line.accuracy["nearest class mean"].mean < line.accuracy["one step"].mean
+        assert abs(line.validation - line.accuracy["one step, sphere"].mean) < 2  # little was chosen too closely
