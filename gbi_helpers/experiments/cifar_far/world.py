@@ -127,11 +127,11 @@ class Wider(World):
 
     def patches(self, seed: int, kinds: Sequence[Settings]) -> tuple[Tensor, ...]:
         """Patch features (N, D) of all images, in 16 bits, a block for each kind."""
-        return (self._known.view("features").joined(), *super().patches(seed, kinds))
+        return (self._known.view("features").joined(), *World(self.images, self.held).patches(seed, kinds))
 
     def filters(self, seed: int, kinds: Sequence[Settings]) -> list[Patches]:
         """What makes the patch features of a seed."""
-        return [Patches(1, self._known.filters()), *super().filters(seed, kinds)]
+        return [Patches(1, self._known.filters()), *World(self.images).filters(seed, kinds)]
 
     @property
     def _known(self) -> Views:
