@@ -56,7 +56,7 @@ def test_both_are_the_features_of_the_two_together(found):
     known, one = (2 * kind["n_filters"] * kind["pool"] ** 2 for kind in (FEW["views"]["features"], FEW["patches"][0]))
     assert found.first("patches", "size") == 3 * one
     assert found.first("dense", "size") == known + 2 * one
-    assert found.first("both", "size") == known + one + found.first("eyes", "size")
+    assert found.first("both", "size") == 2 * one + found.first("eyes", "size")
 
 
 def test_what_a_picture_costs_is_told_by_its_parts(found):
