@@ -48,6 +48,12 @@ def test_every_row_is_measured_with_its_ceilings_in_the_same_run(found):
         assert found.first(row, "shrink") in ROWS[row].settings["shrinks"]
 
 
+def test_on_the_sphere_one_step_is_nearly_every_class_tried(found):
+    free, sphere = (found.first("patches", name, "agreement_likelihood") for name in ("free", "sphere"))
+    assert free < 70
+    assert sphere > 90
+
+
 def test_patch_features_find_more_than_chance(found):
     assert found.first("patches", "free", "one_step_delta") > 8  # of a hundred classes, four pictures each
 
@@ -93,7 +99,8 @@ def test_the_network_sees_training_images_once_and_others_with_their_mirror_imag
     seen, network = world.split(world.eyes(FEW["eyes"])), world.network(FEW["eyes"])
     x, test = (part.x[:2].permute(0, 3, 1, 2) for part in (world.data.train, world.data.test))
     torch.testing.assert_close(seen.train[:2], network.of(x), rtol=2e-3, atol=1e-3)
-    torch.testing.assert_close(seen.test[:2], network.of(test, mirrored=True), rtol=2e-3, atol=1e-3)
+    once, both = ((seen.test[:2] - network.of(test, mirrored)).abs().max() for mirrored in (False, True))
+    assert both < once / 10
 
 
 def test_what_the_network_saw_is_taken_from_the_shelf(world, monkeypatch):
