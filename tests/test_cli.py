@@ -79,6 +79,7 @@ def test_wrong_use_exits_with_2_and_says_why(arguments, capsys):
                     "mnist",
                     "ood",
                     "cifar",
+                    "cifar_far",
                     "language",
                     "language_far",
                     "continual",
@@ -120,7 +121,7 @@ def test_all_studies_go_on_where_the_data_of_one_are_not_at_hand(monkeypatch, ca
     assert cli.main(["reproduce", "all"]) == 1, "something is missing"
     told = capsys.readouterr()
     assert "gbi: cifar was left out: CIFAR-100 is not here" in told.err
-    assert told.out.count(f" is in {tmp_path}.") == 10, "every other record that is shipped"
+    assert told.out.count(f" is in {tmp_path}.") == 11, "every other record that is shipped"
     assert cli.main(["reproduce", "cifar"]) == 1
 
 

@@ -33,7 +33,7 @@ ROOMS = (  # inside experiments
     {"tables", "estimate"},
     {"reproducing"},
     {"toy", "mnist", "cifar", "language"},
-    {"ood", "language_far"},
+    {"ood", "language_far", "cifar_far"},
     {"borrowed"},
     {"cost", "continual", "questions"},
     {"verdicts"},

@@ -4,5 +4,16 @@ from __future__ import annotations
 
 STUDIES = {
     name: f"gbi_helpers.experiments.{name}.study"
-    for name in ("toy", "mnist", "ood", "cifar", "language", "language_far", "continual", "cost", "questions")
+    for name in (
+        "toy",
+        "mnist",
+        "ood",
+        "cifar",
+        "cifar_far",
+        "language",
+        "language_far",
+        "continual",
+        "cost",
+        "questions",
+    )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,19 +10,28 @@ from gbi_helpers.data import cifar, layouts
 from gbi_helpers.data.babylm import babylm_folder
 from gbi_helpers.data.image_files import MNIST, find
 from gbi_helpers.files import DataError, cache_dir
+from gbi_helpers.models.eyes import PACKAGE
 
 # By record, the set that those rows need whose names begin so; "" stands for all of its rows.
 NEEDED: Mapping[str, Mapping[str, str]] = {
     "mnist_full": {"": "mnist"},
     "ood": {"unopened": "cifar-10"},
     "cifar": {"": "cifar-100"},
+    "cifar_far": {"": "cifar-100", "eyes": "borrowed", "both": "borrowed"},
     "language_babylm": {"": "babylm"},
     "language_far": {"": "babylm"},
     "continual": {"": "mnist", "cifar/": "cifar-100"},
     "cost": {"cifar_": "cifar-100", "directions/": "cifar-100"},
     "questions": {"embeddings/": "cifar-100"},
 }
-NAMES = {"mnist": "all of MNIST", "cifar-10": "CIFAR-10", "cifar-100": "CIFAR-100", "babylm": "BabyLM's text"}
+NAMES = {
+    "mnist": "all of MNIST",
+    "cifar-10": "CIFAR-10",
+    "cifar-100": "CIFAR-100",
+    "babylm": "BabyLM's text",
+    "borrowed": "the borrowed eyes",
+}
+OTHERWISE = {"cifar-10": "put cifar-10-test.npz into GBI_DATA_DIR", "borrowed": "pip install 'gbi-helpers[borrowed]'"}
 
 
 def needs(record: str, row: str) -> list[str]:
@@ -39,8 +49,7 @@ def at_hand(key: str) -> bool:
 
 def advice(key: str) -> str:
     """How to get a set: "CIFAR-100: gbi data get cifar-100"."""
-    how = "put cifar-10-test.npz into GBI_DATA_DIR" if key == "cifar-10" else f"gbi data get {key}"
-    return f"{NAMES[key]}: {how}"
+    return f"{NAMES[key]}: {OTHERWISE.get(key, f'gbi data get {key}')}"
 
 
 def _cifar10() -> bool:
@@ -54,4 +63,5 @@ _PLACES: dict[str, Callable[[], Any]] = {
     "cifar-10": _cifar10,
     "cifar-100": lambda: cifar.find()[1],
     "babylm": lambda: babylm_folder()[1],
+    "borrowed": lambda: importlib.util.find_spec(PACKAGE),
 }

@@ -66,7 +66,7 @@ class Place:
         return found
 
     def interval(self, load: Load) -> Summary | None:
-        """Where the place holds "mean", "low" and "high", an interval over samples, and a single run: that; else None."""
+        """The interval over samples, of a place that holds "mean", "low" and "high"; None of any other."""
         results = load(self.record)
         found = results.first(self.row, *self.path) if results.has(self.row, *self.path) else None
         if not isinstance(found, Mapping) or not {"mean", "low", "high"} <= set(found):

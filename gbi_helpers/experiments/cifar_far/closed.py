@@ -1,0 +1,133 @@
+"""The Gaussian decoder of z alone in closed form, of more features than fit into memory twice.
+
+Features are blocks (N, D_i) in 16 bits, side by side; each is standardised over the training images. What is needed of
+them are sums over images: class means and the covariance within classes, with a share of the identity mixed in. Its
+Cholesky factor gives the K - 1 coordinates of linear discriminant analysis, in which each class has variance 1: there
+a decoder of z alone whose patterns are the class means is the whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+PART, COLUMNS = 2_500, 4_096  # images, and features, that are summed over at a time
+Blocks = Sequence[Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Of training images: mean and spread of each feature (D,); of standardised features (float32), what is left.
+
+    ``means`` (K, D): by class. ``within`` (D, D): the covariance around them. ``share`` (K,): of each class.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    means: Tensor
+    within: Tensor
+    share: Tensor
+
+    def standardised(self, blocks: Blocks, rows: slice | Tensor) -> Tensor:
+        """Some rows (n, D) of the blocks, float32."""
+        return _joined(blocks, rows).sub_(self.mean).div_(self.spread)
+
+    @property
+    def centre(self) -> Tensor:
+        """The centroid (D,) of the class means."""
+        return self.means.mean(0)
+
+
+def summed(blocks: Blocks, y: Tensor, n_tasks: int) -> Sums:
+    """The sums over images with classes y (N,), to which the blocks (M >= N, D_i) may have more rows."""
+    mean, spread = _scales(blocks, len(y))
+    count = torch.bincount(y, minlength=n_tasks).to(mean)
+    means, within = mean.new_zeros(n_tasks, len(mean)), mean.new_zeros(len(mean), len(mean))
+    sums = Sums(mean, spread, means, within, count / len(y))
+    for rows in _parts(len(y)):
+        x = sums.standardised(blocks, rows)
+        means.index_add_(0, y[rows], x)
+        _add_products(within, x)
+    means.div_(count[:, None])
+    within.div_(len(y))
+    _add_products(within, means * sums.share.sqrt()[:, None], -1.0)
+    return sums
+
+
+def _scales(blocks: Blocks, n: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (D,) of the first n rows; what never changes counts as spread over 1."""
+    total = [torch.zeros(block.shape[1], dtype=torch.float64, device=block.device) for block in blocks]
+    first, second = torch.cat(total), torch.cat(total)
+    for rows in _parts(n):
+        x = _joined(blocks, rows)
+        first += x.sum(0)
+        second += x.square_().sum(0)
+    mean = first / n
+    spread = (second / n - mean.square()).clamp_min(0).sqrt()
+    return mean.float(), torch.where(spread > 1e-6, spread, 1).float()
+
+
+def _add_products(total: Tensor, x: Tensor, sign: float = 1.0) -> None:
+    """Add x' x to the lower triangle of ``total`` (D, D), a square at a time: half the work."""
+    size = len(total)
+    for top in range(0, size, COLUMNS):
+        for left in range(0, top + 1, COLUMNS):
+            rows, columns = slice(top, top + COLUMNS), slice(left, left + COLUMNS)
+            total[rows, columns].addmm_(x[:, rows].T, x[:, columns], alpha=sign)
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """(x - centre) @ basis, from standardised features (n, D) to the R <= K - 1 coordinates of the discriminants.
+
+    ``patterns`` (K, R): where the class means lie there, around 0; their squared lengths over K, summed over classes,
+    are ``between`` (R,): the variance of the class means in each coordinate, where that within classes is 1.
+    """
+
+    basis: Tensor
+    patterns: Tensor
+
+    @property
+    def between(self) -> Tensor:
+        """The variance (R,) of the class means in each coordinate."""
+        return self.patterns.square().mean(0)
+
+    def of(self, sums: Sums, blocks: Blocks) -> Tensor:
+        """The coordinates (N, R) of all rows of the blocks."""
+        parts = (sums.standardised(blocks, rows) - sums.centre for rows in _parts(len(blocks[0])))
+        return torch.cat([part @ self.basis for part in parts])
+
+
+def coordinates(sums: Sums, shrink: float) -> Coordinates:
+    """With ``shrink`` of the mean variance mixed into the covariance within classes (see ``projection.shrunk``)."""
+    away = sums.means - sums.centre
+    solved = _solved(sums.within, shrink, away.T.contiguous())
+    values, vectors = torch.linalg.eigh((away @ solved).double())
+    keep = values > 1e-6 * values.max()
+    basis = solved @ (vectors[:, keep] / values[keep].sqrt()).float()
+    return Coordinates(basis, away @ basis)
+
+
+def _solved(within: Tensor, shrink: float, right: Tensor) -> Tensor:
+    """The inverse of the shrunk covariance, whose lower triangle is given, times ``right`` (D, K).
+
+    Only the diagonal is changed, for a while, so that no second matrix is needed beside the factor.
+    """
+    diagonal = within.diagonal()
+    before = diagonal.clone()
+    diagonal.add_(shrink / (1 - shrink) * before.mean())
+    factor = torch.linalg.cholesky(within)
+    diagonal.copy_(before)
+    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    return torch.linalg.solve_triangular(factor.mT, half, upper=True) / (1 - shrink)
+
+
+def _parts(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + PART, n)) for start in range(0, n, PART))
+
+
+def _joined(blocks: Blocks, rows: slice | Tensor) -> Tensor:
+    return torch.cat([block[rows].float() for block in blocks], dim=1)
