@@ -85,7 +85,7 @@ function number(value) {
 function make(tag, attributes = {}, parent = null, text = "") {
   const svg = /^(svg|g|path|rect|line|circle|text|pattern|defs)$/.test(tag);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const name in attributes) node.setAttribute(name, attributes[name]);
+  place(node, attributes);
   if (text) node.textContent = text;
   if (parent) parent.append(node);
   return node;

@@ -221,13 +221,14 @@ def test_digits_written_for_one_and_test_images_have_a_word_in_the_address(play)
 def test_places_of_sliders_are_in_the_address_and_taken_back_they_are_not(play):
     page = play(file="sliders.html")
     view = page.locator("[data-toy='04-three-contexts']")
-    view.get_by_role("slider").press("ArrowLeft")
+    slider = view.get_by_role("slider", name="height of context 2")
+    slider.press("ArrowLeft")
     state = address_with(page, "04-three-contexts=")
     other = play(state, "sliders.html")
     there = other.locator("[data-toy='04-three-contexts']")
     assert there.locator(".gbi-readout").inner_text() == view.locator(".gbi-readout").inner_text()
     assert abs(there.bounding_box()["y"]) < 100, "the reader is led to it"
-    view.get_by_role("slider").press("ArrowRight")
+    slider.press("ArrowRight")
     page.wait_for_function("() => !location.href.includes('#')")
     assert page.troubles + other.troubles == []
 

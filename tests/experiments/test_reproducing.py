@@ -118,7 +118,8 @@ def test_two_workers_leave_the_same_records(folder, monkeypatch, capsys):
 
 
 STARTED = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it runs in the background
 from gbi_helpers import cli
 from gbi_helpers.experiments import reproducing
 reproducing.STUDIES = {"counting": "counting"}
