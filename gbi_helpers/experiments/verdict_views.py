@@ -126,9 +126,9 @@ def _buttons(judged: Sequence[Judged], name: str) -> str:
         for verdict in number
     )
     choices = {"all": f"all ({len(judged)})", **{verdict: f"{marked(verdict)} ({n})" for verdict, n in number.items()}}
-    labels = "".join(
-        f'<label style="margin-right:1em;white-space:nowrap"><input type="radio" name="{name}" value="{value}"'
-        f"{' checked' if value == 'all' else ''}> {html.escape(words)}</label>"
+    labels = "".join(  # the attribute: or JupyterLab takes the arrow keys
+        f'<label style="margin-right:1em;white-space:nowrap"><input type="radio" name="{name}" value="{value}" '
+        f"data-lm-suppress-shortcuts{' checked' if value == 'all' else ''}> {html.escape(words)}</label>"
         for value, words in choices.items()
     )
     return f"<style>{rules}</style><fieldset><legend>Show the statements that</legend>{labels}</fieldset>"

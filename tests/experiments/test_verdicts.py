@@ -244,6 +244,7 @@ def test_the_filter_counts_every_verdict_and_needs_no_script(statements, monkeyp
     assert page.legend.get_text()
     values = [choice["value"] for choice in page.find_all("input", type="radio")]
     assert values == ["all", *views.counted(statements)]
+    assert all(choice.has_attr("data-lm-suppress-shortcuts") for choice in page.find_all("input")), "JupyterLab's keys"
     assert sum(views.counted(statements).values()) == len(statements)
 
 
