@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 
 from matplotlib.figure import Figure
 
 from gbi_helpers import plots
 from gbi_helpers.experiments.verdicts import VERDICTS, Judged
+from gbi_helpers.files import ASSETS
 from gbi_helpers.metrics import Summary
 
 HEAD = ("stated", "the paper", "measured", "verdict", "remark", "shown in")
 KNOWN = {"stated": "", "recalled": "recalled, unverified"}
-CHAPTERS = {
-    "00": "00_start_here",
-    "01": "01_bayes_by_hand",
-    "02": "02_toy_train_with_z",
-    "03": "03_toy_modules_emerge",
-    "04": "04_toy_infer_z",
-    "05": "05_mnist",
-    "06": "06_mnist_ood",
-    "07": "07_cifar100",
-    "08": "08_language",
-    "09": "09_continual_learning",
-    "10": "10_cost_and_theory",
-    "11": "11_open_questions",
-}
+THIS = "12"
 
 
 def told(one: Judged) -> str:
@@ -60,6 +50,14 @@ def measured_words(one: Judged) -> str:
 def marked(verdict: str) -> str:
     """A verdict with its sign."""
     return f"{VERDICTS[verdict]} {verdict}"
+
+
+@cache
+def chapters() -> dict[str, str]:
+    """The name of each chapter before this one, by its number."""
+    with (ASSETS / "chapters.csv").open(encoding="utf-8", newline="") as rows:
+        names = [row["name"] for row in csv.DictReader(rows)]
+    return {name[:2]: name for name in names if name[:2] < THIS}
 
 
 def lines_of(judged: Sequence[Judged]) -> list[list[str]]:
@@ -111,7 +109,7 @@ def _row(one: Judged) -> str:
     first, *cells, _ = (html.escape(cell) for cell in lines_of([one])[0])
     told = "".join(f'<td style="text-align:left">{cell}</td>' for cell in (*cells, ""))[: -len("</td>")]
     chapter = one.statement.chapter
-    link = f'<a href="{CHAPTERS[chapter]}.ipynb">{chapter}</a>' if chapter in CHAPTERS else html.escape(chapter)
+    link = f'<a href="{chapters()[chapter]}.ipynb">{chapter}</a>' if chapter in chapters() else html.escape(chapter)
     code = "<br>".join(f"<code>{html.escape(command)}</code>" for command in one.commands)
     again = f"<details><summary>again</summary>{code}</details>" if code else ""
     heading = f'<th scope="row" style="text-align:left;font-weight:normal">{first}</th>'
