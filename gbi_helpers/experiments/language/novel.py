@@ -88,14 +88,15 @@ def tune(model: WordModel, learn: Windows, stop: Windows, test: Windows, lr: flo
 
 
 def on_the_way(
-    model: WordModel, learn: Windows, z: Tensor, rate: float, looks: Sequence[int], bias_only: bool = False
+    model: WordModel, learn: Windows, z: Tensor, rate: float, looks: Sequence[int], moving: str = ""
 ) -> Iterator[WordModel]:
     """A copy of the model at each of the steps ``looks`` while it is fine-tuned on ``learn``, z (K,) told throughout.
 
-    ``bias_only``: of all weights only the output biases move.
+    ``moving``: only weights whose names start so move, such as "bias", the output biases.
     """
     network = copy.deepcopy(model)
-    descent = ClippedAdamW([network.bias] if bias_only else list(network.parameters()), lr=rate)
+    weights = [weight for name, weight in network.named_parameters() if name.startswith(moving)]
+    descent = ClippedAdamW(weights, lr=rate)
     draw = torch.Generator().manual_seed(0)
     for step in progress_bar(range(looks[-1] + 1), desc="fine-tuning"):
         if step in looks:

@@ -43,30 +43,24 @@ def compare(
             uniform = max_entropy(1, model.n_tasks, torch.float32, learn.words.device)[0]
             simplex, free = (shared_z(model, learn, space, SEARCH)[-1] for space in ("logits", "free"))
             starts = {
-                "": (uniform, False),
-                "_found": (simplex, False),
-                "_free": (free, False),
-                "_bias": (uniform, True),
+                "": (uniform, ""),
+                "_found": (simplex, ""),
+                "_free": (free, ""),
+                "_bias": (uniform, "bias"),
             }
-            for way, (z, bias) in starts.items():
-                found[str(n)][name + way] = tuned(model, learn, stop, test, z, rates, bias_only=bias)
+            for way, (z, moving) in starts.items():
+                found[str(n)][name + way] = tuned(model, learn, stop, test, z, rates, moving)
             found[str(n)] |= {f"{name}_untuned": _loss(model, test, uniform), f"{name}_z": _loss(model, test, free)}
     return found
 
 
 def tuned(
-    model: WordModel,
-    learn: Windows,
-    stop: Windows,
-    test: Windows,
-    z: Tensor,
-    rates: Sequence[float],
-    bias_only: bool = False,
+    model: WordModel, learn: Windows, stop: Windows, test: Windows, z: Tensor, rates: Sequence[float], moving: str = ""
 ) -> float:
     """Loss on ``test`` after steps on ``learn``, told z throughout, at the rate and step that read ``stop`` best."""
     best = (float("inf"), float("inf"))
     for rate in rates:
-        for network in on_the_way(model, learn, z, rate, LOOKS, bias_only):
+        for network in on_the_way(model, learn, z, rate, LOOKS, moving):
             watched = _loss(network, stop, z)
             if watched < best[0]:
                 best = (watched, _loss(network, test, z))

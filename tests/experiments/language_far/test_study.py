@@ -167,8 +167,8 @@ def test_a_new_column_starts_at_the_mean_and_alone_is_learnt(opened):
     torch.testing.assert_close(wider(words[:1], new), model(words[:1], uniform))
     before = {name: value.clone() for name, value in wider.state_dict().items()}
     learn = measures.even_windows(opened.whole.only([opened.new]).train, opened.whole.start, 4, column.WINDOW)
-    list(column._steps(wider, learn, new[0], 1e-2))
-    for name, value in wider.state_dict().items():
+    *_, learnt = column.on_the_way(wider, learn, new[0], 1e-2, column.LOOKS, column.COLUMNS)
+    for name, value in learnt.state_dict().items():
         if name.startswith("turns."):
             assert torch.equal(value[:, :-1], before[name][:, :-1])
             assert not torch.equal(value[:, -1], before[name][:, -1])
@@ -188,7 +188,8 @@ def test_a_column_is_chosen_on_validation_text(opened):
     on_the_way, z = [], torch.eye(model.n_tasks + 1)[-1]
     for rate in rates:
         wider = column.widened(model)
-        for steps in column._steps(wider, learn, z, rate):
+        tuned = column.on_the_way(wider, learn, z, rate, column.LOOKS, column.COLUMNS)
+        for steps, wider in zip(column.LOOKS, tuned, strict=True):
             watched, asked = (float(losses(wider, part, z).mean()) for part in (stop, test))
             on_the_way.append((watched, asked, rate, steps))
     found = column.column(model, new, 4 * column.WINDOW, rates, 4)
