@@ -58,13 +58,27 @@ def tuned(
     model: WordModel, learn: Windows, stop: Windows, test: Windows, z: Tensor, rates: Sequence[float], moving: str = ""
 ) -> float:
     """Loss on ``test`` after steps on ``learn``, told z throughout, at the rate and step that read ``stop`` best."""
-    best = (float("inf"), float("inf"))
+    return float(best_of(model, learn, stop, test, z, rates, moving)["loss"])
+
+
+def best_of(
+    model: WordModel,
+    learn: Windows,
+    stop: Windows,
+    test: Windows,
+    z: Tensor,
+    rates: Sequence[float],
+    moving: str,
+    looks: Sequence[int] = LOOKS,
+) -> Scores:
+    """The same, "loss", with the rate and the number of steps, of ``looks``, that read ``stop`` best: its "watched"."""
+    best: Scores = {"watched": float("inf"), "loss": float("inf")}
     for rate in rates:
-        for network in on_the_way(model, learn, z, rate, LOOKS, moving):
+        for steps, network in zip(looks, on_the_way(model, learn, z, rate, looks, moving), strict=True):
             watched = _loss(network, stop, z)
-            if watched < best[0]:
-                best = (watched, _loss(network, test, z))
-    return best[1]
+            if watched < best["watched"]:
+                best = {"watched": watched, "rate": rate, "steps": steps, "loss": _loss(network, test, z)}
+    return best
 
 
 def _loss(model: WordModel, windows: Windows, z: Tensor) -> float:

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from gbi_helpers.experiments.language.novel import WINDOW, on_the_way
-from gbi_helpers.experiments.language.windows import Corpus, even_windows, losses
+from gbi_helpers.experiments.language.novel import WINDOW
+from gbi_helpers.experiments.language.tuning import best_of
+from gbi_helpers.experiments.language.windows import Corpus, even_windows
 from gbi_helpers.models.deep import DeepTransformer
 from gbi_helpers.runtime import usual_defaults
 
@@ -39,12 +40,6 @@ def column(model: DeepTransformer, new: Corpus, words: int, rates: Sequence[floa
     )
     wider = widened(model)
     z = torch.eye(wider.n_tasks, dtype=wider.bias.dtype, device=wider.bias.device)[-1]
-    best: dict[str, Any] = {"watched": float("inf")}
-    for rate in rates:
-        for steps, tuned in zip(LOOKS, on_the_way(wider, learn, z, rate, LOOKS, COLUMNS), strict=True):
-            watched = float(losses(tuned, stop, z).mean())
-            if watched < best["watched"]:
-                asked = float(losses(tuned, test, z).mean())
-                best = {"watched": watched, "rate": rate, "steps": steps, "loss": asked}
+    best = best_of(wider, learn, stop, test, z, rates, COLUMNS, LOOKS)
     moved = sum(len(weight) for name, weight in wider.named_parameters() if name.startswith(COLUMNS))
     return best | {"moved": moved}

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gbi_helpers.experiments.bench import Bench
+from gbi_helpers.experiments.language.novel import on_the_way
 from gbi_helpers.experiments.language.windows import losses
 from gbi_helpers.experiments.language_far import column, measures, recipes, world
 from gbi_helpers.experiments.language_far.study import STUDY
@@ -167,7 +168,7 @@ def test_a_new_column_starts_at_the_mean_and_alone_is_learnt(opened):
     torch.testing.assert_close(wider(words[:1], new), model(words[:1], uniform))
     before = {name: value.clone() for name, value in wider.state_dict().items()}
     learn = measures.even_windows(opened.whole.only([opened.new]).train, opened.whole.start, 4, column.WINDOW)
-    *_, learnt = column.on_the_way(wider, learn, new[0], 1e-2, column.LOOKS, column.COLUMNS)
+    *_, learnt = on_the_way(wider, learn, new[0], 1e-2, column.LOOKS, column.COLUMNS)
     for name, value in learnt.state_dict().items():
         if name.startswith("turns."):
             assert torch.equal(value[:, :-1], before[name][:, :-1])
@@ -185,15 +186,15 @@ def test_a_column_is_chosen_on_validation_text(opened):
         measures.even_windows(part, new.start, n, column.WINDOW)
         for part, n in ((new.train, 4), (new.validation, 32), (new.test, 4))
     )
-    on_the_way, z = [], torch.eye(model.n_tasks + 1)[-1]
+    met, z = [], torch.eye(model.n_tasks + 1)[-1]
     for rate in rates:
         wider = column.widened(model)
-        tuned = column.on_the_way(wider, learn, z, rate, column.LOOKS, column.COLUMNS)
+        tuned = on_the_way(wider, learn, z, rate, column.LOOKS, column.COLUMNS)
         for steps, wider in zip(column.LOOKS, tuned, strict=True):
             watched, asked = (float(losses(wider, part, z).mean()) for part in (stop, test))
-            on_the_way.append((watched, asked, rate, steps))
+            met.append((watched, asked, rate, steps))
     found = column.column(model, new, 4 * column.WINDOW, rates, 4)
-    assert (found["watched"], found["loss"], found["rate"], found["steps"]) == min(on_the_way)
+    assert (found["watched"], found["loss"], found["rate"], found["steps"]) == min(met)
     assert found["moved"] == 2 * 16
 
 
