@@ -6,6 +6,7 @@ Every failure here is a :class:`DataError` of one sentence that says what to do.
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
 import hashlib
 import json
@@ -191,6 +192,13 @@ def manifest() -> dict[str, dict[str, Any]]:
         return {}
     except (OSError, ValueError) as error:
         raise DataError(f"The list of assets cannot be read; {_restore(MANIFEST)}") from error
+
+
+@functools.cache
+def questions() -> dict[str, str]:
+    """The question of each chapter of the course, written or planned, by its name."""
+    with (ASSETS / "chapters.csv").open(encoding="utf-8", newline="") as rows:
+        return {row["name"]: row["question"] for row in csv.DictReader(rows)}
 
 
 def load_asset(name: str) -> Path:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from bs4 import BeautifulSoup, Comment, Tag
 from nbformat import NotebookNode
 
-from gbi_helpers.files import ASSETS
+from gbi_helpers.files import questions
 
 PNG = "data:image/png;base64,"
 SMALL = 20_000  # letters of an image's address that are not worth making fewer
@@ -53,13 +51,6 @@ class Toy:
     file: str
     anchor: str
     key: str
-
-
-@cache
-def questions() -> dict[str, str]:
-    """The question of each chapter of the course, written or planned, by its name."""
-    with (ASSETS / "chapters.csv").open(encoding="utf-8", newline="") as rows:
-        return {row["name"]: row["question"] for row in csv.DictReader(rows)}
 
 
 def planned(name: str) -> Chapter:

@@ -27,14 +27,13 @@ from gbi_helpers.course.chapters import (
     lighten,
     opening,
     planned,
-    questions,
     sections,
     sliders,
 )
 from gbi_helpers.course.export import TEMPLATES, page_of
 from gbi_helpers.course.notebooks import START, read
 from gbi_helpers.course.pads import has_pads, link_pads, pads
-from gbi_helpers.files import part_folder
+from gbi_helpers.files import part_folder, questions
 from gbi_helpers.progress import progress_bar
 
 COURSE = "Gradient-based inference, a course in notebooks"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import math
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 
 from matplotlib.figure import Figure
 
 from gbi_helpers import plots
 from gbi_helpers.experiments.verdicts import VERDICTS, Judged
-from gbi_helpers.files import ASSETS
+from gbi_helpers.files import questions
 from gbi_helpers.metrics import Summary
 
 HEAD = ("stated", "the paper", "measured", "verdict", "remark", "shown in")
@@ -52,12 +50,9 @@ def marked(verdict: str) -> str:
     return f"{VERDICTS[verdict]} {verdict}"
 
 
-@cache
 def chapters() -> dict[str, str]:
     """The name of each chapter before this one, by its number."""
-    with (ASSETS / "chapters.csv").open(encoding="utf-8", newline="") as rows:
-        names = [row["name"] for row in csv.DictReader(rows)]
-    return {name[:2]: name for name in names if name[:2] < THIS}
+    return {name[:2]: name for name in questions() if name[:2] < THIS}
 
 
 def lines_of(judged: Sequence[Judged]) -> list[list[str]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from course.pages import lost_links, read_pages
 
-from gbi_helpers.course.chapters import questions
 from gbi_helpers.course.site import write_site
+from gbi_helpers.files import questions
 
 pytestmark = pytest.mark.xdist_group("site")  # it is built once
 BOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))

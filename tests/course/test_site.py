@@ -14,8 +14,8 @@ from widgets.toy import toy_path
 
 from gbi_helpers import cli, plots, scrub, slide
 from gbi_helpers.course import notebooks, site
-from gbi_helpers.course.chapters import questions
 from gbi_helpers.course.site import write_site
+from gbi_helpers.files import questions
 from gbi_helpers.widgets import Controls, Lines
 
 OPENING = """# 05 · Which *digit* is it?
