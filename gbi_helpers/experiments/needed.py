@@ -1,4 +1,4 @@
-"""What a record needs beside the course and its packages: data sets, by the names that ``gbi data`` gives them."""
+"""What a record needs beside the course and its packages: data sets, by their names in ``gbi data``, and machines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gbi_helpers import runtime
 from gbi_helpers.data import cifar, layouts
 from gbi_helpers.data.babylm import babylm_folder
 from gbi_helpers.data.image_files import MNIST, find
@@ -17,7 +18,7 @@ NEEDED: Mapping[str, Mapping[str, str]] = {
     "mnist_full": {"": "mnist"},
     "ood": {"unopened": "cifar-10"},
     "cifar": {"": "cifar-100"},
-    "cifar_far": {"": "cifar-100", "eyes": "borrowed", "both": "borrowed"},
+    "cifar_far": {"": "cifar-100", "eyes": "borrowed", "both": "borrowed", "wide": "gpu"},
     "language_babylm": {"": "babylm"},
     "language_far": {"": "babylm"},
     "continual": {"": "mnist", "cifar/": "cifar-100"},
@@ -30,8 +31,13 @@ NAMES = {
     "cifar-100": "CIFAR-100",
     "babylm": "BabyLM's text",
     "borrowed": "the borrowed eyes",
+    "gpu": "a CUDA device",
 }
-OTHERWISE = {"cifar-10": "put cifar-10-test.npz into GBI_DATA_DIR", "borrowed": "pip install 'gbi-helpers[borrowed]'"}
+OTHERWISE = {
+    "cifar-10": "put cifar-10-test.npz into GBI_DATA_DIR",
+    "borrowed": "pip install 'gbi-helpers[borrowed]'",
+    "gpu": "run these rows on a machine that has one",
+}
 
 
 def needs(record: str, row: str) -> list[str]:
@@ -64,4 +70,5 @@ _PLACES: dict[str, Callable[[], Any]] = {
     "cifar-100": lambda: cifar.find()[1],
     "babylm": lambda: babylm_folder()[1],
     "borrowed": lambda: importlib.util.find_spec(PACKAGE),
+    "gpu": lambda: runtime.device().type == "cuda",
 }

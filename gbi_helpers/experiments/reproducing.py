@@ -163,7 +163,7 @@ def what_it_takes() -> str:
     everything = asked(ALL_STUDIES, None, None, None)
     found = [as_shipped(one.study, one.variant) for one in everything]
     lines = [
-        "| record | chapter | rows | seeds | data that do not come with the course | CPU minutes |",
+        "| record | chapter | rows | seeds | what does not come with the course | CPU minutes |",
         "|---" * 6 + "|",
     ]
     for one, cost in zip(everything, found, strict=True):

@@ -21,6 +21,7 @@ SHIPPED = {
 def nothing_at_hand(tmp_path, monkeypatch):
     monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("GBI_DATA_DIR", raising=False)
+    monkeypatch.setenv("GBI_DEVICE", "cpu")
     return tmp_path
 
 

@@ -41,13 +41,16 @@ class Sums:
         return self.means.mean(0)
 
 
-def summed(blocks: Blocks, y: Tensor, n_tasks: int) -> Sums:
-    """The sums over images with classes y (N,), to which the blocks (M >= N, D_i) may have more rows."""
+def summed(blocks: Blocks, y: Tensor, n_tasks: int, products: bool = True) -> Sums:
+    """The sums over images with classes y (N,), to which the blocks (M >= N, D_i) may have more rows.
+
+    Without ``products`` there is no covariance, ``within`` (0, 0): a kernel has no need of it.
+    """
     mean, spread = _scales(blocks, len(y))
-    count = torch.bincount(y, minlength=n_tasks).to(mean)
-    means, within = mean.new_zeros(n_tasks, len(mean)), mean.new_zeros(len(mean), len(mean))
+    count, size = torch.bincount(y, minlength=n_tasks).to(mean), len(mean) if products else 0
+    means, within = mean.new_zeros(n_tasks, len(mean)), mean.new_zeros(size, size)
     sums = Sums(mean, spread, means, within, count / len(y))
-    for rows in _parts(len(y)):
+    for rows in parts(len(y)):
         x = sums.standardised(blocks, rows)
         means.index_add_(0, y[rows], x)
         _add_products(within, x)
@@ -61,7 +64,7 @@ def _scales(blocks: Blocks, n: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (D,) of the first n rows; what never changes counts as spread over 1."""
     total = [torch.zeros(block.shape[1], dtype=torch.float64, device=block.device) for block in blocks]
     first, second = torch.cat(total), torch.cat(total)
-    for rows in _parts(n):
+    for rows in parts(n):
         x = _joined(blocks, rows)
         first += x.sum(0)
         second += x.square_().sum(0)
@@ -83,22 +86,16 @@ def _add_products(total: Tensor, x: Tensor, sign: float = 1.0) -> None:
 class Coordinates:
     """(x - centre) @ basis, from standardised features (n, D) to the R <= K - 1 coordinates of the discriminants.
 
-    ``patterns`` (K, R): where the class means lie there, around 0; their squared lengths over K, summed over classes,
-    are ``between`` (R,): the variance of the class means in each coordinate, where that within classes is 1.
+    ``patterns`` (K, R): where the class means lie there, around 0.
     """
 
     basis: Tensor
     patterns: Tensor
 
-    @property
-    def between(self) -> Tensor:
-        """The variance (R,) of the class means in each coordinate."""
-        return self.patterns.square().mean(0)
-
     def of(self, sums: Sums, blocks: Blocks) -> Tensor:
         """The coordinates (N, R) of all rows of the blocks."""
-        parts = (sums.standardised(blocks, rows) - sums.centre for rows in _parts(len(blocks[0])))
-        return torch.cat([part @ self.basis for part in parts])
+        away = (sums.standardised(blocks, rows) - sums.centre for rows in parts(len(blocks[0])))
+        return torch.cat([part @ self.basis for part in away])
 
 
 def coordinates(sums: Sums, shrink: float) -> Coordinates:
@@ -121,11 +118,17 @@ def _solved(within: Tensor, shrink: float, right: Tensor) -> Tensor:
     diagonal.add_(shrink / (1 - shrink) * before.mean())
     factor = torch.linalg.cholesky(within)
     diagonal.copy_(before)
+    return triangular_solved(factor, right) / (1 - shrink)
+
+
+def triangular_solved(factor: Tensor, right: Tensor) -> Tensor:
+    """The inverse of a matrix with this Cholesky factor, times ``right``: ``cholesky_solve`` would copy the factor."""
     half = torch.linalg.solve_triangular(factor, right, upper=False)
-    return torch.linalg.solve_triangular(factor.mT, half, upper=True) / (1 - shrink)
+    return torch.linalg.solve_triangular(factor.mT, half, upper=True)
 
 
-def _parts(n: int) -> Iterator[slice]:
+def parts(n: int) -> Iterator[slice]:
+    """The rows of n, :data:`PART` at a time."""
     return (slice(start, min(start + PART, n)) for start in range(0, n, PART))
 
 

@@ -1,14 +1,17 @@
-"""CIFAR-100 as far as one gradient step goes with nothing trained: more label-free features, and borrowed eyes.
+"""CIFAR-100 as far as one gradient step goes: more label-free features, borrowed eyes, a wide network trained for it.
 
-The decoder of z alone is fitted in closed form. Settings were chosen on validation images (the last 5,000 of the 50,000
-for training), and so is what a row leaves open: the share of the identity in the covariance. Test images were used for
-the numbers written alone, once a row: "patches" was measured first and fell short on both, "dense" came after it.
+But for the last, the decoder of z alone is fitted in closed form. Settings were chosen on validation images (the last
+5,000 of the 50,000 for training), and so is what a row leaves open: the share of the identity in the covariance. Test
+images were used for the numbers written alone; rows that came before "sparse", of fewer filters, reached 53.3 and 55.4.
+The rate and share of "eyes_alike" were searched on validation images (.03 to .3, 5e-7 to 5e-5), by a solver that
+rounding still harmed: there may be better ones.
 """
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,11 +19,11 @@ from torch import Tensor
 
 from gbi_helpers import metrics
 from gbi_helpers.experiments.cifar.measure import Labels, measure
-from gbi_helpers.experiments.cifar.views import VIEWS
 from gbi_helpers.experiments.cifar_far import rivals
 from gbi_helpers.experiments.cifar_far.closed import Blocks, Coordinates, Sums, coordinates, summed
-from gbi_helpers.experiments.cifar_far.world import Wider, World, opened
-from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.cifar_far.kernel import Alike, Kernel, alike
+from gbi_helpers.experiments.cifar_far.wide import wide
+from gbi_helpers.experiments.cifar_far.world import World, opened
 from gbi_helpers.experiments.study import SMALL, Row, Study
 from gbi_helpers.inference import max_entropy, one_step
 from gbi_helpers.models.hundred import CLASSES, ZOnly, on_sphere
@@ -36,11 +39,15 @@ def closed(world: World, seed: int, settings: Settings) -> Values:
 
     "free": the patterns are the class means; "sphere": all at one distance from their centroid. Of each, what
     :func:`gbi_helpers.experiments.cifar.measure.measure` finds. "rivals": see :mod:`.rivals`. "validation": accuracies
-    by ``shrinks``, and the best of these, "shrink". "cost": see :func:`cost`.
+    by ``shrinks``, and the best of these, "shrink": shares of the mean variance of a feature, or, in a kernel, of the
+    variance in all directions together. "cost": see :func:`cost`.
     """
     blocks, labels, started = seen(world, seed, settings), Labels.of(world.data), time.process_time()
-    sums = summed(blocks, labels.train, CLASSES)
-    tried, right = best_of(world, sums, blocks, labels, settings["shrinks"])
+    rate = settings.get("rate")
+    sums = summed(blocks, labels.train, CLASSES, products=rate is None)
+    kernel = None if rate is None else Kernel(sums, blocks, len(labels.train), rate)
+    fit = functools.partial(alike, kernel, labels.train) if kernel else functools.partial(coordinates, sums)
+    tried, right = best_of(world, sums, blocks, labels, fit, settings["shrinks"])
     view = world.split(tried.of(sums, blocks))
     fitted = {"fit_cpu_seconds": time.process_time() - started, "size": len(sums.mean), "train_n": len(labels.train)}
     models = {"free": decoder(tried.patterns), "sphere": decoder(on_sphere(tried.patterns))}
@@ -50,13 +57,6 @@ def closed(world: World, seed: int, settings: Settings) -> Values:
     return {**fitted, **right, **found, "rivals": others, "cost": spent, "test_n": len(labels.test)}
 
 
-def wider(world: World, seed: int, settings: Settings) -> Values:
-    """The same with the patch features of chapter 07, "views", before the others; they lie on its "shelf"."""
-    folder = world.images.shelf.folder
-    shelf = Shelf(folder.parent / settings["shelf"]) if settings["shelf"] else None
-    return closed(Wider(world.images, world.held, settings["views"], shelf), seed, settings)
-
-
 def seen(world: World, seed: int, settings: Settings) -> Blocks:
     """The blocks of features that a row asks for."""
     patches = world.patches(seed, settings["patches"]) if settings["patches"] else ()
@@ -64,8 +64,13 @@ def seen(world: World, seed: int, settings: Settings) -> Blocks:
 
 
 def best_of(
-    world: World, sums: Sums, blocks: Blocks, labels: Labels, shrinks: tuple[float, ...]
-) -> tuple[Coordinates, Values]:
+    world: World,
+    sums: Sums,
+    blocks: Blocks,
+    labels: Labels,
+    fit: Callable[[float], Coordinates | Alike],
+    shrinks: tuple[float, ...],
+) -> tuple[Coordinates | Alike, Values]:
     """The coordinates in which a step on the sphere is right most often on validation images, and how often.
 
     The step is taken from the data's centroid, which the sphere's own, where the uniform z is, hardly differs from.
@@ -73,7 +78,7 @@ def best_of(
     known, best = [world.split(block).validation for block in blocks], None
     right: list[float] = []
     for shrink in shrinks:
-        found = coordinates(sums, shrink)
+        found = fit(shrink)
         score = found.of(sums, known) @ on_sphere(found.patterns).T
         right.append(metrics.accuracy(score.argmax(1), labels.validation))
         best = found if right[-1] == max(right) else best
@@ -89,8 +94,13 @@ def decoder(patterns: Tensor) -> ZOnly:
     return model.eval()
 
 
-def cost(world: World, seed: int, settings: Settings, sums: Sums, found: Coordinates) -> Values:
-    """CPU milliseconds for each image on one thread: its features by kind, their coordinates, and the one step."""
+def cost(world: World, seed: int, settings: Settings, sums: Sums, found: Coordinates | Alike) -> Values:
+    """CPU milliseconds for each image on one thread: its features by kind, their coordinates, and the one step.
+
+    Nothing of a GPU, whose work is not the processor's.
+    """
+    if sums.mean.device.type != "cpu":
+        return {}
     x = world.data.test.x[:PRICED].permute(0, 3, 1, 2).to(sums.mean.device)
     asked: dict[str, Any] = {}
     if settings["patches"]:
@@ -121,43 +131,45 @@ def _row(
     shrinks: tuple[float, ...],
     epochs: int = 0,
     once: bool = True,
-    measure: Any = closed,
     **more: Any,
 ) -> Row:
     """``kinds``: of patch features; ``eyes``: what of the network counts, or None. Unless ``once``, seeds draw filters.
 
     ``epochs``: of softmax regression; 0 leaves it out, as where chapter 07 found it behind what is in closed form.
+    ``rate``: of a Gaussian kernel, where images are described by how alike they are (:mod:`.kernel`).
     """
     settings = {"patches": kinds, "eyes": eyes, "shrinks": shrinks, "epochs": epochs, **more}
-    return Row(measure, words, settings, once=once)
+    return Row(closed, words, settings, once=once)
 
 
-PATCHES = (  # of the image at full, half and quarter size
-    {"n_filters": 640, "pool": 2, "patch": 6, "stride": 2},
-    {"n_filters": 640, "pool": 2, "patch": 6, "stride": 1, "scale": 2},
-    {"n_filters": 320, "pool": 2, "patch": 4, "stride": 1, "scale": 4},
+SPARSE = tuple(  # of the image at full, half and quarter size: filters that answer to few patches, at every place
+    {"n_filters": n, "pool": 2, "patch": patch, "stride": 1, "scale": scale, "threshold": 0.6}
+    for n, patch, scale in ((1600, 6, 1), (1600, 6, 2), (800, 4, 4))
 )
-FEWER = tuple({**kind, "n_filters": n} for kind, n in zip(PATCHES[1:], (400, 200), strict=True))
-# Chapter 07's features, of a patch at every place, from its own shelf.
-KNOWN: dict[str, Any] = {"views": {"features": VIEWS["features"]}, "shelf": "cifar", "measure": wider}
+FEWER = (
+    {"n_filters": 400, "pool": 2, "patch": 6, "stride": 1, "scale": 2},
+    {"n_filters": 200, "pool": 2, "patch": 4, "stride": 1, "scale": 4},
+)
 EYES = {"side": 128, "layers": (8, 10, 11, 12, 13, 15, 16)}
-ROWS = {
-    "patches": _row("patch features at three sizes, stride 2", PATCHES, None, (0.02, 0.05)),
-    "dense": _row("patch features at three sizes, stride 1", PATCHES[1:], None, (0.005, 0.01), once=False, **KNOWN),
+TRAINED = {"sizes": {"depth": 16, "widen": 8}, "epochs": 16, "lr": 0.2, "batch_size": 256, "describe": 1e-3}
+CLOSED = {
+    "sparse": _row("patch features at three sizes", SPARSE, None, (0.005, 0.01, 0.02, 0.05), once=False),
     "eyes": _row("borrowed eyes", (), EYES, (0.02, 0.05, 0.1), 4),
+    "eyes_alike": _row("borrowed eyes, by how alike images are", (), EYES, (1e-5,), rate=0.3),
     "both": _row("borrowed eyes and patch features", FEWER, EYES, (0.01, 0.02), 4),
 }
+ROWS = CLOSED | {"wide": Row(wide, "a wide residual network, trained for its gradient", TRAINED)}
 FEW: dict[str, Any] = {
-    "patches": tuple({**kind, "n_filters": 8} for kind in PATCHES),
+    "patches": tuple({**kind, "n_filters": 8} for kind in SPARSE),
     "eyes": {"side": 32, "layers": (5, 16), "weights": None},  # no package is needed
-    "views": {"features": {**VIEWS["features"], "n_filters": 8, "pool": 2, "stride": 3}},
 }
 
 
 def _small(settings: Settings) -> Values:
-    few = {name: FEW[name] for name in FEW if settings.get(name)}
-    few |= {"patches": FEW["patches"][-len(settings["patches"]) :]} if settings["patches"] else {}
-    return {**few, "shelf": ""} if "shelf" in settings else few
+    if "sizes" in settings:
+        return {"sizes": {"depth": 10, "widen": 1}, "epochs": 2, "batch_size": 50}
+    few = {name: FEW[name] for name in ("patches", "eyes") if settings[name]}
+    return few | ({"patches": FEW["patches"][-len(settings["patches"]) :]} if settings["patches"] else {})
 
 
 STUDY = Study(
@@ -167,5 +179,5 @@ STUDY = Study(
     ROWS,
     opened,
     {"": {}, SMALL: {name: _small(row.settings) for name, row in ROWS.items()}},
-    seeds={"": 2},
+    seeds={"": 3},
 )

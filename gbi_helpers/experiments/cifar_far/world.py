@@ -20,7 +20,7 @@ from torch.nn import functional
 from gbi_helpers import runtime
 from gbi_helpers.data import ImageData, Images
 from gbi_helpers.experiments.cifar import world as cifar
-from gbi_helpers.experiments.cifar.views import View, Views
+from gbi_helpers.experiments.cifar.views import View
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.source import code_of
 from gbi_helpers.models.eyes import FILE, PACKAGE, SHA256, Eyes, load_eyes
@@ -115,29 +115,6 @@ class World:
         return self.data.train, self.data.validation, self.data.test
 
 
-@dataclass(frozen=True, eq=False)
-class Wider(World):
-    """The same, with the patch features of chapter 07 before the others; their filters are those of its seed.
-
-    ``views``: their settings. ``shelf``: that on which they lie, or come to.
-    """
-
-    views: Settings = field(default_factory=dict)
-    shelf: Shelf | None = None
-
-    def patches(self, seed: int, kinds: Sequence[Settings]) -> tuple[Tensor, ...]:
-        """Patch features (N, D) of all images, in 16 bits, a block for each kind."""
-        return (self._known.view("features").joined(), *World(self.images, self.held).patches(seed, kinds))
-
-    def filters(self, seed: int, kinds: Sequence[Settings]) -> list[Patches]:
-        """What makes the patch features of a seed."""
-        return [Patches(1, self._known.filters()), *World(self.images).filters(seed, kinds)]
-
-    @property
-    def _known(self) -> Views:
-        return Views(self.data, self.shelf or self.images.shelf, self.views)
-
-
 @dataclass(frozen=True)
 class Patches:
     """Patch features of images that were averaged down by ``scale`` first."""
@@ -154,7 +131,8 @@ class Patches:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features (N, D), in 16 bits, of images (N, 3, S, S) in 8 bits."""
-        return self.features.of(_smaller(images.float() / 255, self.scale))
+        x = _smaller(images.float() / 255, self.scale)
+        return self.features.of(x, chunk=1 if x.device.type == "cpu" else 128)
 
 
 def _smaller(x: Tensor, scale: int) -> Tensor:

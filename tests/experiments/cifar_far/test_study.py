@@ -7,13 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gbi_helpers.experiments.cifar.measure import packed
-from gbi_helpers.experiments.cifar.views import Views
-from gbi_helpers.experiments.cifar_far import rivals, tables
+from gbi_helpers.experiments.cifar_far import rivals
 from gbi_helpers.experiments.cifar_far.closed import Sums
-from gbi_helpers.experiments.cifar_far.study import FEW, ROWS, STUDY, decoder
-from gbi_helpers.experiments.cifar_far.world import Wider, opened
-from gbi_helpers.experiments.results import Results, load_results, plain
+from gbi_helpers.experiments.cifar_far.study import CLOSED, FEW, ROWS, SPARSE, STUDY, decoder
+from gbi_helpers.experiments.cifar_far.world import opened
+from gbi_helpers.experiments.results import load_results
 from gbi_helpers.experiments.runner import run
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import SMALL
@@ -39,7 +37,7 @@ def the_small_record(shelf):
 
 def test_every_row_is_measured_with_its_ceilings_in_the_same_run(found):
     assert list(found.rows) == list(ROWS)
-    for row in ROWS:
+    for row in CLOSED:
         named = {"ridge", "nearest_mean", "neighbours"} | ({"softmax"} if ROWS[row].settings["epochs"] else set())
         assert set(found.first(row, "rivals")) == named
         assert found.first(row, "free", "likelihood") == found.first(row, "free", "one_step_delta")
@@ -49,25 +47,32 @@ def test_every_row_is_measured_with_its_ceilings_in_the_same_run(found):
 
 
 def test_on_the_sphere_one_step_is_nearly_every_class_tried(found):
-    free, sphere = (found.first("patches", name, "agreement_likelihood") for name in ("free", "sphere"))
+    free, sphere = (found.first("sparse", name, "agreement_likelihood") for name in ("free", "sphere"))
     assert free < 70
     assert sphere > 90
 
 
 def test_patch_features_find_more_than_chance(found):
-    assert found.first("patches", "free", "one_step_delta") > 8  # of a hundred classes, four pictures each
+    assert found.first("sparse", "free", "one_step_delta") > 8  # of a hundred classes, four pictures each
 
 
-def test_both_are_the_features_of_the_two_together(found):
-    known, one = (2 * kind["n_filters"] * kind["pool"] ** 2 for kind in (FEW["views"]["features"], FEW["patches"][0]))
-    assert found.first("patches", "size") == 3 * one
-    assert found.first("dense", "size") == known + 2 * one
+def test_rows_see_the_features_that_they_name(found):
+    one = 2 * FEW["patches"][0]["n_filters"] * FEW["patches"][0]["pool"] ** 2
+    assert found.first("sparse", "size") == len(SPARSE) * one
+    assert found.first("eyes", "size") == found.first("eyes_alike", "size")
     assert found.first("both", "size") == 2 * one + found.first("eyes", "size")
+
+
+def test_the_wide_network_is_measured_beside_its_twin(found):
+    aware, softmax = (found.first("wide", kind) for kind in ("aware", "softmax"))
+    assert aware["one_step_forwards"] == softmax["accuracy_forwards"] == 1
+    assert aware["test_n"] == softmax["test_n"] == found.first("wide", "test_n")
+    assert aware["parameters"] > softmax["parameters"]  # its decoder comes on top
 
 
 def test_what_a_picture_costs_is_told_by_its_parts(found):
     assert set(found.first("both", "cost")) == {"patches", "eyes", "coordinates", "one_step"}
-    assert set(found.first("patches", "cost")) == {"patches", "coordinates", "one_step"}
+    assert set(found.first("sparse", "cost")) == {"patches", "coordinates", "one_step"}
 
 
 def test_the_record_says_whose_eyes_they_are(found):
@@ -109,17 +114,6 @@ def test_what_the_network_saw_is_taken_from_the_shelf(world, monkeypatch):
     assert torch.equal(world.eyes(FEW["eyes"]), before)
 
 
-def test_chapter_07s_features_come_first_and_from_its_own_shelf(world, tmp_path):
-    beside = Shelf(tmp_path / "cifar")
-    wide = Wider(world.images, world.held, FEW["views"], beside)
-    first, *others = wide.patches(0, FEW["patches"])
-    assert torch.equal(first, Views(world.data, beside, FEW["views"]).view("features").joined())
-    assert all(one is other for one, other in zip(others, world.patches(0, FEW["patches"]), strict=True))
-    assert len(list(beside.folder.glob("features-*.npy"))) == 1
-    image = world.data.train.x[:1].permute(0, 3, 1, 2)
-    assert torch.equal(wide.filters(0, FEW["patches"])[0](image), first[:1])
-
-
 # Readers
 
 
@@ -143,41 +137,6 @@ def test_softmax_regression_learns_and_answers_at_its_best_epoch():
     assert 1 <= told["epoch"] <= 3
 
 
-def made_up(rights, words="a row"):
-    """A record of one row with several seeds, whose readers are right on these images."""
-
-    def seed(sphere, ridge):
-        free = {name: 100 * float(ridge.double().mean()) for name in ("one_step", "one_step_delta", "likelihood")}
-        one = {"one_step": 100 * float(sphere.double().mean()), "validation": 50.0, "right": packed(sphere)}
-        rival = {"accuracy": 100 * float(ridge.double().mean()), "right": packed(ridge)}
-        values = {"free": {**free, "iterative": 1.0}, "sphere": one, "rivals": {"ridge": rival}}
-        return plain({**values, "test_n": len(sphere), "size": 7, "cost": {"patches": 2.0}})
-
-    rows = {"patches": {str(number): seed(*both) for number, both in enumerate(rights)}}
-    return Results("cifar_far", rows, {}, {}, {"patches": words})
-
-
-def test_a_line_names_the_best_equal_classifier_and_its_interval():
-    draw = torch.Generator().manual_seed(0)
-    rights = [(torch.rand(2000, generator=draw) < 0.6, torch.rand(2000, generator=draw) < 0.5) for _ in range(3)]
-    (line,) = tables.lines(made_up(rights))
-    assert line.accuracy["one step, sphere"].mean == pytest.approx(60, abs=2)
-    assert 2.0 < line.accuracy["one step, sphere"].half_width < 6
-    assert line.ceiling in tables.CEILING
-    assert "softmax regression" not in line.accuracy
-    assert line.milliseconds == {"patches": 2.0}
-
-
-def test_readers_are_compared_image_by_image():
-    same = torch.rand(1000, generator=torch.Generator().manual_seed(0)) < 0.5
-    found = tables.difference(made_up([(same, same)]), "patches", ("sphere",), ("rivals", "ridge"))
-    assert (found.mean, found.half_width) == (0, 0)
-    more = same.clone()
-    more[:100] = True
-    found = tables.difference(made_up([(more, same)]), "patches", ("sphere",), ("rivals", "ridge"))
-    assert found.low > 0
-
-
 # What is shipped
 
 
@@ -193,11 +152,19 @@ def test_shipped_record_holds_every_row_and_its_facts(results):
 
 
 def test_the_record_tells_how_far_one_step_goes(results):
-    lines = {line.name: line for line in tables.lines(results)}
-    assert lines["eyes"].accuracy["one step, sphere"].low >= 72
-    assert lines["dense"].accuracy["one step, sphere"].mean >= 55  # no label in the features
-    for line in lines.values():
-        assert line.accuracy["one step"].mean < line.accuracy["one step, with delta"].mean
-        assert line.accuracy["one step, sphere"].mean >= line.accuracy["every class tried"].mean
-        assert line.accuracy["nearest class mean"].mean < line.accuracy["one step"].mean
-        assert abs(line.validation - line.accuracy["one step, sphere"].mean) < 2  # little was chosen too closely
+    """Where lengths are free one step leaves something out, on a sphere next to nothing; and little was chosen."""
+    assert results.values("eyes", "sphere", "one_step").min() >= 72
+    assert results.values("sparse", "sphere", "one_step").min() >= 55  # no label in the features
+    for row in CLOSED:
+        free, sphere = (results.first(row, name) for name in ("free", "sphere"))
+        assert free["one_step"] < free["one_step_delta"] == pytest.approx(free["likelihood"])
+        assert sphere["one_step"] >= free["likelihood"]
+        assert results.first(row, "rivals", "nearest_mean", "accuracy") < free["one_step"]
+        assert abs(sphere["validation"] - sphere["one_step"]) < 2
+
+
+def test_the_record_has_the_wide_network_beside_its_twin_in_each_seed(results):
+    assert len(results.rows["wide"]) >= 3
+    for seed in results.rows["wide"].values():
+        assert seed["aware"]["one_step"] > seed["aware"]["likelihood"]
+        assert seed["softmax"]["accuracy"] > 70
