@@ -17,10 +17,9 @@ def images(n=3):
 
 def test_it_has_as_many_layers_as_its_depth_says():
     for depth in (10, 16):
-        layers = [m for m in WideResNet(depth, 2).modules() if isinstance(m, torch.nn.Conv2d)]
-        assert (
-            len([one for one in layers if one.kernel_size == (3, 3)]) == depth - 3
-        )  # the three that change the width past a block count as layers, too
+        sizes = [m.kernel_size for m in WideResNet(depth, 2).modules() if isinstance(m, torch.nn.Conv2d)]
+        assert sizes.count((3, 3)) == depth - 3
+        assert sizes.count((1, 1)) == 3  # past the blocks that change the width: they count as layers
     assert WideResNet(10, 2).eval()(images()).shape == (3, 128)
 
 

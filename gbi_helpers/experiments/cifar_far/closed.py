@@ -101,28 +101,25 @@ class Coordinates:
 def coordinates(sums: Sums, shrink: float) -> Coordinates:
     """With ``shrink`` of the mean variance mixed into the covariance within classes (see ``projection.shrunk``)."""
     away = sums.means - sums.centre
-    solved = _solved(sums.within, shrink, away.T.contiguous())
-    values, vectors = torch.linalg.eigh((away @ solved).double())
+    ridge = shrink / (1 - shrink) * sums.within.diagonal().mean()
+    directions = solved(sums.within, ridge, away.T.contiguous()) / (1 - shrink)
+    values, vectors = torch.linalg.eigh((away @ directions).double())
     keep = values > 1e-6 * values.max()
-    basis = solved @ (vectors[:, keep] / values[keep].sqrt()).float()
+    basis = directions @ (vectors[:, keep] / values[keep].sqrt()).float()
     return Coordinates(basis, away @ basis)
 
 
-def _solved(within: Tensor, shrink: float, right: Tensor) -> Tensor:
-    """The inverse of the shrunk covariance, whose lower triangle is given, times ``right`` (D, K).
+def solved(matrix: Tensor, ridge: float | Tensor, right: Tensor) -> Tensor:
+    """The inverse of a matrix (D, D), with a ridge on its diagonal, times ``right`` (D, K); its lower triangle counts.
 
-    Only the diagonal is changed, for a while, so that no second matrix is needed beside the factor.
+    Only the diagonal is changed, for a while, so that no second matrix is needed beside the factor, which
+    ``cholesky_solve`` would copy.
     """
-    diagonal = within.diagonal()
+    diagonal = matrix.diagonal()
     before = diagonal.clone()
-    diagonal.add_(shrink / (1 - shrink) * before.mean())
-    factor = torch.linalg.cholesky(within)
+    diagonal.add_(ridge)
+    factor = torch.linalg.cholesky(matrix)
     diagonal.copy_(before)
-    return triangular_solved(factor, right) / (1 - shrink)
-
-
-def triangular_solved(factor: Tensor, right: Tensor) -> Tensor:
-    """The inverse of a matrix with this Cholesky factor, times ``right``: ``cholesky_solve`` would copy the factor."""
     half = torch.linalg.solve_triangular(factor, right, upper=False)
     return torch.linalg.solve_triangular(factor.mT, half, upper=True)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gbi_helpers.experiments.cifar_far.closed import Blocks, Sums, parts, triangular_solved
+from gbi_helpers.experiments.cifar_far.closed import Blocks, Coordinates, Sums, parts, solved
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +78,9 @@ class Alike:
         return torch.cat([likeness @ self.weights for likeness in each])
 
 
+Found = Coordinates | Alike
+
+
 def alike(kernel: Kernel, y: Tensor, share: float) -> Alike:
     """From known images of classes y (n,): ``share`` of their whole variance is added to that in each direction.
 
@@ -89,24 +92,12 @@ def alike(kernel: Kernel, y: Tensor, share: float) -> Alike:
         raise ValueError("Each class needs an image that is known.")
     root, ridge = (count / len(y)).sqrt().double(), share * trace
     average = functional.one_hot(y, len(count)).to(matrix) / count - 1 / len(y)  # class means, less the mean of all
-    solved = _solved(matrix, ridge, average).double() * root
-    within = ridge * len(y) * root[:, None] * (average.double().T @ solved)  # 1 - b, in the basis of classes
+    weights = solved(matrix, ridge, average).double() * root
+    within = ridge * len(y) * root[:, None] * (average.double().T @ weights)  # 1 - b, in the basis of classes
     everything = torch.eye(len(root), dtype=root.dtype, device=root.device) - root.outer(root)
     values, vectors = torch.linalg.eigh(everything - (within + within.T) / 2)
     vectors = vectors[:, values > 1e-6]
     left = (vectors * (within @ vectors)).sum(0)  # 1 - b of each discriminant: as 1 - its value it would have no digits
     patterns = vectors * ((1 - left) / left).sqrt() / root[:, None]
-    weights = solved @ vectors * (len(y) / (left * (1 - left)).sqrt())
+    weights = weights @ vectors * (len(y) / (left * (1 - left)).sqrt())
     return Alike(kernel, means, (weights - weights.mean(0)).float(), patterns.float())
-
-
-def _solved(matrix: Tensor, ridge: float, right: Tensor) -> Tensor:
-    """The inverse of a matrix with a ridge on its diagonal, times ``right``.
-
-    The diagonal is changed for a while only, and no third matrix is needed beside it and its factor.
-    """
-    before = matrix.diagonal().clone()
-    matrix.diagonal().add_(ridge)
-    factor = torch.linalg.cholesky(matrix)
-    matrix.diagonal().copy_(before)
-    return triangular_solved(factor, right)

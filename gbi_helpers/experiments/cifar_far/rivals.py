@@ -15,13 +15,13 @@ from torch.nn import functional
 from gbi_helpers import metrics
 from gbi_helpers.experiments.cifar.measure import Labels, packed
 from gbi_helpers.experiments.cifar.views import View
-from gbi_helpers.experiments.cifar_far.closed import Blocks, Coordinates, Sums
-from gbi_helpers.experiments.cifar_far.kernel import Alike
+from gbi_helpers.experiments.cifar_far.closed import Blocks, Sums
+from gbi_helpers.experiments.cifar_far.kernel import Found
 
 Values = dict[str, Any]
 
 
-def ridge(found: Coordinates | Alike, x: Tensor) -> Tensor:
+def ridge(found: Found, x: Tensor) -> Tensor:
     """Scores (N, K) of least squares to the classes, the covariance shrunk in the same way, at coordinates x (N, R).
 
     It goes by all the variance where the decoder goes by that within classes, so each coordinate counts less, by
@@ -73,9 +73,7 @@ def softmax(
     return best[2], {"epoch": best[1], "validation": best[0], "fit_cpu_seconds": spent}
 
 
-def accuracies(
-    found: Coordinates | Alike, sums: Sums, blocks: Blocks, view: View, labels: Labels, epochs: int
-) -> Values:
+def accuracies(found: Found, sums: Sums, blocks: Blocks, view: View, labels: Labels, epochs: int) -> Values:
     """Test accuracies in percent, "accuracy", by rival, and which images it has "right" (``measure.packed``).
 
     ``epochs``: of softmax regression; 0 leaves it out. Ridge regression has the share that was chosen for the step.

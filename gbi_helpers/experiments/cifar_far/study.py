@@ -20,8 +20,8 @@ from torch import Tensor
 from gbi_helpers import metrics
 from gbi_helpers.experiments.cifar.measure import Labels, measure
 from gbi_helpers.experiments.cifar_far import rivals
-from gbi_helpers.experiments.cifar_far.closed import Blocks, Coordinates, Sums, coordinates, summed
-from gbi_helpers.experiments.cifar_far.kernel import Alike, Kernel, alike
+from gbi_helpers.experiments.cifar_far.closed import Blocks, Sums, coordinates, summed
+from gbi_helpers.experiments.cifar_far.kernel import Found, Kernel, alike
 from gbi_helpers.experiments.cifar_far.wide import wide
 from gbi_helpers.experiments.cifar_far.world import World, opened
 from gbi_helpers.experiments.study import SMALL, Row, Study
@@ -43,10 +43,7 @@ def closed(world: World, seed: int, settings: Settings) -> Values:
     variance in all directions together. "cost": see :func:`cost`.
     """
     blocks, labels, started = seen(world, seed, settings), Labels.of(world.data), time.process_time()
-    rate = settings.get("rate")
-    sums = summed(blocks, labels.train, CLASSES, products=rate is None)
-    kernel = None if rate is None else Kernel(sums, blocks, len(labels.train), rate)
-    fit = functools.partial(alike, kernel, labels.train) if kernel else functools.partial(coordinates, sums)
+    sums, fit = fits(blocks, labels.train, settings.get("rate"))
     tried, right = best_of(world, sums, blocks, labels, fit, settings["shrinks"])
     view = world.split(tried.of(sums, blocks))
     fitted = {"fit_cpu_seconds": time.process_time() - started, "size": len(sums.mean), "train_n": len(labels.train)}
@@ -63,14 +60,22 @@ def seen(world: World, seed: int, settings: Settings) -> Blocks:
     return (*patches, world.eyes(settings["eyes"])) if settings["eyes"] else patches
 
 
+def fits(blocks: Blocks, y: Tensor, rate: float | None) -> tuple[Sums, Callable[[float], Found]]:
+    """The sums over training images of classes y (N,), and what finds coordinates for a share; a rate: in a kernel."""
+    sums = summed(blocks, y, CLASSES, products=rate is None)
+    if rate is None:
+        return sums, functools.partial(coordinates, sums)
+    return sums, functools.partial(alike, Kernel(sums, blocks, len(y), rate), y)
+
+
 def best_of(
     world: World,
     sums: Sums,
     blocks: Blocks,
     labels: Labels,
-    fit: Callable[[float], Coordinates | Alike],
+    fit: Callable[[float], Found],
     shrinks: tuple[float, ...],
-) -> tuple[Coordinates | Alike, Values]:
+) -> tuple[Found, Values]:
     """The coordinates in which a step on the sphere is right most often on validation images, and how often.
 
     The step is taken from the data's centroid, which the sphere's own, where the uniform z is, hardly differs from.
@@ -94,7 +99,7 @@ def decoder(patterns: Tensor) -> ZOnly:
     return model.eval()
 
 
-def cost(world: World, seed: int, settings: Settings, sums: Sums, found: Coordinates | Alike) -> Values:
+def cost(world: World, seed: int, settings: Settings, sums: Sums, found: Found) -> Values:
     """CPU milliseconds for each image on one thread: its features by kind, their coordinates, and the one step.
 
     Nothing of a GPU, whose work is not the processor's.

@@ -131,8 +131,7 @@ class Patches:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features (N, D), in 16 bits, of images (N, 3, S, S) in 8 bits."""
-        x = _smaller(images.float() / 255, self.scale)
-        return self.features.of(x, chunk=1 if x.device.type == "cpu" else 128)
+        return self.features.of(_smaller(images.float() / 255, self.scale))
 
 
 def _smaller(x: Tensor, scale: int) -> Tensor:

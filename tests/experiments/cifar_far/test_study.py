@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gbi_helpers.experiments.cifar.tables import spread
 from gbi_helpers.experiments.cifar_far import rivals
 from gbi_helpers.experiments.cifar_far.closed import Sums
 from gbi_helpers.experiments.cifar_far.study import CLOSED, FEW, ROWS, SPARSE, STUDY, decoder
@@ -153,7 +154,8 @@ def test_shipped_record_holds_every_row_and_its_facts(results):
 
 def test_the_record_tells_how_far_one_step_goes(results):
     """Where lengths are free one step leaves something out, on a sphere next to nothing; and little was chosen."""
-    assert results.values("eyes", "sphere", "one_step").min() >= 72
+    eyes = results.summary("eyes", "sphere", "one_step")
+    assert eyes.mean - spread(eyes, int(results.first("eyes", "test_n"))) >= 72
     assert results.values("sparse", "sphere", "one_step").min() >= 55  # no label in the features
     for row in CLOSED:
         free, sphere = (results.first(row, name) for name in ("free", "sphere"))
