@@ -36,7 +36,7 @@ def found(one: Judged, measured: Summary | None) -> str:
     digits = one.statement.digits
     half = "" if math.isnan(measured.half_width) else f" ± {measured.half_width:.{digits}f}"
     seeds = f" ({measured.n} {one.statement.of})" if measured.n > 1 else " (one run)"
-    return f"{measured.mean:.{digits}f}{half} {one.statement.unit}".rstrip() + seeds
+    return f"{measured.mean:z.{digits}f}{half} {one.statement.unit}".rstrip() + seeds
 
 
 def measured_words(one: Judged) -> str:

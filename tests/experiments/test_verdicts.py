@@ -18,6 +18,7 @@ from gbi_helpers.experiments.paper import reported
 from gbi_helpers.experiments.results import Results, load_results
 from gbi_helpers.experiments.verdicts import VERDICTS, Judged, Place, Statement, judged
 from gbi_helpers.files import load_asset
+from gbi_helpers.metrics import Summary
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 STUDIES = ("toy", "mnist", "ood", "cifar")
@@ -33,6 +34,11 @@ def record(one, other=(0.0, 0.0, 0.0), name="made"):
         }
 
     return Results(name, {"one": seeds(one), "other": seeds(other)}, {}, {"seed": [0, 1, 2]}, {})
+
+
+def test_what_rounds_to_nothing_has_no_sign():
+    one = dataclasses.replace(judged()[0], statement=Statement("g", "w", "s", "05", unit="points"))
+    assert views.found(one, Summary(-0.0125, 0.0, 1.26, 1)) == "0.0 ± 1.3 points (one run)"
 
 
 def verdict(values, rule, other=None, **more):
