@@ -102,7 +102,7 @@ def curve(world: World, network: str, seed: int, settings: Settings) -> Scores:
         "passes": sum(record.facts["tokens"] for record in records) / sum(map(len, world.known.train)),
         "cpu_minutes": sum(record.facts["cpu_seconds"] for record in records) / 60,
     }
-    return found | ({"per_doubling": _doubling(tokens[0], look[0])} if len(records) > 1 else {})
+    return found | ({"per_doubling": _doubling(torch.cat(tokens[:-1]), torch.cat(look[:-1]))} if records[:-1] else {})
 
 
 def _doubling(tokens: Tensor, loss: Tensor) -> float:
@@ -148,17 +148,21 @@ def _named(model: WordModel, world: World, lengths: Sequence[int], per_source: i
 def _ways(scores: dict[str, dict[str, Tensor]], fit_task: Tensor, task: Tensor) -> Scores:
     """How often each way is right, how near it is to exact Bayes, and what it makes of the new source.
 
+    "over_bigram": points that it is right more often than counted pairs of words, paired window by window.
     "log_score" at step size 1, and "fitted_log_score" at the best one on validation text. With that one: "entropy" and
     "entropy_new", nats, of beliefs on known sources and on the new one; "auroc" of the top belief as a sign of which
     it is; "taken_for": how often the new one is taken for each known source, percent.
     """
     found: Scores = {}
+    counted = scores["known"]["bigram"].argmax(1) == task
     for way in WAYS:
         fit, known, new = (scores[part][way] for part in ("fit", "known", "new"))
         size = fitted_step_size(fit, fit_task)
         q, q_new = torch.softmax(size * known, 1), torch.softmax(size * new, 1)
+        right = known.argmax(1) == task
         found[way] = {
-            "accuracy": over_windows(100.0 * (known.argmax(1) == task), task),
+            "accuracy": over_windows(100.0 * right, task),
+            "over_bigram": over_windows(100.0 * (right.float() - counted.float()), task),
             "log_score": negative_log_score(torch.log_softmax(known, 1), task),
             "step_size": size,
             "fitted_log_score": negative_log_score(torch.log_softmax(size * known, 1), task),

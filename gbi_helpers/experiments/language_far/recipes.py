@@ -25,18 +25,21 @@ from gbi_helpers.training import fit
 HELD_OUT = {"": "wikipedia", "small": "chat"}
 NUMBERS = "bfloat16"  # products of matrices in 16 bits: twice as fast on processors that have them; sums are in 32
 HOW: dict[str, Any] = {
-    "per_source": 2, "window": 128, "lr": 1.5e-3, "udrop": 0.1, "every": 100,
+    "per_source": 2, "window": 128, "lr": 1.5e-3, "udrop": 0.1, "every": 250,
     "width": 256, "layers": 6, "heads": 4, "longest": 128,
 }  # fmt: skip
-STEM = HOW | {"steps": 600, "schedule": "constant"}
-COOLED = HOW | {"steps": 400, "schedule": "cosine"}
+STEM = HOW | {"steps": 3000, "schedule": "constant"}
+FAR = HOW | {"steps": 2500, "schedule": "constant"}
+COOLED = HOW | {"steps": 2000, "schedule": "cosine"}
 # Chapter 08's LSTM on as many tokens, at a rate that falls as well: what a small network makes of the same text.
-LSTM = CHAPTER | {"steps": 2000, "schedule": "cosine", "udrop": 0.1, "looks": tuple(range(0, 2001, 200))}
+LSTM = CHAPTER | {"steps": 15000, "schedule": "cosine", "udrop": 0.1, "looks": tuple(range(0, 15001, 500))}
 NETWORKS: dict[str, dict[str, Any]] = {
     "gbi_stem": STEM | {"told": "true"},
     "none_stem": STEM | {"told": "nothing"},
-    "gbi": COOLED | {"told": "true", "after": "gbi_stem"},
-    "none": COOLED | {"told": "nothing", "after": "none_stem"},
+    "gbi_far": FAR | {"told": "true", "after": "gbi_stem"},
+    "none_far": FAR | {"told": "nothing", "after": "none_stem"},
+    "gbi": COOLED | {"told": "true", "after": "gbi_far"},
+    "none": COOLED | {"told": "nothing", "after": "none_far"},
     "lstm_gbi": LSTM | {"told": "true", "chapter": "08"},
     "lstm_none": LSTM | {"told": "nothing", "chapter": "08"},
 }
@@ -45,9 +48,9 @@ TINY = {"window": 16, "width": 16, "layers": 2, "heads": 2, "every": 5}
 
 def _tiny(options: dict[str, Any]) -> dict[str, Any]:
     """The same in a second: few steps of a small network on short windows."""
-    fewer = {"steps": options["steps"] // 100}
+    fewer = {"steps": options["steps"] // 500}
     if "chapter" in options:
-        return options | fewer | {"window": 16, "hidden": 16, "looks": (0, 10, 20)}
+        return options | fewer | {"window": 16, "hidden": 16, "looks": (0, 15, 30)}
     return options | fewer | TINY
 
 

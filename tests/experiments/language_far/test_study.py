@@ -42,6 +42,9 @@ def test_every_row_is_measured_small(tmp_path):
     ways = results.first("naming", "deep", "20")
     assert ways["exact"]["agreement"] == pytest.approx(100)
     assert sum(ways["one_step"]["taken_for"]) == pytest.approx(100)
+    assert ways["bigram"]["over_bigram"] == {"mean": 0, "low": 0, "high": 0}
+    ahead = ways["exact"]["accuracy"]["mean"] - ways["bigram"]["accuracy"]["mean"]
+    assert ways["exact"]["over_bigram"]["mean"] == pytest.approx(ahead, abs=1e-3)
     assert len(results.first("mixed", "z_free")) == len(results.first("mixed", "known"))
     assert results.first("mixed", "free")[0] == results.first("mixed", "uniform")
     gain = results.first("mixed", "uniform") - results.first("mixed", "free")[-1]
@@ -70,21 +73,25 @@ def test_a_row_that_is_measured_is_not_measured_again(tmp_path):
 
 def test_a_stretch_goes_on_from_the_one_before(opened):
     stem, _ = trained(opened, "gbi_stem")
-    still, record = trained(opened, "gbi", gbi={"lr": 0.0})
+    still, record = trained(opened, "gbi_far", gbi_far={"lr": 0.0})
     assert same(stem, still)
     assert record.curves["step"][0] == opened.networks["gbi_stem"]["steps"]
-    assert not same(stem, trained(opened, "gbi")[0])
+    far, _ = trained(opened, "gbi_far")
+    assert not same(stem, far)
+    cooled, record = trained(opened, "gbi")
+    assert record.curves["step"][0] == opened.networks["gbi_stem"]["steps"] + opened.networks["gbi_far"]["steps"]
+    assert not same(far, cooled)
 
 
 def test_a_longer_stem_takes_the_shorter_one_from_the_shelf(opened, tmp_path):
     trained(opened, "gbi")
     (stem,) = tmp_path.glob("gbi_stem-0-*.safetensors")
     written = stem.stat().st_mtime_ns
-    more = {**opened.networks["gbi_stem"], "after": "gbi_stem", "steps": 3}
+    more = {**opened.networks["gbi_far"], "after": "gbi_far", "steps": 3}
     networks = {**opened.networks, "gbi_more": more, "gbi": {**opened.networks["gbi"], "after": "gbi_more"}}
-    assert list(world.stretches(networks, "gbi")) == ["gbi_stem", "gbi_more", "gbi"]
+    assert list(world.stretches(networks, "gbi")) == ["gbi_stem", "gbi_far", "gbi_more", "gbi"]
     record = world.trained(opened, "gbi", 0, {"networks": networks})[1]
-    assert record.curves["step"][0] == opened.networks["gbi_stem"]["steps"] + 3
+    assert record.curves["step"][0] == sum(opened.networks[name]["steps"] for name in ("gbi_stem", "gbi_far")) + 3
     assert list(tmp_path.glob("gbi_stem-0-*.safetensors")) == [stem]
     assert stem.stat().st_mtime_ns == written
     assert len(list(tmp_path.glob("gbi-0-*.safetensors"))) == 2
@@ -126,7 +133,7 @@ def test_twins_meet_the_same_windows(opened, monkeypatch):
     trained(opened, "gbi")
     trained(opened, "none")
     half = len(met) // 2
-    assert half == opened.networks["gbi_stem"]["steps"] + opened.networks["gbi"]["steps"]
+    assert half == sum(opened.networks[name]["steps"] for name in ("gbi_stem", "gbi_far", "gbi"))
     assert all(torch.equal(a.words, b.words) for a, b in zip(met[:half], met[half:], strict=True))
     assert len({tuple(windows.words.flatten().tolist()) for windows in met}) == half  # none twice in a training
 
