@@ -81,7 +81,8 @@ def verdict_table(judged: Sequence[Judged], caption: str, *, filtered: bool = Fa
 
     ``folded``: only the caption and how many have each verdict is seen until the reader unfolds it.
 
-    Under each chapter's number unfolds the command that measures the numbers again. Plain text where HTML is not shown.
+    Under each chapter's number unfolds the rule, and the command that measures the numbers again. Plain text where HTML
+    is not shown.
     """
     from IPython.display import display
 
@@ -106,9 +107,15 @@ def _row(one: Judged) -> str:
     chapter = one.statement.chapter
     link = f'<a href="{chapters()[chapter]}.ipynb">{chapter}</a>' if chapter in chapters() else html.escape(chapter)
     code = "<br>".join(f"<code>{html.escape(command)}</code>" for command in one.commands)
-    again = f"<details><summary>again</summary>{code}</details>" if code else ""
+    again = f"<details><summary>again</summary>{_rule(one)}{code}</details>" if code else ""
     heading = f'<th scope="row" style="text-align:left;font-weight:normal">{first}</th>'
     return f'<tr data-verdict="{one.verdict}">{heading}{told}{link}{again}</td></tr>'
+
+
+def _rule(one: Judged) -> str:
+    """What the measured number must be for the statement to hold, as a line of HTML."""
+    asked = "near the paper's" if one.statement.rule == "near" else f"{one.statement.rule} {one.statement.unit}".strip()
+    return f"holds if {html.escape(asked)}<br>" if one.statement.rule else ""
 
 
 def _buttons(judged: Sequence[Judged], name: str) -> str:

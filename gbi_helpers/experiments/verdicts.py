@@ -73,16 +73,15 @@ class Place:
             return None
         return Summary(found["mean"], math.nan, (found["high"] - found["low"]) / 2, results.seeds(self.row))
 
-    def command(self, load: Load) -> str:
-        """What measures this row again, with as many seeds; of a record that is no study's, what its facts say."""
+    def again(self, load: Load) -> tuple[tuple[str, ...], int]:
+        """The words that measure its study, and the seeds its row has; of a record of no study, its command, and 0."""
         results, (study, size) = load(self.record), (self.record, "")
         if not _is_study(study):
             study, _, size = self.record.rpartition("_")
         if not _is_study(study):
-            return str(results.facts["command"])
-        sized = ["--size", size] if size else []
+            return (str(results.facts["command"]),), 0
         seeds = len(results.facts.get("seed", ())) or results.seeds(self.row)
-        return shlex.join(["gbi", "reproduce", study, "--rows", self.row, "--seeds", str(seeds), *sized])
+        return ("gbi", "reproduce", study, *(("--size", size) if size else ())), seeds
 
 
 @dataclass(frozen=True)
@@ -154,9 +153,15 @@ class Judged:
 
     @property
     def commands(self) -> list[str]:
-        """What measures it again, a line a row."""
-        places = (Place.read(text) for text in (*self.statement.measured, *self.statement.otherwise))
-        return list(dict.fromkeys(place.command(self.load) for place in places))
+        """What measures it again, a line a study: rows that are compared belong into one record."""
+        studies: dict[tuple[str, ...], dict[str, int]] = {}
+        for place in (Place.read(text) for text in (*self.statement.measured, *self.statement.otherwise)):
+            words, seeds = place.again(self.load)
+            studies.setdefault(words, {})[place.row] = seeds
+        return [
+            shlex.join([*words, "--seeds", str(seeds), "--rows", *rows]) if (seeds := max(rows.values())) else words[0]
+            for words, rows in studies.items()
+        ]
 
     def _summary(self, texts: Sequence[str]) -> Summary | None:
         if not texts:

@@ -242,6 +242,14 @@ def test_the_table_has_a_row_a_statement_and_reads_as_text(statements, monkeypat
         assert one.statement.says in row.th.get_text()
         assert views.marked(one.verdict) in row.get_text()
         assert [code.get_text() for code in row.find_all("code")] == one.commands
+        assert ("holds if" in row.get_text()) == bool(one.statement.rule)
+
+
+def test_rows_that_are_compared_are_measured_by_one_command(statements):
+    """Each command replaces the record of its study in the cache, so a row of its own would lose the other."""
+    for one in statements:
+        studies = [command.split()[2] for command in one.commands if command.startswith("gbi reproduce")]
+        assert len(set(studies)) == len(studies), one.commands
 
 
 def test_the_filter_counts_every_verdict_and_needs_no_script(statements, monkeypatch):
