@@ -182,7 +182,7 @@ class LwF(FineTuning):
 
 
 class Replay(FineTuning):
-    """Stored images of old contexts, as many of each class, are shown again (Chaudhry et al. 2019, arXiv 1902.10486).
+    """Stored images, as many of each class of each context, are shown again (Chaudhry et al. 2019, arXiv 1902.10486).
 
     In context t new images weigh 1/t, a batch from the store 1 - 1/t. ``logits``: weight of DER++'s term, the squared
     distance to the logits that stored images had then (Buzzega et al. 2020, arXiv 2004.07211).
@@ -192,7 +192,7 @@ class Replay(FineTuning):
         self.size, self.batch_size, self.weight, self.contexts = size, batch_size, logits, 0
         self.draw = torch.Generator().manual_seed(seed)
         self.inputs: tuple[Tensor, ...] = ()
-        self.y, self.outputs, self.answers = (torch.zeros(0) for _ in range(3))
+        self.when, self.y, self.outputs, self.answers = (torch.zeros(0) for _ in range(4))
 
     def loss(self, model: nn.Module, inputs: Inputs, y: Tensor, outputs: Tensor) -> Tensor:
         """Cross-entropy on new and on stored images."""
@@ -212,25 +212,33 @@ class Replay(FineTuning):
 
     @torch.no_grad()
     def after(self, model: nn.Module, context: Context) -> None:
-        """Store new images, and drop old ones, so that each class has as many."""
-        new = [*context.inputs, context.y, context.outputs.expand(len(context.y), -1), model(*context.inputs)]
-        old = [*self.inputs, self.y, self.outputs, self.answers]
+        """Store new images, and drop old ones, so that each class of each context has as many."""
+        when = torch.full((len(context.y),), self.contexts, dtype=torch.long, device=context.y.device)
+        new = [*context.inputs, when, context.y, context.outputs.expand(len(when), -1), model(*context.inputs)]
+        old = [*self.inputs, self.when, self.y, self.outputs, self.answers]
         whole = [torch.cat(parts) for parts in zip(old, new, strict=True)] if self.contexts else new
-        rows = self._balanced(whole[-3])
-        *inputs, self.y, self.outputs, self.answers = (part[rows] for part in whole)
+        rows = self._balanced(whole[-3], whole[-4])
+        *inputs, self.when, self.y, self.outputs, self.answers = (part[rows] for part in whole)
         self.inputs, self.contexts = tuple(inputs), self.contexts + 1
 
-    def _balanced(self, y: Tensor) -> Tensor:
-        """Rows, at most ``size``, that hold every class equally often, as far as there are so many."""
-        order = _shuffled(y, self.draw)
-        order = order[y[order].argsort(stable=True)]  # class by class
-        counts = torch.bincount(y)
-        place = torch.arange(len(y), device=y.device) - (counts.cumsum(0) - counts)[y[order]]  # of a row in its class
+    def _balanced(self, y: Tensor, when: Tensor) -> Tensor:
+        """Rows, at most ``size``, that hold every class of every context equally often, as far as there are so many.
+
+        By class alone, new images would crowd out the old ones wherever classes come back.
+        """
+        kind = y * (self.contexts + 1) + when
+        order = _shuffled(kind, self.draw)
+        order = order[kind[order].argsort(stable=True)]  # kind by kind
+        counts = torch.bincount(kind)
+        place = torch.arange(len(kind), device=kind.device) - (counts.cumsum(0) - counts)[kind[order]]  # in its kind
         return order[place.argsort(stable=True)][: self.size]
 
     @property
     def stored(self) -> int:
-        """Images and classes, a byte for each pixel and class, and the logits where they are used."""
+        """Images and classes, a byte for each pixel and class, and the logits where they are used.
+
+        Kept context by context, images need no number that says which is theirs.
+        """
         return sum(part.numel() for part in (*self.inputs, self.y)) + bool(self.weight) * bytes_of(self.answers)
 
 

@@ -218,6 +218,17 @@ def test_replay_holds_as_many_of_each_class_as_there_are_places(size, seed, coun
     assert held[held < there].tolist() == pytest.approx([int(held.max())] * int((held < there).sum()), abs=1)
 
 
+@settings(max_examples=30, deadline=None)
+@given(places=st.integers(1, 10), seed=st.integers(0, 1000), contexts=st.integers(2, 8), classes=st.integers(1, 4))
+def test_a_store_is_shared_by_contexts_where_classes_come_back(places, seed, contexts, classes):
+    """As with pixels in another order, or in the domain scenario: by class alone the last context would have it all."""
+    replay, y = Replay(places * contexts * classes, seed=seed), torch.arange(classes).repeat(40)
+    for _ in range(contexts):
+        replay.after(net(), Context((torch.randn(len(y), 6),), y, ALL))
+    held = torch.bincount(replay.y * contexts + replay.when, minlength=contexts * classes).view(classes, contexts)
+    assert (held == places).all()
+
+
 def test_replay_counts_outputs_of_now_where_they_include_those_of_then():
     for scenario, expected in (("class", 4), ("task", 2)):
         (first, second), replay, model = contexts(scenario), Replay(20), net()

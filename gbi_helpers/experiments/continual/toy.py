@@ -122,7 +122,7 @@ class StreamReplay(Replay, Plain):
         rows = torch.randperm(len(self.y), generator=self.draw, device=self.draw.device)[: self.batch_size]
         return squared(model(*(part[rows] for part in self.inputs)), self.y[rows])
 
-    def _balanced(self, y: Tensor) -> Tensor:
+    def _balanced(self, y: Tensor, when: Tensor) -> Tensor:
         """Rows, at most ``size``: of the new ones a block's share, of the old ones the rest."""
         old = len(self.y) if self.contexts else 0
         new = old + torch.randperm(len(y) - old, generator=self.draw, device=self.draw.device)
