@@ -121,8 +121,12 @@ def gated(results: Results) -> Table:
 
 def rivals(results: Results) -> Table:
     """Everybody on the same patch features."""
-    few = {"fine-tuning": "fine_tuning", "EWC": "ewc", "LwF": "lwf", "replay of 1,000 images": "replay_1000"}
-    few |= {"replay of 3,000 images": "replay_3000", "joint, 200 steps a context": "joint"}
+    few = {"fine-tuning": "fine_tuning", "EWC": "ewc", "SI": "si", "LwF": "lwf"}
+    few |= {
+        "replay of 1,000 images": "replay_1000",
+        "replay of 3,000 images": "replay_3000",
+        "joint, 200 steps a context": "joint",
+    }
     rows: dict[str, Sequence[str]] = {words: (f"patches/class/{name}", "accuracy") for words, name in few.items()}
     rows |= {"sums, one step": ("sums", "one_step", *LAST[1:]), "sums, one step + δ": ("sums", *LAST)}
     shown = [[words, "15,000", value] for words, value in _listed(results, rows)]
@@ -174,8 +178,10 @@ def texts(results: Results) -> Table:
         "LSTM": ("lang/no_z", "nothing"),
         "z beside the words and as a gate, given": ("lang/both", "given"),
         "the same, z by counts": ("lang/both", "counts"),
+        "the same, z by its own gradient": ("lang/both", "gradient"),
         "fixed random gates, given": ("lang/gates", "given"),
         "the same gates, z by counts": ("lang/gates", "counts"),
+        "the same gates, z by the gradient": ("lang/gates", "gradient"),
         "LSTM, 16 windows of each source replayed": ("lang/replay_16", "nothing"),
     }
     parts = ("learning", "loss", "forgetting")
