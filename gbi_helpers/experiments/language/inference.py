@@ -114,6 +114,20 @@ def fitted_share(corpus: Corpus, windows: Windows) -> float:
     return shares[int(torch.tensor(fits, dtype=torch.float32, device="cpu").argmax())]
 
 
+def naming_shares(corpus: Corpus, windows: Windows, lengths: Sequence[int]) -> dict[int, float]:
+    """For each length, the bigram's share that names the first so many words of validation windows best.
+
+    By the log score at the best step size: the share that predicts words best is larger, and names worse.
+    """
+
+    def missed(share: float, n: int) -> float:
+        score = naive_bayes(corpus, windows.first(n), share).sum(1).float()
+        size = metrics.fitted_step_size(score, windows.task)
+        return metrics.negative_log_score(torch.log_softmax(size * score, 1), windows.task)
+
+    return {n: min((0.05, 0.1, 0.2, 0.4, 0.6, 0.8), key=lambda share: missed(share, n)) for n in lengths}
+
+
 # ---------------------------------------------------------------- the first n words
 
 

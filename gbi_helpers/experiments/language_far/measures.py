@@ -137,12 +137,15 @@ def _named(model: WordModel, world: World, lengths: Sequence[int], per_source: i
         "new": even_windows(world.whole.only([world.new]).test, corpus.start, 2 * per_source, longest),
     }
     gaps = inference.fit_gaps(model, corpus, lengths)
-    share = inference.fitted_share(corpus, parts["fit"])
-    scores = {name: inference.source_scores(model, corpus, part, share, gaps) for name, part in parts.items()}
+    shares = inference.naming_shares(corpus, parts["fit"], lengths)
+    scores = {name: inference.source_scores(model, corpus, part, 0.0, gaps) for name, part in parts.items()}
+    for n, share in shares.items():
+        for name, part in parts.items():
+            scores[name][n]["bigram"] = inference.naive_bayes(corpus, part.first(n), share).sum(1).float()
     found: Scores = {"windows": len(parts["known"].words), "new_windows": len(parts["new"].words)}
     for n in lengths:
         found[str(n)] = _ways({name: scores[name][n] for name in parts}, parts["fit"].task, parts["known"].task)
-    return found | {"bigram_share": share}
+    return found | {"bigram_share": {str(n): share for n, share in shares.items()}}
 
 
 def _ways(scores: dict[str, dict[str, Tensor]], fit_task: Tensor, task: Tensor) -> Scores:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from gbi_helpers import metrics
 from gbi_helpers.experiments.bench import Bench
+from gbi_helpers.experiments.language import inference
 from gbi_helpers.experiments.language.novel import on_the_way
 from gbi_helpers.experiments.language.windows import losses
 from gbi_helpers.experiments.language_far import column, measures, recipes, world
@@ -145,6 +147,20 @@ def test_nobody_is_trained_on_the_source_that_is_asked_later(opened):
 
 
 # ---------------------------------------------------------------- what is measured
+
+
+def test_counted_pairs_are_weighed_by_how_well_they_name(opened):
+    """Not by how well they predict words, for which a larger share is best."""
+    corpus = opened.known
+    windows = measures.even_windows(corpus.validation, corpus.start, 8, 20)
+
+    def missed(share):
+        score = inference.naive_bayes(corpus, windows, share).sum(1).float()
+        size = metrics.fitted_step_size(score, windows.task)
+        return metrics.negative_log_score(torch.log_softmax(size * score, 1), windows.task)
+
+    (share,) = inference.naming_shares(corpus, windows, (20,)).values()
+    assert missed(share) == min(missed(one) for one in (0.05, 0.1, 0.2, 0.4, 0.6, 0.8))
 
 
 def test_an_interval_is_over_windows_of_each_source():
