@@ -13,7 +13,7 @@ from gbi_helpers.experiments.language.windows import Corpus, even_windows
 from gbi_helpers.models.deep import DeepTransformer
 from gbi_helpers.runtime import usual_defaults
 
-LOOKS = (0, 5, 10, 20, 35, 50)  # steps at which validation text is read
+LOOKS = (0, 5, 10, 20, 35, 50, 75, 100)  # steps at which validation text is read
 COLUMNS = "turns."  # z has one 1, so of these weights none but the new columns have a gradient
 
 

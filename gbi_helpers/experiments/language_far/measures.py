@@ -241,14 +241,14 @@ def new_column(world: World, seed: int, settings: Settings) -> Scores:
 
 
 def tuned(world: World, seed: int, settings: Settings) -> Scores:
-    """All weights of both large networks tuned on the same words, told nothing: nats a word of the test text.
+    """All weights of both large networks tuned on the same words, told nothing: "loss", nats a word of the test text.
 
-    Each at the rate, of "rates", and the step that read the source's validation text best: :func:`.tuning.tuned`.
+    Each at the "rate" and after the "steps" that read the source's validation text best: :func:`.tuning.best_of`.
     """
     learn, stop, test = _new_source(world, settings)
     names = PAIRS["deep"]
     models = zip(names, _models(world, seed, settings, *names), strict=True)
     return {
-        name: tuning.tuned(model, learn, stop, test, test.uniform(model.n_tasks)[0], settings["rates"])
+        name: tuning.best_of(model, learn, stop, test, test.uniform(model.n_tasks)[0], settings["rates"], "")
         for name, model in models
     }
