@@ -222,11 +222,8 @@ class Replay(FineTuning):
         self.inputs, self.contexts = tuple(inputs), self.contexts + 1
 
     def _balanced(self, y: Tensor, when: Tensor) -> Tensor:
-        """Rows, at most ``size``, that hold every class of every context equally often, as far as there are so many.
-
-        By class alone, new images would crowd out the old ones wherever classes come back.
-        """
-        kind = y * (self.contexts + 1) + when
+        """Rows, at most ``size``, that hold every class of every context equally often, as far as there are so many."""
+        kind = y * (self.contexts + 1) + when  # by class alone, new images would crowd out old ones of the same class
         order = _shuffled(kind, self.draw)
         order = order[kind[order].argsort(stable=True)]  # kind by kind
         counts = torch.bincount(kind)
@@ -235,10 +232,7 @@ class Replay(FineTuning):
 
     @property
     def stored(self) -> int:
-        """Images and classes, a byte for each pixel and class, and the logits where they are used.
-
-        Kept context by context, images need no number that says which is theirs.
-        """
+        """Images (kept context by context) and classes, a byte for each pixel and class, and logits if they are used."""
         return sum(part.numel() for part in (*self.inputs, self.y)) + bool(self.weight) * bytes_of(self.answers)
 
 
