@@ -232,7 +232,7 @@ class Replay(FineTuning):
 
     @property
     def stored(self) -> int:
-        """Images (kept context by context) and classes, a byte for each pixel and class, and logits if they are used."""
+        """Images (kept context by context) and classes, a byte for each pixel and class, and logits where used."""
         return sum(part.numel() for part in (*self.inputs, self.y)) + bool(self.weight) * bytes_of(self.answers)
 
 
