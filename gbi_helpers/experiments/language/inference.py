@@ -6,7 +6,7 @@ validation windows. Scores are natural logarithms, accuracies percent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -132,16 +132,17 @@ def naming_shares(corpus: Corpus, windows: Windows, lengths: Sequence[int]) -> d
 
 
 def source_scores(
-    model: WordModel, corpus: Corpus, windows: Windows, share: float, gaps: Gaps
+    model: WordModel, corpus: Corpus, windows: Windows, share: float | Mapping[int, float], gaps: Gaps
 ) -> dict[int, dict[str, Tensor]]:
-    """For each length n, the scores (N, K) of each way to name the source."""
+    """For each length n, the scores (N, K) of each way to name the source; ``share``: the bigram's, or by length."""
     exact = log_likelihoods(model, windows, tuple(gaps))
-    unigram, bigram = (naive_bayes(corpus, windows, s).cumsum(1) for s in (0.0, share))
+    shares = share if isinstance(share, Mapping) else dict.fromkeys(gaps, share)
+    counted = {one: naive_bayes(corpus, windows, one).cumsum(1) for one in {0.0, *shares.values()}}
     found = {}
     for n, (mean, near) in gaps.items():
         slope = slopes(model, windows.first(n))
-        ways = (slope, slope + mean, slope + near, exact[n], unigram[:, n - 1].float(), bigram[:, n - 1].float())
-        found[n] = dict(zip(WAYS, ways, strict=True))
+        unigram, bigram = (counted[one][:, n - 1].float() for one in (0.0, shares[n]))
+        found[n] = dict(zip(WAYS, (slope, slope + mean, slope + near, exact[n], unigram, bigram), strict=True))
     return found
 
 

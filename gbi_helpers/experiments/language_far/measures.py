@@ -138,10 +138,7 @@ def _named(model: WordModel, world: World, lengths: Sequence[int], per_source: i
     }
     gaps = inference.fit_gaps(model, corpus, lengths)
     shares = inference.naming_shares(corpus, parts["fit"], lengths)
-    scores = {name: inference.source_scores(model, corpus, part, 0.0, gaps) for name, part in parts.items()}
-    for n, share in shares.items():
-        for name, part in parts.items():
-            scores[name][n]["bigram"] = inference.naive_bayes(corpus, part.first(n), share).sum(1).float()
+    scores = {name: inference.source_scores(model, corpus, part, shares, gaps) for name, part in parts.items()}
     found: Scores = {"windows": len(parts["known"].words), "new_windows": len(parts["new"].words)}
     for n in lengths:
         found[str(n)] = _ways({name: scores[name][n] for name in parts}, parts["fit"].task, parts["known"].task)
