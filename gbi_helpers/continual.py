@@ -214,7 +214,8 @@ class Replay(FineTuning):
     def after(self, model: nn.Module, context: Context) -> None:
         """Store new images, and drop old ones, so that each class of each context has as many."""
         when = torch.full((len(context.y),), self.contexts, dtype=torch.long, device=context.y.device)
-        new = [*context.inputs, when, context.y, context.outputs.expand(len(when), -1), model(*context.inputs)]
+        answers = copy.deepcopy(model).eval()(*context.inputs)  # without dropout
+        new = [*context.inputs, when, context.y, context.outputs.expand(len(when), -1), answers]
         old = [*self.inputs, self.when, self.y, self.outputs, self.answers]
         whole = [torch.cat(parts) for parts in zip(old, new, strict=True)] if self.contexts else new
         rows = self._balanced(whole[-3], whole[-4])

@@ -298,3 +298,11 @@ def test_r_may_be_unknown_where_contexts_are_yet_to_come():
 def test_same_seed_same_learner():
     one, other = run(Replay(20), steps=20), run(Replay(20), steps=20)
     assert torch.equal(one[0], other[0])
+
+
+def test_old_answers_are_those_without_dropout():
+    (first, _), replay = contexts("class"), Replay(20, logits=1.0)
+    model = nn.Sequential(nn.Dropout(0.5), *net())
+    replay.after(model.train(), first)
+    assert model.training
+    torch.testing.assert_close(replay.answers, model.eval()(*replay.inputs))

@@ -103,7 +103,7 @@ def net(size: int, settings: Settings, seed: int) -> nn.Sequential:
 def trained(stream: Stream, seed: int, settings: Settings, one: Settings) -> tuple[dict[str, Tensor], int]:
     """R (T, T) on validation and on test images of one training, and the bytes that the method kept.
 
-    ``one``: of a sweep's settings; they come before those of ``settings``.
+    ``one``: of a sweep's settings; they come before those of ``settings``. ``own``: see :func:`.networks.run`.
     """
     training = {**settings["training"], **{name: one[name] for name in TRAINING if name in one}}
     options = {name: value for name, value in one.items() if name not in (*TRAINING, *NET)}
@@ -111,7 +111,8 @@ def trained(stream: Stream, seed: int, settings: Settings, one: Settings) -> tup
     asked = {name: stream.contexts(name) for name in ("validation", "test")}
     x = stream.x["train"]
     model = net(x.shape[1], {**settings, **one}, seed).to(x.device)
-    r = networks.through(model, stream.contexts("train"), asked, "class", method, seed=seed, **training)
+    known = stream.contexts("train", own=settings.get("own", False))
+    r = networks.through(model, known, asked, "class", method, seed=seed, **training)
     return r, (IMAGE + 1) * len(method.y) if isinstance(method, Replay) else method.stored
 
 

@@ -53,11 +53,11 @@ class Stream:
         seen = self.y[name] // CLASSES <= context
         return self.x[name][seen], self.y[name][seen]
 
-    def contexts(self, name: str) -> list[Context]:
-        """The contexts of a set as a network meets them: all classes so far count."""
+    def contexts(self, name: str, own: bool = False) -> list[Context]:
+        """The contexts of a set as a network meets them: all classes so far count, or a context's ``own`` alone."""
         place = torch.arange(HUNDRED, device=self.y[name].device) // CLASSES
         parts = [self.part(name, i) for i in range(CONTEXTS)]
-        return [Context((x,), y, place <= i) for i, (x, y) in enumerate(parts)]
+        return [Context((x,), y, place == i if own else place <= i) for i, (x, y) in enumerate(parts)]
 
     def through(self, change: Callable[[Tensor], Tensor]) -> Stream:
         """The stream that ``change`` makes of each vector, a part at a time, in 32 bits."""

@@ -65,9 +65,10 @@ def opened(shelf: Shelf, variant: str) -> World:
 
 
 def network(world: World, seed: int, settings: Settings) -> dict[str, Any]:
-    """One method in one scenario; where it has a strength, each of the sweep's, and the one chosen on validation."""
+    """One method in one scenario; where a setting is swept (a strength), each choice, and the best on validation."""
     split, sweep = world.split(seed, settings), settings.get("sweep")
-    told = [{**settings.get("options", {}), **({"strength": each} if sweep else {})} for each in sweep or (None,)]
+    options, swept_by = settings.get("options", {}), settings.get("swept", "strength")
+    told = [{**options, **({swept_by: each} if sweep else {})} for each in sweep or (None,)]
     methods = [networks.METHODS[settings["method"]](**options) for options in told]
     runs = [networks.run(split, settings["scenario"], method, seed, settings) for method in methods]
     swept = [metrics.final_accuracy(r["validation"]) for r in runs]
@@ -154,6 +155,24 @@ def _named(sees: Settings, strengths: Sequence[float]) -> Row:
     return Row(network, "EWC, even or odd", {**told, "method": "ewc", "sweep": strengths})
 
 
+OWN_SWEEPS = {"ewc": (1e2, 1e3, 1e4, 1e5, 1e6), "si": (1.0, 10.0, 1e2, 1e3, 1e4)}
+LOGITS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+def _stronger(sees: Settings, where: str) -> dict[str, Row]:
+    """The class scenario again, while each context's own outputs alone compete; and replay of old answers as well."""
+    told = {**sees, "scenario": "class"}
+    rows = {}
+    for name, words in WORDS.items():
+        sweep = {"sweep": OWN_SWEEPS[name]} if name in OWN_SWEEPS else {}
+        rows[f"{name}_own"] = Row(network, f"{words}, own outputs", {**told, "own": True, "method": name, **sweep})
+    for size in (100, 1000):
+        options = {"size": size, "batch_size": sees["training"]["batch_size"]}
+        replay = {**told, "method": "replay", "options": options, "swept": "logits", "sweep": LOGITS}
+        rows[f"answers_{size}"] = Row(network, f"replay of {size:,} and their old answers (DER++)", replay)
+    return {f"{where}/class/{name}": row for name, row in rows.items()}
+
+
 ALL_PATCHES = {"sees": "patches", "n": None}
 CONVERGED = {"epochs": 20, "batch_size": 128, "lr": 1e-3}
 CHOICES = (((200, 200), 0.0), ((1000,), 0.5), ((1000, 1000), 0.5))  # layers and dropout
@@ -223,6 +242,8 @@ ROWS = {
         for name, row in _networks(PIXELS, scenario, "pixels", SWEEPS, (100, 1000)).items()
     },
     **_networks(PATCHES, "class", "patches", SWEEPS, (100, 300, 1000, 3000)),
+    **_stronger(PIXELS, "pixels"),
+    **_stronger(PATCHES, "patches"),
     **{
         name: row
         for scenario in ("domain", "class")

@@ -121,3 +121,18 @@ def test_random_mixtures_are_the_same_for_all_three_sets(split):
     assert (wide.train[0] >= 0).all()
     again = scenarios.expanded(scenarios.Split(split.train, split.train, split.train), 20)
     torch.testing.assert_close(again.test[0], wide.train[0])
+
+
+@pytest.mark.parametrize(("own", "counts"), [(False, {2, 4, 6, 8, 10}), (True, {2})])
+def test_all_classes_so_far_compete_or_a_contexts_own_alone(split, own, counts):
+    seen = set()
+
+    class Spy(networks.FineTuning):
+        def loss(self, model, inputs, y, outputs):
+            seen.add(int(outputs.sum()))
+            return super().loss(model, inputs, y, outputs)
+
+    settings = {"hidden": (8,), "training": {"steps": 3, "batch_size": 16, "lr": 1e-3}, "own": own}
+    r = networks.run(split, "class", Spy(), 0, settings)["test"]
+    assert seen == counts
+    assert torch.equal(r.isnan(), torch.ones(5, 5, dtype=torch.bool).triu(1))  # asked is the same: which of all so far
