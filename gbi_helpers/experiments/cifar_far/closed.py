@@ -41,12 +41,16 @@ class Sums:
         return self.means.mean(0)
 
 
-def summed(blocks: Blocks, y: Tensor, n_tasks: int, products: bool = True) -> Sums:
+def summed(
+    blocks: Blocks, y: Tensor, n_tasks: int, products: bool = True, weights: Sequence[float] | None = None
+) -> Sums:
     """The sums over images with classes y (N,), to which the blocks (M >= N, D_i) may have more rows.
 
-    Without ``products`` there is no covariance, ``within`` (0, 0): a kernel has no need of it.
+    Without ``products`` there is no covariance, ``within`` (0, 0): a kernel has no need of it. ``weights``: what a
+    feature of each block counts for in squared distances, by default all the same.
     """
     mean, spread = _scales(blocks, len(y))
+    spread = spread / _lengths(blocks, weights).to(spread) if weights else spread
     count, size = torch.bincount(y, minlength=n_tasks).to(mean), len(mean) if products else 0
     means, within = mean.new_zeros(n_tasks, len(mean)), mean.new_zeros(size, size)
     sums = Sums(mean, spread, means, within, count / len(y))
@@ -57,6 +61,7 @@ def summed(blocks: Blocks, y: Tensor, n_tasks: int, products: bool = True) -> Su
     means.div_(count[:, None])
     within.div_(len(y))
     _add_products(within, means * sums.share.sqrt()[:, None], -1.0)
+    mirror(within)
     return sums
 
 
@@ -71,6 +76,12 @@ def _scales(blocks: Blocks, n: int) -> tuple[Tensor, Tensor]:
     mean = first / n
     spread = (second / n - mean.square()).clamp_min(0).sqrt()
     return mean.float(), torch.where(spread > 1e-6, spread, 1).float()
+
+
+def _lengths(blocks: Blocks, weights: Sequence[float]) -> Tensor:
+    """What each feature (D,) is multiplied with, so that the mean of the squares is 1."""
+    each = torch.cat([torch.full((block.shape[1],), w) for block, w in zip(blocks, weights, strict=True)])
+    return (each / each.mean()).sqrt()
 
 
 def _add_products(total: Tensor, x: Tensor, sign: float = 1.0) -> None:
@@ -110,18 +121,42 @@ def coordinates(sums: Sums, shrink: float) -> Coordinates:
 
 
 def solved(matrix: Tensor, ridge: float | Tensor, right: Tensor) -> Tensor:
-    """The inverse of a matrix (D, D), with a ridge on its diagonal, times ``right`` (D, K); its lower triangle counts.
+    """The inverse of a symmetric matrix (D, D), with a ridge on its diagonal, times ``right`` (D, K).
 
-    Only the diagonal is changed, for a while, so that no second matrix is needed beside the factor, which
-    ``cholesky_solve`` would copy.
+    Its Cholesky factor takes the place of the lower triangle for a while; the upper one restores it. So no second
+    matrix is needed, which would not fit into memory.
     """
-    diagonal = matrix.diagonal()
-    before = diagonal.clone()
-    diagonal.add_(ridge)
-    factor = torch.linalg.cholesky(matrix)
-    diagonal.copy_(before)
-    half = torch.linalg.solve_triangular(factor, right, upper=False)
-    return torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    before = matrix.diagonal().clone()
+    matrix.diagonal().add_(ridge)
+    _factor(matrix)
+    half = torch.linalg.solve_triangular(matrix, right, upper=False)  # each reads its own triangle alone
+    found = torch.linalg.solve_triangular(matrix.mT, half, upper=True)
+    mirror(matrix.mT)
+    matrix.diagonal().copy_(before)
+    return found
+
+
+def _factor(matrix: Tensor) -> None:
+    """Put the Cholesky factor into the lower triangle, a square and all below it at a time; the upper one stays."""
+    for top in range(0, len(matrix), COLUMNS):
+        rows, end = slice(top, top + COLUMNS), top + COLUMNS
+        square = torch.linalg.cholesky(matrix[rows, rows])
+        matrix[rows, rows] = square + matrix[rows, rows].triu(1)
+        below = torch.linalg.solve_triangular(square, matrix[end:, rows].mT, upper=False).mT.contiguous()
+        matrix[end:, rows] = below
+        for left in range(end, len(matrix), COLUMNS):
+            product = below[left - end :] @ below[left - end : left - end + COLUMNS].mT
+            product[:COLUMNS].tril_()
+            matrix[left:, left : left + COLUMNS] -= product
+
+
+def mirror(matrix: Tensor) -> None:
+    """Copy the lower triangle of a matrix (D, D) into the upper one."""
+    for top in range(0, len(matrix), COLUMNS):
+        rows = slice(top, top + COLUMNS)
+        matrix[:top, rows] = matrix[rows, :top].mT
+        square = matrix[rows, rows].tril()
+        matrix[rows, rows] = square + square.tril(-1).mT
 
 
 def parts(n: int) -> Iterator[slice]:

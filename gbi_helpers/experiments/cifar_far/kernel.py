@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gbi_helpers.experiments.cifar_far.closed import Blocks, Coordinates, Sums, parts, solved
+from gbi_helpers.experiments.cifar_far.closed import Blocks, Coordinates, Sums, mirror, parts, solved
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,10 @@ class Kernel:
         if not self.rate > 0:
             raise ValueError(f"The rate of a kernel is {self.rate}: it must be above 0.")
 
-    def of(self, x: Tensor) -> Tensor:
-        """Likeness (m, n) of standardised features (m, D) to the known ones."""
-        found = x.new_empty(len(x), self.n)
-        for rows in parts(self.n):
+    def of(self, x: Tensor, first: int | None = None) -> Tensor:
+        """Likeness (m, n) of standardised features (m, D) to the known ones, or to the ``first`` of them."""
+        found = x.new_empty(len(x), self.n if first is None else first)
+        for rows in parts(found.shape[1]):
             other = self.sums.standardised(self.known, rows)
             away = x.square().sum(1)[:, None] + other.square().sum(1) - 2 * x @ other.T
             found[:, rows] = torch.expm1(away.clamp_min_(0).mul_(-self.rate / x.shape[1]))
@@ -52,10 +52,12 @@ class Kernel:
         divided by the ridge alone there, and rounding would drown all else.
         """
         matrix = torch.empty(self.n, self.n, dtype=self.sums.mean.dtype, device=self.sums.mean.device)
-        for rows in parts(self.n):
-            matrix[rows] = self.of(self.sums.standardised(self.known, rows))
+        for rows in parts(self.n):  # the likeness is mutual: half of it is enough
+            matrix[rows, : rows.stop] = self.of(self.sums.standardised(self.known, rows), rows.stop)
+        mirror(matrix)
         means = matrix.mean(1)
         matrix.sub_(means[:, None]).sub_(means).add_(means.mean())
+        mirror(matrix)  # rounding has left the halves a little apart
         trace = float(matrix.diagonal().double().sum())
         return matrix.add_(trace / self.n), means, trace
 
@@ -73,9 +75,14 @@ class Alike:
     patterns: Tensor
 
     def of(self, sums: Sums, blocks: Blocks) -> Tensor:
-        """The coordinates (N, R) of all rows of the blocks."""
-        each = (self.kernel.of(sums.standardised(blocks, rows)) - self.means for rows in parts(len(blocks[0])))
-        return torch.cat([likeness @ self.weights for likeness in each])
+        """The coordinates (N, R) of all rows of the blocks; of known ones, the likeness is there already."""
+        known = self.kernel.n if blocks is self.kernel.known else 0
+        found = [self.kernel.whole[0] @ self.weights] if known else []  # centring drops out: the weights sum to zero
+        for rows in parts(len(blocks[0])):
+            if rows.stop > known:
+                x = sums.standardised(blocks, slice(max(rows.start, known), rows.stop))
+                found.append((self.kernel.of(x) - self.means) @ self.weights)
+        return torch.cat(found)
 
 
 Found = Coordinates | Alike

@@ -43,7 +43,7 @@ def closed(world: World, seed: int, settings: Settings) -> Values:
     variance in all directions together. "cost": see :func:`cost`.
     """
     blocks, labels, started = seen(world, seed, settings), Labels.of(world.data), time.process_time()
-    sums, fit = fits(blocks, labels.train, settings.get("rate"))
+    sums, fit = fits(blocks, labels.train, settings.get("rate"), settings.get("weights"))
     tried, right = best_of(world, sums, blocks, labels, fit, settings["shrinks"])
     view = world.split(tried.of(sums, blocks))
     fitted = {"fit_cpu_seconds": time.process_time() - started, "size": len(sums.mean), "train_n": len(labels.train)}
@@ -60,9 +60,11 @@ def seen(world: World, seed: int, settings: Settings) -> Blocks:
     return (*patches, world.eyes(settings["eyes"])) if settings["eyes"] else patches
 
 
-def fits(blocks: Blocks, y: Tensor, rate: float | None) -> tuple[Sums, Callable[[float], Found]]:
+def fits(
+    blocks: Blocks, y: Tensor, rate: float | None, weights: tuple[float, ...] | None = None
+) -> tuple[Sums, Callable[[float], Found]]:
     """The sums over training images of classes y (N,), and what finds coordinates for a share; a rate: in a kernel."""
-    sums = summed(blocks, y, CLASSES, products=rate is None)
+    sums = summed(blocks, y, CLASSES, products=rate is None, weights=weights)
     if rate is None:
         return sums, functools.partial(coordinates, sums)
     return sums, functools.partial(alike, Kernel(sums, blocks, len(y), rate), y)

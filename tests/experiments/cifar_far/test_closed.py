@@ -84,3 +84,25 @@ def test_the_nearest_mean_and_neighbours_are_those_of_their_definitions(known):
     near = torch.cdist(x, class_means(x[:N], y, K)).argmin(1)
     assert torch.equal(rivals.nearest_mean(sums, blocks).argmax(1), near)
     assert torch.equal(rivals.neighbours(x[:N], y, x[:N], k=1), y)
+
+
+def test_a_weight_is_what_a_block_counts_for_in_squared_distances(known):
+    blocks, y = known
+    even, uneven = (summed(blocks, y, K, products=False, weights=w) for w in (None, (1.0, 8.0)))
+    (one, other), sizes = (sums.standardised(blocks, slice(2)) for sums in (even, uneven)), [len(b[0]) for b in blocks]
+    each = [(x[0] - x[1]).square().split(sizes) for x in (one, other)]
+    ratio = [float(after.sum() / before.sum()) for before, after in zip(*each, strict=True)]
+    assert ratio[1] == pytest.approx(8 * ratio[0], rel=1e-4)
+    assert sum(n * r for n, r in zip(sizes, ratio, strict=True)) == pytest.approx(sum(sizes), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 6, 7, 8, 20])
+def test_a_matrix_is_solved_in_its_own_place_and_comes_back(size, monkeypatch):
+    monkeypatch.setattr(closed, "COLUMNS", 7)
+    x = torch.randn(size, size + 5, dtype=torch.float64, generator=torch.Generator().manual_seed(size))
+    matrix, right = x @ x.T, x[:, :3].contiguous()
+    closed.mirror(matrix)
+    before = matrix.clone()
+    found = closed.solved(matrix, 0.1, right)
+    torch.testing.assert_close(found, torch.linalg.solve(before + 0.1 * torch.eye(size, dtype=before.dtype), right))
+    assert torch.equal(matrix, before)

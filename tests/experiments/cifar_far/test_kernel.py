@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gbi_helpers.experiments.cifar_far import closed
 from gbi_helpers.experiments.cifar_far.closed import summed
 from gbi_helpers.experiments.cifar_far.kernel import Kernel, alike
 from gbi_helpers.experiments.cifar_far.rivals import ridge
@@ -105,3 +106,13 @@ def test_more_alike_than_32_bits_can_tell_behind_a_one(data):
     found = alike(kernel, data[1], 1e-4)
     score = found.of(sums, data[0]) @ found.patterns.T - found.patterns.square().sum(1) / 2
     assert (score.argmax(1) == data[1]).double().mean() > 0.8
+
+
+def test_known_images_are_read_off_the_matrix_as_if_they_were_new(data, monkeypatch):
+    monkeypatch.setattr(closed, "PART", 97)
+    monkeypatch.setattr(closed, "COLUMNS", 64)
+    (block,), y = data
+    blocks = (torch.cat([block, block[:30] + 1]),)  # the last 30 are none of those that are known
+    sums = summed(blocks, y, K, products=False)
+    found = alike(Kernel(sums, blocks, N, 0.5), y, 1e-3)
+    torch.testing.assert_close(found.of(sums, blocks), found.of(sums, (blocks[0],)), rtol=1e-3, atol=1e-3)
