@@ -46,8 +46,8 @@ def summed(
 ) -> Sums:
     """The sums over images with classes y (N,), to which the blocks (M >= N, D_i) may have more rows.
 
-    Without ``products`` there is no covariance, ``within`` (0, 0): a kernel has no need of it. ``weights``: what a
-    feature of each block counts for in squared distances, by default all the same.
+    Without ``products`` there is no covariance, ``within`` (0, 0): a kernel has no need of it. ``weights``: each block's
+    share of squared distances, however many features it has; by default each feature counts the same.
     """
     mean, spread = _scales(blocks, len(y))
     spread = spread / _lengths(blocks, weights).to(spread) if weights else spread
@@ -80,7 +80,8 @@ def _scales(blocks: Blocks, n: int) -> tuple[Tensor, Tensor]:
 
 def _lengths(blocks: Blocks, weights: Sequence[float]) -> Tensor:
     """What each feature (D,) is multiplied with, so that the mean of the squares is 1."""
-    each = torch.cat([torch.full((block.shape[1],), w) for block, w in zip(blocks, weights, strict=True)])
+    sizes = [block.shape[1] for block in blocks]
+    each = torch.cat([torch.full((size,), w / size) for size, w in zip(sizes, weights, strict=True)])
     return (each / each.mean()).sqrt()
 
 
