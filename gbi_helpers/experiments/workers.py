@@ -54,7 +54,11 @@ def connected(workers: str) -> Iterator[Client]:
         with dask.config.set(QUIET):
             with _interrupts_held():
                 cluster = distributed.LocalCluster(
-                    int(workers), threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=CRITICAL
+                    n_workers=int(workers),  # by name: the first argument is another one
+                    threads_per_worker=1,
+                    memory_limit=None,
+                    dashboard_address=":0",
+                    silence_logs=CRITICAL,
                 )
             with cluster, distributed.Client(cluster) as client:
                 yield client

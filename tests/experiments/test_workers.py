@@ -70,6 +70,11 @@ def test_a_worker_that_is_killed_takes_no_row_with_it(folder, tmp_path):
     }  # fmt: skip
 
 
+def test_there_are_as_many_processes_as_were_asked_for():
+    with workers.connected("1") as client:
+        assert len(client.scheduler_info()["workers"]) == 1
+
+
 def test_a_row_that_fails_is_told_when_the_others_are_done(folder, tmp_path):
     shelf = Shelf(tmp_path / "s")
     with workers.connected("1") as client, pytest.raises(ValueError, match="this row has no number"):

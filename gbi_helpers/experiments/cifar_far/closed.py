@@ -46,8 +46,8 @@ def summed(
 ) -> Sums:
     """The sums over images with classes y (N,), to which the blocks (M >= N, D_i) may have more rows.
 
-    Without ``products`` there is no covariance, ``within`` (0, 0): a kernel has no need of it. ``weights``: each block's
-    share of squared distances, however many features it has; by default each feature counts the same.
+    Without ``products`` there is no covariance, ``within`` (0, 0): a kernel has no need of it. ``weights``: share of
+    squared distances that each block has, whatever its size; by default each feature counts the same.
     """
     mean, spread = _scales(blocks, len(y))
     spread = spread / _lengths(blocks, weights).to(spread) if weights else spread

@@ -4,8 +4,8 @@ But for the last, the decoder of z alone is fitted in closed form. Settings were
 5,000 of the 50,000 for training), and so is what a row leaves open: the share of the identity in the covariance. Test
 images were used for the numbers written alone; rows that came before "sparse", of fewer filters, reached 53.3 and 55.4.
 Those of "sparse_alike" (kinds and weights of patches, rate .01 to 1, share 1e-8 to 3e-5) were searched on validation
-images with the filters of seed 0 and 15,000 training images; those of "eyes_alike" (.03 to .3, 5e-7 to 5e-5) by a solver
-that rounding still harmed: there may be better ones.
+images with the filters of seed 0 and 15,000 training images; those of "eyes_alike" (.03 to .3, 5e-7 to 5e-5) by a
+solver that rounding still harmed: there may be better ones.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gbi_helpers import metrics
 from gbi_helpers.experiments.cifar.measure import Labels, measure
+from gbi_helpers.experiments.cifar.views import View
 from gbi_helpers.experiments.cifar_far import rivals
 from gbi_helpers.experiments.cifar_far.closed import Blocks, Sums, coordinates, summed
 from gbi_helpers.experiments.cifar_far.kernel import Found, Kernel, alike
@@ -80,7 +81,8 @@ def best_of(
 ) -> tuple[Found, View, Values]:
     """The coordinates in which a step on the sphere is right most often on validation images; all rows in them.
 
-    And how often it is: "validation", by share; "shrink", the best share. The step is taken from the data's centroid, which the sphere's own, where the uniform z is, hardly differs from.
+    And how often it is: "validation", by share; "shrink", the best share. The step is taken from the data's centroid,
+    which the sphere's own, where the uniform z is, hardly differs from.
     """
     right, best = list[float](), None
     for shrink in shrinks:
