@@ -184,12 +184,11 @@ class Replay(FineTuning):
     """Stored images, as many of each class of each context, are shown again (Chaudhry et al. 2019, arXiv 1902.10486).
 
     In context t new images weigh 1/t, a batch from the store 1 - 1/t. ``logits``: weight of DER++'s term, the squared
-    distance to the logits that stored images had then (Buzzega et al. 2020, arXiv 2004.07211). ``apart``: stored images
-    count all outputs so far where new ones count their own (ER-ACE, Caccia et al. 2022, arXiv 2104.05025).
+    distance to the logits that stored images had then (Buzzega et al. 2020, arXiv 2004.07211).
     """
 
-    def __init__(self, size: int, batch_size: int = 64, logits: float = 0.0, apart: bool = False, seed: int = 0):
-        self.size, self.batch_size, self.weight, self.apart, self.contexts = size, batch_size, logits, apart, 0
+    def __init__(self, size: int, batch_size: int = 64, logits: float = 0.0, seed: int = 0):
+        self.size, self.batch_size, self.weight, self.contexts = size, batch_size, logits, 0
         self.draw = torch.Generator().manual_seed(seed)
         self.inputs: tuple[Tensor, ...] = ()
         self.when, self.y, self.outputs, self.answers = (torch.zeros(0) for _ in range(4))
@@ -200,11 +199,10 @@ class Replay(FineTuning):
         return found / (before + 1) + before / (before + 1) * self._again(model, outputs) if before else found
 
     def _again(self, model: nn.Module, outputs: Tensor) -> Tensor:
-        """The loss () of a batch from the store, over the outputs of now where they include those of then, or all."""
+        """The loss () of a batch from the store, over the outputs of now where they include those of then."""
         rows = _shuffled(self.y, self.draw)[: self.batch_size]
         then = self.outputs[rows]
         count = torch.where((outputs | ~then).all(1, keepdim=True), outputs, then)
-        count = self.outputs.any(0) | outputs if self.apart else count
         raw = model(*(part[rows] for part in self.inputs))
         moved = ((raw - self.answers[rows]).square() * then).sum(1).mean()
         return functional.cross_entropy(raw.masked_fill(~count, -torch.inf), self.y[rows]) + self.weight * moved

@@ -306,14 +306,3 @@ def test_old_answers_are_those_without_dropout():
     replay.after(model.train(), first)
     assert model.training
     torch.testing.assert_close(replay.answers, model.eval()(*replay.inputs))
-
-
-def test_stored_images_count_all_outputs_so_far_where_new_ones_count_their_own():
-    (first, second), model = contexts("task"), net()
-    for apart in (False, True):
-        replay = Replay(20, apart=apart)
-        replay.after(model, first)
-        with torch.no_grad():  # an output of the new context that is sure of itself
-            model[2].bias.copy_(torch.tensor([0.0, 0.0, 50.0, 50.0]))
-        assert (float(replay._again(model, second.outputs).detach()) > 20) == apart
-        assert float(FineTuning().loss(model, second.inputs, second.y, second.outputs).detach()) < 20

@@ -176,8 +176,6 @@ LEARNER: Settings = {**COMPONENTS, "hidden": (512,), "training": {"steps": 175, 
 EWC = tuple({"strength": strength} for strength in (1e2, 1e4, 1e6))
 EWC_OWN = tuple({"strength": strength} for strength in (0.1, 1.0, 10.0, 100.0))
 REPLAY = tuple({"steps": steps, "lr": lr, "drop": 0.5} for steps, lr in ((175, 3e-4), (175, 1e-4), (350, 1e-4)))
-APART: Settings = {"size": 2000, "batch_size": 128, "apart": True}
-REPLAY_OWN = tuple({"steps": 175, "lr": lr, "drop": 0.5} for lr in (1e-4, 3e-4, 1e-3, 3e-3))
 JOINT = tuple(
     {"hidden": (width,), "drop": drop, "lr": lr, "decay": 0.0, "epochs": 12, "batch_size": 128}
     for width, drop, lr in ((512, 0.4, 2e-3), (1024, 0.5, 1e-3))
@@ -206,11 +204,6 @@ ROWS = {
             ("ewc", "EWC", EWC_OWN),
         )
     },
-    "cifar/replay_2000_own": Row(
-        network,
-        "replay of 2,000, new images among their own (ER-ACE)",
-        {**LEARNER, "own": True, "method": "replay", "options": APART, "sweep": REPLAY_OWN},
-    ),
     "cifar/joint": Row(joint, "everything at once", {**COMPONENTS, "sweep": JOINT}),
 }
 FEW: Settings = {
@@ -227,9 +220,8 @@ SMALL: dict[str, dict[str, Any]] = {
     for name, row in ROWS.items()
 }
 SMALL["cifar/ewc"] |= {"sweep": ({"strength": 1.0}, {"strength": 100.0})}
-for name in ("cifar/replay_2000", "cifar/replay_2000_own"):
-    SMALL[name] |= {
-        "sweep": ({"steps": 2}, {"steps": 3, "drop": 0.5}),
-        "options": {**ROWS[name].settings["options"], "size": 100, "batch_size": 16},
-    }
+SMALL["cifar/replay_2000"] |= {
+    "sweep": ({"steps": 2}, {"steps": 3, "drop": 0.5}),
+    "options": {"size": 100, "batch_size": 16},
+}
 SMALL["cifar/joint"] |= {"sweep": ({"hidden": (8,), "drop": 0.2, "lr": 1e-2, "epochs": 2, "batch_size": 16},)}

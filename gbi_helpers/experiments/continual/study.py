@@ -168,10 +168,8 @@ def _stronger(sees: Settings, where: str) -> dict[str, Row]:
         rows[f"{name}_own"] = Row(network, f"{words}, own outputs", {**told, "own": True, "method": name, **sweep})
     for size in (100, 1000):
         options = {"size": size, "batch_size": sees["training"]["batch_size"]}
-        replay, apart = {**told, "method": "replay", "options": options}, {**options, "apart": True}
-        dark, ace = {**replay, "swept": "logits", "sweep": LOGITS}, {**replay, "own": True, "options": apart}
-        rows[f"answers_{size}"] = Row(network, f"replay of {size:,} and their old answers (DER++)", dark)
-        rows[f"replay_{size}_own"] = Row(network, f"replay of {size:,}, new images among their own (ER-ACE)", ace)
+        replay = {**told, "method": "replay", "options": options, "swept": "logits", "sweep": LOGITS}
+        rows[f"answers_{size}"] = Row(network, f"replay of {size:,} and their old answers (DER++)", replay)
     return {f"{where}/class/{name}": row for name, row in rows.items()}
 
 

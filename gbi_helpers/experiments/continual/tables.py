@@ -61,7 +61,10 @@ def r_of(results: Results, row: str, *path: str) -> Tensor:
 
 
 def methods(results: Results, where: str) -> Table:
-    """Every method in every scenario: what it is told, and its accuracy; beside it what the reference study reports."""
+    """Every method in every scenario: what it is told, and its accuracy; beside it what the reference study reports.
+
+    In the last column the class scenario again, while only a context's own outputs compete.
+    """
     rows = []
     for name in METHODS:
         known = [f"{where}/{how}/{name}" for how in SCENARIOS]
@@ -70,8 +73,9 @@ def methods(results: Results, where: str) -> Table:
             reported = RECALLED.get(name, ("–",) * 3)
             shown = [told(results, row) if row in results.rows else "–" for row in known]
             columns = [text for pair in zip(shown, reported, strict=True) for text in pair]
-            rows.append([results.words[there], TOLD[name], *columns])
+            rows.append([results.words[there], TOLD[name], *columns, told(results, f"{where}/class/{name}_own")])
     header = ["method", "is told, while learning", *(c for how in SCENARIOS for c in (how, "recalled"))]
+    header.append("class, own outputs compete")
     return header, rows
 
 
@@ -122,8 +126,10 @@ def gated(results: Results) -> Table:
 def rivals(results: Results) -> Table:
     """Everybody on the same patch features."""
     few = {"fine-tuning": "fine_tuning", "EWC": "ewc", "SI": "si", "LwF": "lwf"}
+    few |= {f"{words}, own outputs": f"{name}_own" for words, name in few.items()}
     few |= {
         "replay of 1,000 images": "replay_1000",
+        "the same, with old answers": "answers_1000",
         "replay of 3,000 images": "replay_3000",
         "joint, 200 steps a context": "joint",
     }
@@ -157,14 +163,20 @@ def by_bytes(results: Results) -> dict[str, list[tuple[float, float]]]:
         (results.mean(f"natural_{d}", "stored") + 4 * 784 * d, results.mean(f"natural_{d}", "accuracy"))
         for d in (25, 50)
     ]
-    kept["EWC"] = [(results.mean("pixels/class/ewc", "stored"), results.mean("pixels/class/ewc", "accuracy"))]
+    answers = [f"pixels/class/answers_{n}" for n in (100, 1000)]
+    kept["replay with old answers, pixels"] = [
+        (results.mean(row, "stored"), results.mean(row, "accuracy")) for row in answers
+    ]
+    row = "pixels/class/ewc_own"
+    kept["EWC, own outputs"] = [(results.mean(row, "stored"), results.mean(row, "accuracy"))]
     return kept
 
 
 def hundred(results: Results) -> Table:
     """Split-CIFAR-100."""
-    names = {"fine-tuning": "fine_tuning", "LwF": "lwf", "EWC": "ewc", "replay of 2,000 images": "replay_2000"}
-    names |= {"joint, to the end": "joint"}
+    names = {"fine-tuning": "fine_tuning", "LwF": "lwf", "EWC": "ewc"}
+    names |= {f"{words}, own outputs": f"{name}_own" for words, name in names.items()}
+    names |= {"replay of 2,000 images": "replay_2000", "joint, to the end": "joint"}
     rows: dict[str, Sequence[str]] = {words: (f"cifar/{name}", "accuracy") for words, name in names.items()}
     ways = {"one step": "one_step", "one step + δ": "one_step_delta", "equidistant, one step": "equidistant"}
     rows |= {f"sums, {words}": ("cifar/sums", way, "accuracy") for words, way in ways.items()}
