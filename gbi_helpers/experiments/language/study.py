@@ -42,6 +42,14 @@ COUNTED: dict[str, Any] = {
     "reread": FILTER.reread,
 }
 
+TUNED: dict[str, Any] = {
+    "per_source": 256,
+    "sizes": [256],
+    "rates": [3e-4, 1e-3, 3e-3, 1e-2, 3e-2],  # of all weights
+    "bias_rates": [1e-2, 3e-2, 1e-1, 3e-1, 1.0],  # of the output biases alone
+    "looks": [0, 2, 5, 10, 20, 35, 50, 75, 100],  # steps at which validation text is read
+}
+
 
 def _row(measure: Measure, words: str, *needs: str, once: bool = False, only: Only = (), **settings: Any) -> Row:
     return Row(measure, words, {"networks": {name: NETWORKS[name] for name in needs}, **settings}, once, needs, only)
@@ -66,8 +74,7 @@ def _beyond(source: str) -> Row:
 
 def _tuned(source: str) -> Row:
     needs = (f"gbi_without_{source}", f"lstm_without_{source}")
-    how: dict[str, Any] = {"source": source, "per_source": 256, "sizes": [256], "rates": [1e-3, 3e-3, 1e-2]}
-    return _row(measures.tuned, f"tuned from the Z found: {source}", *needs, only=PACKAGES, **how)
+    return _row(measures.tuned, f"tuned from the Z found: {source}", *needs, only=PACKAGES, source=source, **TUNED)
 
 
 ROWS = {
@@ -99,7 +106,7 @@ ROWS = {
 FEWER = {"long": 3}  # seeds shipped at least
 FEW = {  # what tests ask for
     "per_source": 8, "streams": 2, "length": 60, "side": 3, "sizes": [64], "rates": [1e-3],
-    "grid": {"hazard": [0.02], "step_size": [1.0]},
+    "bias_rates": [1e-2], "looks": [0, 2], "grid": {"hazard": [0.02], "step_size": [1.0]},
 }  # fmt: skip
 STUDY = Study(
     "language",

@@ -23,13 +23,13 @@ Scores = dict[str, Any]
 
 def compare(
     gbi: WordModel, lstm: WordModel, corpus: Corpus, source: str, sizes: Sequence[int], rates: Sequence[float],
-    per_source: int,
+    bias_rates: Sequence[float], looks: Sequence[int], per_source: int,
 ) -> Scores:  # fmt: skip
     """Loss on the source's test text, nats per word, of each way by number of words learned from: {words: {way: ...}}.
 
     "gbi" and "lstm": all weights, from the uniform z. "..._found": from the z that was found on the simplex first,
     which then stays; "..._free": from one found off it. "..._z": that free z alone; "..._bias": the output biases
-    alone; "..._untuned": nothing.
+    alone, at one of ``bias_rates``; "..._untuned": nothing. "chosen": the "rate" and the "steps" of each way.
     """
     new = corpus.only([source])
     stop, test = (
@@ -38,7 +38,7 @@ def compare(
     found: Scores = {"windows": len(test.words)}
     for n in sizes:
         learn = even_windows(new.train, new.start, n // WINDOW, WINDOW)
-        found[str(n)] = {}
+        found[str(n)] = {"chosen": {}}
         for name, model in {"gbi": gbi, "lstm": lstm}.items():
             uniform = max_entropy(1, model.n_tasks, torch.float32, learn.words.device)[0]
             simplex, free = (shared_z(model, learn, space, SEARCH)[-1] for space in ("logits", "free"))
@@ -49,16 +49,11 @@ def compare(
                 "_bias": (uniform, "bias"),
             }
             for way, (z, moving) in starts.items():
-                found[str(n)][name + way] = tuned(model, learn, stop, test, z, rates, moving)
+                best = best_of(model, learn, stop, test, z, bias_rates if moving else rates, moving, looks)
+                found[str(n)][name + way] = best["loss"]
+                found[str(n)]["chosen"][name + way] = {key: best[key] for key in ("rate", "steps")}
             found[str(n)] |= {f"{name}_untuned": _loss(model, test, uniform), f"{name}_z": _loss(model, test, free)}
     return found
-
-
-def tuned(
-    model: WordModel, learn: Windows, stop: Windows, test: Windows, z: Tensor, rates: Sequence[float], moving: str = ""
-) -> float:
-    """Loss on ``test`` after steps on ``learn``, told z throughout, at the rate and step that read ``stop`` best."""
-    return float(best_of(model, learn, stop, test, z, rates, moving)["loss"])
 
 
 def best_of(
@@ -71,7 +66,9 @@ def best_of(
     moving: str,
     looks: Sequence[int] = LOOKS,
 ) -> Scores:
-    """The same, "loss", with the rate and the number of steps, of ``looks``, that read ``stop`` best: its "watched"."""
+    """The "loss" on ``test`` after steps on ``learn``, told z throughout, at the "rate" and after the "steps", of
+    ``looks``, that read ``stop`` best ("watched").
+    """
     best: Scores = {"watched": float("inf"), "loss": float("inf")}
     for rate in rates:
         for steps, network in zip(looks, on_the_way(model, learn, z, rate, looks, moving), strict=True):

@@ -1,5 +1,6 @@
 """What stands beside the gradient: counts, an LSTM that names the source, and tuning from the Z that was found."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -129,6 +130,20 @@ def test_what_is_tuned_is_stopped_by_validation_text_alone(corpus, gbi):
         even_windows(p[2:], corpus.start, 2, 64) for p in (corpus.train, corpus.validation, corpus.test)
     )
     z = torch.full((K,), 1 / K)
-    kept = tuning.tuned(gbi, learn, stop, test, z, rates=[1e3])  # every step ruins it, so none is taken
-    assert kept == pytest.approx(tuning._loss(gbi, test, z), abs=1e-6)
-    assert tuning.tuned(gbi, learn, stop, test, z, rates=[1e-3, 1e-2]) < kept
+    kept = tuning.best_of(gbi, learn, stop, test, z, rates=[1e3], moving="")  # every step ruins it, so none is taken
+    assert kept["steps"] == 0
+    assert kept["loss"] == pytest.approx(tuning._loss(gbi, test, z), abs=1e-6)
+    assert tuning.best_of(gbi, learn, stop, test, z, rates=[1e-3, 1e-2], moving="")["loss"] < kept["loss"]
+
+
+def test_each_way_of_tuning_chooses_among_its_own_rates_and_says_which(corpus, gbi):
+    off = copy.deepcopy(gbi)
+    off.bias.data += torch.randn(off.bias.shape, generator=torch.Generator().manual_seed(0))
+    looks, rates = (0, 2, 6), {"rates": [1e-3, 1e-2], "bias_rates": [1e-1, 1e3]}
+    found = tuning.compare(off, gbi, corpus, corpus.tasks[2], sizes=[128], looks=looks, per_source=2, **rates)["128"]
+    chosen = found["chosen"]
+    assert set(chosen) == {f"{name}{way}" for name in ("gbi", "lstm") for way in ("", "_found", "_free", "_bias")}
+    assert all(how["steps"] in looks for how in chosen.values())
+    assert {how["rate"] for way, how in chosen.items() if "bias" in way} == {1e-1}  # 1e3 ruins all
+    assert all(how["rate"] in rates["rates"] for way, how in chosen.items() if "bias" not in way)
+    assert found["gbi_bias"] < found["gbi_untuned"]
