@@ -1,14 +1,16 @@
 """Accuracy against price, on each set of chapters 05, 07 and 08: one step, a few passes beside it, and its rivals.
 
 A row is one network, or for decoders in closed form one random part of the training images, and gives for each way
-"accuracy", "agreement" with all K passes, "kl" and "price" (:mod:`.readings`). Distances, step sizes and numbers of
-candidates are fitted to validation samples, delta to unlabelled training samples; test samples are for the numbers.
+"accuracy", "agreement" with all K passes, "kl" and "price" (:mod:`.readings`), in which the "code" of a sample is
+counted once. Distances, step sizes and numbers of candidates are fitted to validation samples, delta to unlabelled
+training samples; test samples are for the numbers.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,15 +41,17 @@ def frontier(made: Set, first: bool = False) -> Values:
     """
     known, seen = made.validation.read(), made.test.read()
     delta = fit_delta(made.fit.everything(), made.fit.uniform())
+    gradient = GRADIENT + made.code
     proposers = {
-        "one_step": readings.proposer(known.one, seen.one, GRADIENT),
-        "delta": readings.proposer(known.one + delta, seen.one + delta, GRADIENT),
-        **made.rivals,
+        "one_step": readings.proposer(known.one, seen.one, gradient),
+        "delta": readings.proposer(known.one + delta, seen.one + delta, gradient),
+        **{name: replace(one, code=made.code) for name, one in made.rivals.items()},
     }
     found = _every(proposers, made, seen) | _proposed(proposers, known, seen)
     found["chosen"] = _chosen(proposers, known, seen)
     found["counted"] = counted(made, proposers["one_step"], known, seen)
     found["samples"] = {"validation": len(known.y), "test": len(seen.y)}
+    found["code"] = made.code
     if first:
         found["curves"] = {name: readings.curves(one, seen) for name, one in proposers.items()}
     return found
@@ -55,14 +59,14 @@ def frontier(made: Set, first: bool = False) -> Values:
 
 def _every(proposers: Mapping[str, Proposer], made: Set, seen: Reading) -> Values:
     """The ways without candidates to be passed: all passes, more gradients, and what stands alone."""
-    one, n_tasks = proposers["one_step"].after, made.test.n_tasks
+    one, n_tasks = proposers["one_step"], made.test.n_tasks
     sizes = {
         "midpoint": [2],
         "zoom_half": readings.shrinking(n_tasks, 1 / 2),
         "zoom_quarter": readings.shrinking(n_tasks, 1 / 4),
     }
-    answers = {"all": Answer(torch.log_softmax(seen.exact, 1), n_tasks)}
-    answers |= {name: readings.narrowed(made.test, one, many) for name, many in sizes.items()}
+    answers = {"all": Answer(torch.log_softmax(seen.exact, 1), made.code + n_tasks)}
+    answers |= {name: readings.narrowed(made.test, one.after, many, one.price) for name, many in sizes.items()}
     answers |= {name: Answer(other.after, other.price) for name, other in made.alone.items()}
     return {name: readings.measured(answer, seen) for name, answer in answers.items()}
 
@@ -71,8 +75,9 @@ def _proposed(proposers: Mapping[str, Proposer], known: Reading, seen: Reading) 
     """Each proposer alone, and with its candidates passed."""
     found: Values = {}
     for name, one in proposers.items():
-        answers = readings.ways(one.after, seen.exact, one.price, readings.distances(one.before, known.exact))
-        found |= {name + way: readings.measured(answer, seen, one.price) for way, answer in answers.items()}
+        within = readings.distances(one.before, known.exact)
+        answers = readings.ways(one.after, seen.exact, one.price, within, one.code)
+        found |= {name + way: readings.measured(answer, seen) for way, answer in answers.items()}
         found[f"{name}_best"] = readings.best_many(one, known, seen)
     return found
 

@@ -1,7 +1,8 @@
 """Ways to spend a few passes, as functions of scores and exact losses, so that no pass is done twice.
 
-A way is priced in forwards of the decoder a sample: a gradient to z costs two, an exact pass one. Scores are nats: of
-one step minus the gradient, of all passes minus the loss. What :func:`gbi_helpers.inference.rescore` does with a model
+A way is priced in forwards of the decoder a sample, from the sample as it comes to the answer: a gradient to z costs
+two, an exact pass one, and whoever asks the decoder first needs the sample's code, once. Scores are nats: of one step
+minus the gradient, of all passes minus the loss. What :func:`gbi_helpers.inference.rescore` does with a model
 is done to matrices (N, K) here, by the same rules.
 """
 
@@ -71,11 +72,15 @@ class Samples:
 
 @dataclass(frozen=True)
 class Proposer:
-    """Who ranks the tasks before any pass: log beliefs (N, K) of validation and of test samples, and its price."""
+    """Who ranks the tasks before any pass: log beliefs (N, K) of validation and of test samples, and its price.
+
+    ``code``: what a sample's first pass costs besides, where the ranking did without the decoder's code.
+    """
 
     before: Tensor
     after: Tensor
     price: float
+    code: float = 0.0
 
 
 def proposer(before: Tensor, after: Tensor, price: float, y: Tensor | None = None) -> Proposer:
@@ -86,11 +91,14 @@ def proposer(before: Tensor, after: Tensor, price: float, y: Tensor | None = Non
 
 @dataclass(frozen=True)
 class Answer:
-    """Log beliefs (N, K), and forwards a sample; ``within``: the distance in nats, where one was fitted."""
+    """Log beliefs (N, K), and forwards a sample; where a distance was fitted, ``within`` in nats and the ``extra``
+    passes a sample.
+    """
 
     log_q: Tensor
     price: float
     within: float | None = None
+    extra: float | None = None
 
 
 # ---------------------------------------------------------------- candidates, and who decides among them
@@ -101,19 +109,22 @@ def best(log_q: Tensor, m: int, among: Tensor | None = None) -> Tensor:
     return candidates(log_q if among is None else log_q.masked_fill(~among, -torch.inf), m)
 
 
-def ways(log_q: Tensor, exact: Tensor, price: float, within: Mapping[float, float]) -> dict[str, Answer]:
+def ways(
+    log_q: Tensor, exact: Tensor, price: float, within: Mapping[float, float], code: float = 0.0
+) -> dict[str, Answer]:
     """What a proposer's beliefs become: as they are (""), with the best m passed, with those near the best passed.
 
-    ``within``: distance in nats by the coverage that it promises.
+    ``within``: distance in nats by the coverage that it promises; ``code``: of :class:`Proposer`.
     """
     found = {"": Answer(log_q, price)}
     for m in MANY:
         if m < log_q.shape[1]:
-            found[f"_top_{m}"] = Answer(decided(log_q, exact, best(log_q, m)), price + m)
+            found[f"_top_{m}"] = Answer(decided(log_q, exact, best(log_q, m)), price + code + m)
     for coverage, nats in within.items():
         chosen = candidates(log_q, within=nats)
-        extra = float(chosen.sum(1).double().mean())
-        found[f"_within_{round(100 * coverage)}"] = Answer(decided(log_q, exact, chosen), price + extra, nats)
+        extra, asked = (float(many.double().mean()) for many in (chosen.sum(1), chosen.any(1)))
+        paid = price + asked * code + extra
+        found[f"_within_{round(100 * coverage)}"] = Answer(decided(log_q, exact, chosen), paid, nats, extra)
     return found
 
 
@@ -132,8 +143,8 @@ def curve(log_q: Tensor, exact: Tensor) -> Tensor:
 # ---------------------------------------------------------------- further gradients in place of passes
 
 
-def narrowed(samples: Samples, log_q: Tensor, sizes: Sequence[int]) -> Answer:
-    """Gradients at the centroid of fewer and fewer survivors: so many (``sizes``) after each.
+def narrowed(samples: Samples, log_q: Tensor, sizes: Sequence[int], price: float = GRADIENT) -> Answer:
+    """Gradients at the centroid of fewer and fewer survivors: so many (``sizes``) after each; ``price``: of the first.
 
     (2,) is one more gradient, at the midpoint of the two best.
     """
@@ -141,7 +152,7 @@ def narrowed(samples: Samples, log_q: Tensor, sizes: Sequence[int]) -> Answer:
     for size in sizes:
         left = best(log_q, size, left)
         log_q = decided(log_q, samples.score_at(left.to(log_q) / size), left)
-    return Answer(log_q, GRADIENT * (1 + len(sizes)))
+    return Answer(log_q, price + GRADIENT * len(sizes))
 
 
 def shrinking(n_tasks: int, keep: float) -> list[int]:
@@ -155,9 +166,9 @@ def shrinking(n_tasks: int, keep: float) -> list[int]:
 # ---------------------------------------------------------------- what is measured
 
 
-def measured(answer: Answer, seen: Reading, alone: float = 0.0) -> dict[str, float]:
+def measured(answer: Answer, seen: Reading) -> dict[str, float]:
     """Accuracy and agreement with all passes in percent, KL(all passes || answer) in nats, price; of a fitted distance
-    also "within" in nats and the "extra" passes beside the price ``alone`` of the proposer.
+    also "within" in nats and the "extra" passes beside the proposer's price.
     """
     found = {
         "accuracy": metrics.accuracy(answer.log_q.argmax(1), seen.y),
@@ -165,9 +176,9 @@ def measured(answer: Answer, seen: Reading, alone: float = 0.0) -> dict[str, flo
         "kl": metrics.kl(torch.log_softmax(seen.exact, 1), answer.log_q),
         "price": answer.price,
     }
-    if answer.within is None:
+    if answer.within is None or answer.extra is None:
         return found
-    return found | {"within": answer.within, "extra": answer.price - alone}
+    return found | {"within": answer.within, "extra": answer.extra}
 
 
 def best_many(one: Proposer, known: Reading, seen: Reading) -> dict[str, float]:
@@ -179,7 +190,7 @@ def best_many(one: Proposer, known: Reading, seen: Reading) -> dict[str, float]:
         "m": m,
         "accuracy": metrics.accuracy(named, seen.y),
         "agreement": metrics.accuracy(named, seen.exact.argmax(1)),
-        "price": one.price + (m if m > 1 else 0),
+        "price": one.price + (one.code + m if m > 1 else 0),
     }
 
 

@@ -14,6 +14,7 @@ from gbi_helpers.experiments.language.namer import named
 from gbi_helpers.experiments.language.windows import Corpus, Windows, losses
 from gbi_helpers.meter import flops
 from gbi_helpers.metrics import accuracy, agreement
+from gbi_helpers.models.base import Generative
 from gbi_helpers.models.hundred import class_means
 from gbi_helpers.models.language import WordModel
 from gbi_helpers.models.naming import WordNamer
@@ -27,6 +28,11 @@ def forward_flops(samples: Samples) -> int:
     first = torch.zeros(1, dtype=torch.int64, device=samples.y.device)
     loss_fn, z = samples.rows(first), samples.uniform()[:1]
     return flops(lambda: loss_fn(z))
+
+
+def code_flops(model: Generative, x: Tensor) -> int:
+    """Of the code of one sample of x (N, ...); 0 where the decoder needs none."""
+    return flops(model.encode, x[:1])
 
 
 def nearest_mean(train: Data, validation: Data, test: Data, n_tasks: int, forward: int) -> Proposer:
@@ -47,7 +53,9 @@ def gaussians(train: Data, validation: Data, test: Data, n_tasks: int, forward: 
     axes = torch.linalg.svd(flat - mean, full_matrices=False).Vh[:components].T
     seen = (flat - mean) @ axes
     own = [seen[train[1] == k] for k in range(n_tasks)]
-    spreads, pooled = torch.stack([part.T.cov() for part in own]), seen.T.cov()
+    spreads = torch.stack([part.T.cov() for part in own])
+    sizes = torch.bincount(train[1], minlength=n_tasks) / len(seen)
+    pooled = (sizes[:, None, None] * spreads).sum(0)  # within classes: what lies between their means is no noise
     means = torch.stack([part.mean(0) for part in own])
 
     def scores(x: Tensor, shrink: float) -> Tensor:

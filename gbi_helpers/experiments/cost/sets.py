@@ -38,7 +38,8 @@ OURS = ("validation", "test", "share")  # settings of a row that are not those o
 class Set:
     """What a row looks at: validation and test samples, unlabelled ``fit`` samples for delta, and the rivals.
 
-    ``module``: what a pass goes through. ``alone``: proposers of this kind of decoder that are not re-scored.
+    ``module``: what a pass goes through. ``alone``: proposers of this kind of decoder that are not re-scored. ``code``:
+    what the code of a sample costs, in forwards; 0 where the decoder needs none.
     """
 
     validation: Samples
@@ -47,6 +48,7 @@ class Set:
     module: nn.Module
     rivals: Mapping[str, Proposer]
     alone: Mapping[str, Proposer] = field(default_factory=dict)
+    code: float = 0.0
 
 
 def of_images(model: Generative, x: Tensor, y: Tensor) -> Samples:
@@ -84,7 +86,7 @@ def digits(recipe: Recipe) -> Callable[[World, int, Settings], Set]:
             "softmax": rivals.softmax_regression(train, validation, test, 10, forward, seed),
             "classifier": rivals.classified(classifier, validation, test, forward),
         }
-        return Set(before, after, fit, model.decoder, found)
+        return Set(before, after, fit, model.decoder, found, code=rivals.code_flops(model, test[0]) / forward)
 
     return made
 
@@ -123,7 +125,7 @@ def _hundred(model: Generative, seen: Sequence[Data], views: Views, seed: int, s
         "mean": rivals.nearest_mean(raw[0], raw[1], raw[2], n_tasks, forward),
         "softmax": rivals.softmax_regression(train, validation, test, n_tasks, forward, seed),
     }
-    return Set(before, after, fit, model.decoder, found)
+    return Set(before, after, fit, model.decoder, found, code=rivals.code_flops(model, validation[0]) / forward)
 
 
 def linear_alone(model: ZOnly, before: Samples, after: Samples, seed: int) -> dict[str, Proposer]:

@@ -23,16 +23,29 @@ def test_every_way_is_measured_on_every_set(results):
         told = {way for way, found in results.rows[row]["0"].items() if isinstance(found, dict) and "price" in found}
         assert told == there
         assert ("start" in there) == (row in ("cifar_pixels", "cifar_features"))
-        assert len(results.first(row, "curves", "one_step", "agreement")) == results.first(row, "all", "price")
+        passes = results.first(row, "all", "price") - results.first(row, "code")
+        assert len(results.first(row, "curves", "one_step", "agreement")) == pytest.approx(passes)
 
 
 def test_rescore_takes_what_it_is_priced_at_and_answers_alike(results):
     for row in frontier.ROWS:
         for way in ("top_2", "within_99"):
             found = results.first(row, "counted", way)
-            assert found["passes"] == pytest.approx(results.first(row, f"one_step_{way}", "price") - 2, abs=1e-5)
+            alone = results.first(row, "one_step", "price")
+            assert found["passes"] == pytest.approx(results.first(row, f"one_step_{way}", "price") - alone, abs=1e-5)
             assert found["agreement"] == 100
             assert found["apart"] < 1e-3
+
+
+def test_the_code_is_paid_by_whoever_asks_a_decoder_that_needs_one(results):
+    for row in frontier.ROWS:
+        code = results.first(row, "code")
+        assert (code > 0) == (row in ("mnist", "mnist_aware", "cifar_code"))
+        assert results.first(row, "one_step", "price") == pytest.approx(2 + code)
+        assert results.first(row, "midpoint", "price") == pytest.approx(4 + code)
+    code, alone = (results.first("mnist", *path) for path in (("code",), ("softmax", "price")))
+    assert results.first("mnist", "softmax_top_2", "price") == pytest.approx(alone + code + 2, abs=1e-5)
+    assert alone < code  # it reads the pixels itself
 
 
 def test_curves_end_where_all_passes_do(results):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -45,6 +47,21 @@ def test_the_matrices_do_what_rescore_does(seed, m, within):
         torch.testing.assert_close(found[way].log_q, theirs.log_q)
         price = float(theirs.loss.isfinite().sum() / len(log_q))
         assert found[way].price == pytest.approx(2 + price)
+
+
+@pytest.mark.parametrize("within", [0.5, 3.0])
+def test_who_ranks_without_the_code_pays_for_it_where_a_pass_follows(within):
+    """Once a sample, and not at all where no second candidate is near."""
+    seen = linear(3).read()
+    log_q = torch.log_softmax(seen.one, 1)
+    bare, coded = (readings.ways(log_q, seen.exact, 0.5, {0.99: within}, code) for code in (0.0, 1.25))
+    behind = log_q.amax(1, keepdim=True) - log_q
+    asked = float(((behind <= within).sum(1) > 1).double().mean())
+    assert 0 < asked < 1
+    assert coded[""].price == 0.5
+    assert coded["_top_3"].price == 0.5 + 3 + 1.25
+    assert coded["_within_99"].price == pytest.approx(bare["_within_99"].price + 1.25 * asked)
+    assert coded["_within_99"].extra == bare["_within_99"].extra == pytest.approx(bare["_within_99"].price - 0.5)
 
 
 def test_a_batch_is_read_in_parts_as_a_whole():
@@ -138,5 +155,7 @@ def test_the_number_of_candidates_is_chosen_on_validation_samples():
     right, wrong = (Reading(log_q, exact.expand(4, 3), y) for exact in (helps, hurts))
     assert readings.best_many(one, right, wrong) == {"m": 1, "accuracy": 100, "agreement": 0, "price": 2.0}
     y = torch.ones_like(y)
+    assert readings.best_many(replace(one, code=1.5), right, wrong)["price"] == 2.0  # no pass, no code
     right, wrong = (Reading(log_q, exact.expand(4, 3), y) for exact in (hurts, helps))
     assert readings.best_many(one, right, wrong) == {"m": 2, "accuracy": 0, "agreement": 100, "price": 4.0}
+    assert readings.best_many(replace(one, code=1.5), right, wrong)["price"] == 5.5
