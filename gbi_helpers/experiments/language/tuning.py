@@ -5,6 +5,7 @@ Every way is given the same words, and chooses its learning rate and its step on
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,13 +70,13 @@ def best_of(
     """The "loss" on ``test`` after steps on ``learn``, told z throughout, at the "rate" and after the "steps", of
     ``looks``, that read ``stop`` best ("watched").
     """
-    best: Scores = {"watched": float("inf"), "loss": float("inf")}
+    best, kept = Scores(watched=float("inf")), model
     for rate in rates:
         for steps, network in zip(looks, on_the_way(model, learn, z, rate, looks, moving), strict=True):
             watched = _loss(network, stop, z)
             if watched < best["watched"]:
-                best = {"watched": watched, "rate": rate, "steps": steps, "loss": _loss(network, test, z)}
-    return best
+                best, kept = {"watched": watched, "rate": rate, "steps": steps}, copy.deepcopy(network)
+    return best | {"loss": _loss(kept, test, z)}
 
 
 def _loss(model: WordModel, windows: Windows, z: Tensor) -> float:
