@@ -1,6 +1,6 @@
 """Which source is this text from? One gradient, with and without the gap put back, K passes, and naive Bayes.
 
-All are asked about the first n words of test windows; what can be chosen (step sizes, the bigram's shares) is chosen on
+All are asked about the first n words of test windows; what can be chosen (step sizes, the bigram's share) is chosen on
 validation windows. Scores are natural logarithms, accuracies percent.
 """
 
@@ -18,7 +18,6 @@ from gbi_helpers.inference import LossFn, iterate, loss_of, one_step
 from gbi_helpers.models.language import WordModel
 
 LENGTHS = (1, 2, 5, 10, 20, 50)
-SHARES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # of pairs, beside single words
 REST = slice(64, 128)  # the words on which a z inferred from the first ones is tried
 WAYS = ("one_step", "corrected", "matched", "exact", "unigram", "bigram")
 Gaps = dict[int, tuple[Tensor, Tensor]]
@@ -107,30 +106,37 @@ def naive_bayes(corpus: Corpus, windows: Windows, share: float = 0.0) -> Tensor:
     return torch.stack(found, dim=2)
 
 
+def fitted_share(corpus: Corpus, windows: Windows) -> float:
+    """The bigram's share that gives validation windows, of known source, the highest likelihood."""
+    shares = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8)
+    own = windows.task[:, None, None].expand(-1, windows.words.shape[1], 1)
+    fits = [float(naive_bayes(corpus, windows, share).gather(2, own).mean()) for share in shares]
+    return shares[int(torch.tensor(fits, dtype=torch.float32, device="cpu").argmax())]
+
+
 def naming_shares(corpus: Corpus, windows: Windows, lengths: Sequence[int]) -> dict[int, float]:
     """For each length, the bigram's share that names the first so many words of validation windows best.
 
     By the log score at the best step size: the share that predicts words best is larger, and names worse.
     """
-    longest = windows.first(max(lengths))
-    so_far = {share: naive_bayes(corpus, longest, share).cumsum(1).float() for share in SHARES}
 
     def missed(share: float, n: int) -> float:
-        score = so_far[share][:, n - 1]
+        score = naive_bayes(corpus, windows.first(n), share).sum(1).float()
         size = metrics.fitted_step_size(score, windows.task)
         return metrics.negative_log_score(torch.log_softmax(size * score, 1), windows.task)
 
-    return {n: min(SHARES, key=lambda share: missed(share, n)) for n in lengths}
+    return {n: min((0.05, 0.1, 0.2, 0.4, 0.6, 0.8), key=lambda share: missed(share, n)) for n in lengths}
 
 
 # ---------------------------------------------------------------- the first n words
 
 
 def source_scores(
-    model: WordModel, corpus: Corpus, windows: Windows, shares: Mapping[int, float], gaps: Gaps
+    model: WordModel, corpus: Corpus, windows: Windows, share: float | Mapping[int, float], gaps: Gaps
 ) -> dict[int, dict[str, Tensor]]:
-    """For each length n, the scores (N, K) of each way to name the source; ``shares``: of the bigram, by length."""
+    """For each length n, the scores (N, K) of each way to name the source; ``share``: the bigram's, or by length."""
     exact = log_likelihoods(model, windows, tuple(gaps))
+    shares = share if isinstance(share, Mapping) else dict.fromkeys(gaps, share)
     counted = {one: naive_bayes(corpus, windows, one).cumsum(1) for one in {0.0, *shares.values()}}
     found = {}
     for n, (mean, near) in gaps.items():
@@ -149,9 +155,10 @@ def naming(model: WordModel, corpus: Corpus, gaps: Gaps, per_source: int) -> Sco
     longest = max(gaps)
     fit = even_windows(corpus.validation, corpus.start, max(per_source // 2, 8), longest)
     windows = even_windows(corpus.test, corpus.start, per_source, longest)
-    shares = naming_shares(corpus, fit, tuple(gaps))
-    before, after = (source_scores(model, corpus, part, shares, gaps) for part in (fit, windows))
-    found: Scores = {"lengths": list(gaps), "windows": len(windows.words), "bigram_share": list(shares.values())}
+    share = fitted_share(corpus, fit)
+    before = source_scores(model, corpus, fit, share, gaps)
+    after = source_scores(model, corpus, windows, share, gaps)
+    found: Scores = {"lengths": list(gaps), "windows": len(windows.words), "bigram_share": share}
     for n in gaps:
         for way in WAYS:
             one = _one_way(before[n][way], fit.task, after[n][way], windows.task, after[n]["exact"])

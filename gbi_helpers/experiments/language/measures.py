@@ -65,7 +65,7 @@ def share_of_tokens(steps: Tensor, curve: Tensor, goal: float) -> float:
 
 def naming(world: World, seed: int, settings: Settings) -> Scores:
     """Naming the source of the first n words, and what goes wrong when the loss is a mean instead of a sum."""
-    gbi, corpus = trained(world, "gbi", seed, settings)[0], world.corpus
+    (gbi, _), corpus = pair(world, seed, settings), world.corpus
     gaps = inference.fit_gaps(gbi, corpus, settings["lengths"])
     windows = even_windows(corpus.test, corpus.start, settings["per_source"], 20)
     slope = inference.slopes(gbi, windows)

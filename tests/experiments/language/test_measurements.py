@@ -141,18 +141,6 @@ def test_the_source_is_named_and_the_gap_brings_one_step_to_bayes(corpus, pair):
     assert corrected[-1] > exact[-1] - 8
     assert found["matched_kl"][-1] < found["corrected_kl"][-1] < found["one_step_kl"][-1]
     assert found["bigram_accuracy"][-1] > 90  # the text is a chain of pairs
-    assert len(found["bigram_share"]) == 3
-
-
-def test_counted_pairs_have_a_share_for_each_length(corpus, pair):
-    model, lengths = pair["gbi"][0], (2, 12)
-    windows = even_windows(corpus.test, corpus.start, 10, 12)
-    gaps = inference.fit_gaps(model, corpus, lengths, per_source=4)
-    shares = {2: 0.8, 12: 0.1}
-    scores = inference.source_scores(model, corpus, windows, shares, gaps)
-    for n, share in shares.items():
-        own = inference.naive_bayes(corpus, windows.first(n), share).sum(1).float()
-        torch.testing.assert_close(scores[n]["bigram"], own)
 
 
 def test_naive_bayes_counts(corpus):
