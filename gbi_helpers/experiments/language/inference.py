@@ -6,6 +6,7 @@ validation windows. Scores are natural logarithms, accuracies percent.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from gbi_helpers.inference import LossFn, iterate, loss_of, one_step
 from gbi_helpers.models.language import WordModel
 
 LENGTHS = (1, 2, 5, 10, 20, 50)
+SHARES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # of pairs, beside single words
 REST = slice(64, 128)  # the words on which a z inferred from the first ones is tried
 WAYS = ("one_step", "corrected", "matched", "exact", "unigram", "bigram")
 Gaps = dict[int, tuple[Tensor, Tensor]]
@@ -119,13 +121,15 @@ def naming_shares(corpus: Corpus, windows: Windows, lengths: Sequence[int]) -> d
 
     By the log score at the best step size: the share that predicts words best is larger, and names worse.
     """
+    longest = windows.first(max(lengths))
+    so_far = {share: naive_bayes(corpus, longest, share).cumsum(1).float() for share in SHARES}
 
     def missed(share: float, n: int) -> float:
-        score = naive_bayes(corpus, windows.first(n), share).sum(1).float()
+        score = so_far[share][:, n - 1]
         size = metrics.fitted_step_size(score, windows.task)
         return metrics.negative_log_score(torch.log_softmax(size * score, 1), windows.task)
 
-    return {n: min((0.05, 0.1, 0.2, 0.4, 0.6, 0.8), key=lambda share: missed(share, n)) for n in lengths}
+    return {n: min(SHARES, key=lambda share: missed(share, n)) for n in lengths}
 
 
 # ---------------------------------------------------------------- the first n words
@@ -168,6 +172,10 @@ def naming(model: WordModel, corpus: Corpus, gaps: Gaps, per_source: int) -> Sco
 
 
 def _one_way(fit: Tensor, fit_task: Tensor, score: Tensor, task: Tensor, exact: Tensor) -> dict[str, float]:
+    return {**_named(fit, fit_task, score, task), **nearness(score, exact)}
+
+
+def _named(fit: Tensor, fit_task: Tensor, score: Tensor, task: Tensor) -> dict[str, float]:
     size = metrics.fitted_step_size(fit, fit_task)
     log_q, fitted = torch.log_softmax(score, 1), torch.log_softmax(size * score, 1)
     return {
@@ -177,8 +185,30 @@ def _one_way(fit: Tensor, fit_task: Tensor, score: Tensor, task: Tensor, exact: 
         "fitted_log_score": metrics.negative_log_score(fitted, task),
         "ece": metrics.calibration_error(log_q.exp(), task),
         "fitted_ece": metrics.calibration_error(fitted.exp(), task),
-        **nearness(score, exact),
     }
+
+
+def counted(corpus: Corpus, lengths: Sequence[int], per_source: int) -> Scores:
+    """How well counts alone name the source of the first n words: no network, so nothing is drawn.
+
+    "unigram": single words. "bigram": with pairs, whose share names validation windows best ("bigram_share"); "likely":
+    with the share that gives them the highest likelihood ("likely_share"). Lists over lengths, as in :func:`naming`.
+    """
+    fit = even_windows(corpus.validation, corpus.start, max(per_source // 2, 8), max(lengths))
+    windows = even_windows(corpus.test, corpus.start, per_source, max(lengths))
+    naming, likely = naming_shares(corpus, fit, lengths), fitted_share(corpus, fit)
+    shares = {"unigram": dict.fromkeys(lengths, 0.0), "bigram": naming, "likely": dict.fromkeys(lengths, likely)}
+    so_far = {
+        share: [naive_bayes(corpus, part, share).cumsum(1).float() for part in (fit, windows)]
+        for share in {0.0, likely, *naming.values()}
+    }
+    found: Scores = {"lengths": list(lengths), "windows": len(windows.words)}
+    found |= {"bigram_share": list(naming.values()), "likely_share": likely}
+    for way, n in itertools.product(shares, lengths):
+        before, after = (part[:, n - 1] for part in so_far[shares[way][n]])
+        for score, value in _named(before, fit.task, after, windows.task).items():
+            found.setdefault(f"{way}_{score}", []).append(value)
+    return found
 
 
 def nearness(score: Tensor, exact: Tensor) -> dict[str, float]:

@@ -75,6 +75,11 @@ def naming(world: World, seed: int, settings: Settings) -> Scores:
     return found | {"confidence": confidence, "deltas": {str(n): mean.tolist() for n, (mean, _) in gaps.items()}}
 
 
+def counted(world: World, seed: int, settings: Settings) -> Scores:
+    """Naming the source by counts of words and of pairs, no network at all."""
+    return inference.counted(world.corpus, settings["lengths"], settings["per_source"])
+
+
 def rest(world: World, seed: int, settings: Settings) -> Scores:
     """Loss of later words with z inferred from the first ones."""
     (gbi, lstm), corpus = pair(world, seed, settings), world.corpus
