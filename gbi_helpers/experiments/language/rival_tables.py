@@ -143,7 +143,7 @@ def same_text(found: Results) -> bool:
 
 
 def named(found: Results, way: str, score: str = "accuracy") -> Tensor:
-    """A score of a way to name the source, (seeds, lengths); of counts alone (1, lengths), in which nothing is drawn."""
+    """A score of a way to name the source, (seeds, lengths); of counts (1, lengths), in which nothing is drawn."""
     return found.values("counted" if way in ("unigram", "bigram") else "naming", f"{way}_{score}")
 
 
