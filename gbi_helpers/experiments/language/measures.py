@@ -160,7 +160,7 @@ def tuned(world: World, seed: int, settings: Settings) -> Scores:
     """What further training on a few words of a new source gains, from the Z found for it, and with few weights."""
     source = settings["source"]
     gbi, lstm = (trained(world, f"{name}_without_{source}", seed, settings)[0] for name in ("gbi", "lstm"))
-    how = {key: settings[key] for key in ("sizes", "rates", "bias_rates", "looks", "per_source")}
+    how = {key: settings[key] for key in ("sizes", "rates", "looks", "bias", "per_source")}
     return tuning.compare(gbi, lstm, world.corpus, source, **how)
 
 

@@ -46,8 +46,8 @@ TUNED: dict[str, Any] = {
     "per_source": 256,
     "sizes": [256],
     "rates": [3e-4, 1e-3, 3e-3, 1e-2, 3e-2],  # of all weights
-    "bias_rates": [1e-2, 3e-2, 1e-1, 3e-1, 1.0],  # of the output biases alone
     "looks": [0, 2, 5, 10, 20, 35, 50, 75, 100],  # steps at which validation text is read
+    "bias": {"rates": [1e-2, 3e-2, 1e-1, 3e-1], "looks": [0, 5, 10, 20, 50, 100, 150, 200]},  # the output biases alone
 }
 
 
@@ -109,7 +109,7 @@ ROWS = {
 FEWER = {"long": 3}  # seeds shipped at least
 FEW = {  # what tests ask for
     "per_source": 8, "streams": 2, "length": 60, "side": 3, "sizes": [64], "rates": [1e-3],
-    "bias_rates": [1e-2], "looks": [0, 2], "grid": {"hazard": [0.02], "step_size": [1.0]},
+    "looks": [0, 2], "bias": {"rates": [1e-2], "looks": [0, 2]}, "grid": {"hazard": [0.02], "step_size": [1.0]},
 }  # fmt: skip
 STUDY = Study(
     "language",

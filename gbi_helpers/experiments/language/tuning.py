@@ -6,7 +6,7 @@ Every way is given the same words, and chooses its learning rate and its step on
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,33 +24,30 @@ Scores = dict[str, Any]
 
 def compare(
     gbi: WordModel, lstm: WordModel, corpus: Corpus, source: str, sizes: Sequence[int], rates: Sequence[float],
-    bias_rates: Sequence[float], looks: Sequence[int], per_source: int,
+    looks: Sequence[int], bias: Mapping[str, Any], per_source: int,
 ) -> Scores:  # fmt: skip
     """Loss on the source's test text, nats per word, of each way by number of words learned from: {words: {way: ...}}.
 
     "gbi" and "lstm": all weights, from the uniform z. "..._found": from the z that was found on the simplex first,
     which then stays; "..._free": from one found off it. "..._z": that free z alone; "..._bias": the output biases
-    alone, at one of ``bias_rates``; "..._untuned": nothing. "chosen": the "rate" and the "steps" of each way.
+    alone, with "rates" and "looks" of their own (``bias``); "..._untuned": nothing. "chosen": each way's "rate" and
+    "steps".
     """
     new = corpus.only([source])
     stop, test = (
         even_windows(part, new.start, n, WINDOW) for part, n in ((new.validation, 32), (new.test, per_source))
     )
     found: Scores = {"windows": len(test.words)}
+    how = {"": (rates, "", looks), "_bias": (bias["rates"], "bias", bias["looks"])}
     for n in sizes:
         learn = even_windows(new.train, new.start, n // WINDOW, WINDOW)
         found[str(n)] = {"chosen": {}}
         for name, model in {"gbi": gbi, "lstm": lstm}.items():
             uniform = max_entropy(1, model.n_tasks, torch.float32, learn.words.device)[0]
             simplex, free = (shared_z(model, learn, space, SEARCH)[-1] for space in ("logits", "free"))
-            starts = {
-                "": (uniform, ""),
-                "_found": (simplex, ""),
-                "_free": (free, ""),
-                "_bias": (uniform, "bias"),
-            }
-            for way, (z, moving) in starts.items():
-                best = best_of(model, learn, stop, test, z, bias_rates if moving else rates, moving, looks)
+            starts = {"": uniform, "_found": simplex, "_free": free, "_bias": uniform}
+            for way, z in starts.items():
+                best = best_of(model, learn, stop, test, z, *how.get(way, how[""]))
                 found[str(n)][name + way] = best["loss"]
                 found[str(n)]["chosen"][name + way] = {key: best[key] for key in ("rate", "steps")}
             found[str(n)] |= {f"{name}_untuned": _loss(model, test, uniform), f"{name}_z": _loss(model, test, free)}
