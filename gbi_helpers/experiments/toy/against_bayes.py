@@ -5,7 +5,7 @@ The long versions of what notebook 04 shows, for the study. Every score has one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -136,21 +136,45 @@ def adapted(run: Run, settings: Settings) -> dict[str, Any]:
     """Excess error (means, S) on each mean of UNSEEN after 60 steps in each space, and (after, means, S) in free space.
 
     As :func:`~gbi_helpers.experiments.toy.inference.unseen_means` with ``lr=0.2``, but looked at several times on the
-    way: "free, later" where "free" is among the spaces. "not adapted" is the start, "averages" see :func:`averages_of`.
+    way: "free, later" where "free" is among the spaces. "SPACE, chosen": with the rate and the number of steps that
+    suit this network and space best, see :func:`_at_its_best`. "not adapted" is the start, "averages" see
+    :func:`averages_of`.
     """
     after, tries = settings["after"], settings["tries"]
+    averages = averages_of(run.model.n_seeds, run.stream.sd, tries)
+    found: dict[str, Any] = {"not adapted": _looked(run, "free", 0.2, (0,), tries)[0], "averages": averages}
+    for space in settings["spaces"]:
+        looks = (60, *after) if space == "free" else (60,)
+        found[space], *later = _looked(run, space, 0.2, looks, tries)
+        found |= ({"free, later": torch.stack(later)} if later else {}) | _at_its_best(run, space, settings)
+    return found
+
+
+TEST, VALIDATION = (1, 2), (3, 4)  # the draws of windows that Z is fitted to, and of those it is then tried on
+
+
+def _looked(run: Run, space: str, lr: float, looks: Sequence[int], tries: int, draws: tuple[int, int] = TEST) -> Tensor:
+    """Excess error (looks, means, S) after so many steps at this rate, from the uniform Z."""
     means = _unseen().expand(-1, run.model.size)
-    given, _ = steady_windows(means, run.stream.sd, tries * 8, WINDOW + 1, run.model.n_seeds, seed=1)
+    given, _ = steady_windows(means, run.stream.sd, tries * 8, WINDOW + 1, run.model.n_seeds, draws[0])
     loss = evidence(run.model, given.unflatten(0, (-1, 8)), run.stream.sd)
     z0 = max_entropy(len(given) // 8, run.model.n_tasks, given.dtype, given.device)
-    averages = averages_of(run.model.n_seeds, run.stream.sd, tries)
-    found: dict[str, Any] = {"not adapted": _tested(run, z0, tries), "averages": averages}
-    for space in settings["spaces"]:
-        path = iterate(loss, z0, max(after) if space == "free" else 60, 0.2, space).z
-        found[space] = _tested(run, path[min(60, len(path) - 1)], tries)
-        if space == "free":
-            found["free, later"] = torch.stack([_tested(run, path[step], tries) for step in after])
-    return found
+    path = iterate(loss, z0, max(looks), lr, space).z if max(looks) else z0[None]  # type: ignore[arg-type]
+    return torch.stack([_tested(run, path[step], tries, draws[1]) for step in looks])
+
+
+def _at_its_best(run: Run, space: str, settings: Settings) -> dict[str, Tensor]:
+    """What the rate and number of steps reach that are best on other windows of the same means, over all seeds.
+
+    "SPACE, chosen": excess error (means, S) on the windows of all others; "SPACE, rate" and "SPACE, steps" (S,): the
+    choice; "SPACE, tried" (rates, steps, S): what it was made by, the mean over the means, from ``trial`` Z of each.
+    """
+    rates, looks = settings["rates"], settings["looks"]
+    tried = torch.stack([_looked(run, space, rate, looks, settings["trial"], VALIDATION).mean(1) for rate in rates])
+    rate, steps = divmod(int(tried.mean(-1).argmin()), len(looks))
+    test = _looked(run, space, rates[rate], (looks[steps],), settings["tries"])[0]
+    choice = {"rate": test.new_full(test.shape[1:], rates[rate]), "steps": test.new_full(test.shape[1:], looks[steps])}
+    return {f"{space}, {name}": value for name, value in ({"chosen": test, "tried": tried} | choice).items()}
 
 
 def _unseen() -> Tensor:
@@ -158,10 +182,10 @@ def _unseen() -> Tensor:
     return torch.tensor(UNSEEN, dtype=torch.float32, device="cpu")[:, None]
 
 
-def _tested(run: Run, z: Tensor, tries: int) -> Tensor:
+def _tested(run: Run, z: Tensor, tries: int, draw: int) -> Tensor:
     """Excess error (means, S) on eight fresh windows for each z, (S * means * tries, K)."""
     means = _unseen().expand(-1, run.model.size)
-    test, which = steady_windows(means, run.stream.sd, tries * 8, WINDOW, run.model.n_seeds, seed=2)
+    test, which = steady_windows(means, run.stream.sd, tries * 8, WINDOW, run.model.n_seeds, draw)
     with torch.no_grad():
         predicted = run.model(test, z.repeat_interleave(8, 0))[:, -1]
     return excess_error(predicted, means[which]).view(run.model.n_seeds, len(means), -1).mean(-1).T
@@ -188,6 +212,7 @@ SHORT = {"blocks": 50, "block": 40}
 COOLED = {"windows": (1, 2, 5, 10, 20), "words": "against Bayes", "schedule": "cosine"}
 HOT = {**COOLED, "words": "against Bayes, not cooled", "schedule": "constant"}
 ADAPTED = {"tries": 10, "after": (60, 300, 1000), "words": "a mean never trained", "schedule": "cosine"}
+SEARCHED = {"rates": (0.05, 0.2, 0.8, 3.2, 12.8), "looks": (20, 60, 120, 300, 1000), "trial": 2}
 ROWS: dict[str, tuple[Callable[[Run, Settings], Any], dict[str, Any]]] = {
     "judged/GBI post": (judged, {"network": "GBI post", **COOLED}),
     "judged/GBI recurrent": (judged, {"network": "GBI recurrent", **COOLED}),
@@ -203,10 +228,10 @@ ROWS: dict[str, tuple[Callable[[Run, Settings], Any], dict[str, Any]]] = {
         descended,
         {"network": "GBI post", "words": "iterating to the end", "schedule": "cosine", "steps": 1000},
     ),
-    "adapted/GBI post": (adapted, {"network": "GBI post", **ADAPTED, "spaces": ("logits", "free")}),
+    "adapted/GBI post": (adapted, {"network": "GBI post", **ADAPTED, **SEARCHED, "spaces": ("logits", "free")}),
     "adapted/LSTM": (adapted, {"network": "LSTM", **ADAPTED, "spaces": ()}),
     "adapted/LSTM, idle inputs": (  # each step runs the recurrence, so few
         adapted,
-        {"network": "LSTM, idle inputs", **ADAPTED, "tries": 4, "after": (60,), "spaces": ("free",)},
+        {"network": "LSTM, idle inputs", **ADAPTED, **SEARCHED, "tries": 4, "after": (60,), "spaces": ("free",)},
     ),
 }

@@ -173,7 +173,8 @@ def _pure(model: ToyLSTM, windows: Tensor) -> Tensor:
 def _excess(run: Run, context: Tensor, find: Callable[[Run, Tensor, Tensor], Tensor], rows: int) -> Tensor:
     """Excess error (S,) on windows of each seed's ``context`` (S,), with Z as ``find`` says.
 
-    The windows are 1 + 5 + 1 samples: history, five that are scored to infer Z and seen to predict, and the next.
+    The windows are 1 + 5 + 1 samples: history, five that are scored to infer Z, and the next, which is to be predicted
+    from all six.
     """
     stream, model = run.stream, run.model
     drawn, which = steady_windows(stream.means, stream.sd, rows, WINDOW + 2, model.n_seeds, seed=8)
@@ -181,5 +182,5 @@ def _excess(run: Run, context: Tensor, find: Callable[[Run, Tensor, Tensor], Ten
     windows, which = drawn[mine], which[mine]
     z = find(run, windows, which)
     with torch.no_grad():
-        predicted = model(windows[:, 1:-1], z)[:, -1]
+        predicted = model(windows[:, :-1], z)[:, -1]
     return excess_error(predicted, stream.means[which]).view(model.n_seeds, -1).mean(1)

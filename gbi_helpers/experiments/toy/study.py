@@ -57,6 +57,7 @@ LINEAR = {"means": theory.FOUR, "sd": 0.3, "samples": 5, "rows": 1000, "stack": 
 LITTLE: dict[str, Any] = {
     "stream": SHORT, "quick": SHORT, "stack": 2, "late": 4, "lengths": (25,), "stream_length": 200, "rates": (3e-3,),
     "shares": (0.8,), "tries": 1, "rows": 50, "steps": 20, "windows": (1, 5), "after": (2,), "step_sizes": (1.0, 2.0),
+    "looks": (2,), "trial": 1,
 }  # fmt: skip
 
 

@@ -90,10 +90,16 @@ def test_a_shared_z_is_judged_on_images_it_was_not_found_on(nine, data):
 def test_a_new_input_and_a_moved_code_leave_the_weights_alone_and_help(nine, data):
     sevens = data.train.pixels()[data.train.y == 7][:20]
     before = [p.clone() for p in nine.parameters()]
-    uniform = recompose.searched(nine, sevens)["uniform"]
-    assert recompose.new_input(nine, sevens) < uniform
-    assert recompose.code_searched(nine, sevens) < uniform
+    unmoved = recompose.searched(nine, sevens)
+    assert recompose.new_input(nine, sevens) < unmoved["uniform"]
+    assert recompose.code_searched(nine, sevens) < unmoved["single"]
     assert all(torch.equal(one, two) for one, two in zip(before, nine.parameters(), strict=True))
+
+
+def test_a_code_that_is_moved_starts_from_the_best_digit_that_was_trained(nine, data, monkeypatch):
+    sevens = data.train.pixels()[data.train.y == 7][:20]
+    monkeypatch.setattr(recompose, "RATE", 1e-9)
+    assert recompose.code_searched(nine, sevens) == pytest.approx(recompose.searched(nine, sevens)["single"], rel=1e-4)
 
 
 def test_images_in_the_span_of_the_mean_digits_are_drawn_without_loss_by_means_and_components():

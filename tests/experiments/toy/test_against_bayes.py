@@ -45,11 +45,31 @@ def test_wrong_means_are_the_networks_error_alone():
 
 def test_adapting_looked_at_on_the_way_is_adapting():
     run = train(switching_stream(2, blocks=6, block=20), "post")
-    found = against_bayes.adapted(run, {"after": (3, 60), "tries": 2, "spaces": ("logits", "free")})
+    search = {"rates": (0.2,), "looks": (3,), "trial": 1}
+    found = against_bayes.adapted(run, {"after": (3, 60), "tries": 2, "spaces": ("logits", "free"), **search})
     for space in ("free", "logits"):
         torch.testing.assert_close(found[space], unseen_means(run, space, lr=0.2, tries=2))
     torch.testing.assert_close(found["free, later"][1], found["free"])
     assert found["free, later"][0].mean() > found["free"].mean()  # three steps are not enough
+
+
+def test_rate_and_steps_are_chosen_on_other_windows_and_tested_on_the_usual_ones(monkeypatch):
+    """On the other windows the Z that went farthest is made to look best."""
+    run = train(switching_stream(2, blocks=6, block=20), "idle")
+    asked = {"after": (60,), "tries": 2, "spaces": ("free",), "rates": (0.1, 0.8), "looks": (2, 9), "trial": 1}
+    told = against_bayes.adapted(run, {**asked, "rates": (0.8,), "looks": (9,)})["free, chosen"]
+
+    def flattering(run, z, tries, draw, tested=against_bayes._tested):
+        if draw == against_bayes.TEST[1]:
+            return tested(run, z, tries, draw)
+        return -(z - 0.5).abs().mean() + torch.zeros(15, 2)
+
+    monkeypatch.setattr(against_bayes, "_tested", flattering)
+    found = against_bayes.adapted(run, asked)
+    assert found["free, rate"].tolist() == pytest.approx([0.8, 0.8])
+    assert found["free, steps"].tolist() == [9, 9]
+    torch.testing.assert_close(found["free, chosen"], told)
+    assert found["free, tried"].shape == (2, 2, 2)
 
 
 def test_the_mean_of_more_numbers_is_nearer():

@@ -4,11 +4,12 @@ Ten seeds, 40 blocks of 25 samples, 32 units, learning rate 3e-3: the quick sett
 """
 
 import functools
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from gbi_helpers.data.toy import floors, switching_stream
+from gbi_helpers.data.toy import floors, steady_windows, switching_stream
 from gbi_helpers.experiments.toy import inference, modules
 from gbi_helpers.experiments.toy import theory as in_networks
 from gbi_helpers.experiments.toy.recipes import NETWORKS, drive, labels, shuffled_order, train
@@ -185,6 +186,23 @@ def test_forgetting():
     assert inferred <= 1.5 * given
     assert lstm["given"]["previous"].mean() >= 8 * given
     assert set(lstm) == {"given"}
+
+
+@pytest.mark.parametrize(("sample", "seen"), [(0, True), (5, True), (6, False)])
+def test_forgetting_lets_a_network_without_z_see_what_z_is_inferred_from(monkeypatch, sample, seen):
+    """Six numbers each; a seventh, which is to be predicted, nobody."""
+
+    def spoilt(*args, **options):
+        windows, context = steady_windows(*args, **options)
+        windows[:, sample] = torch.nan
+        return windows, context
+
+    stream = switching_stream(2, blocks=2, block=10)
+    lstm, gbi = (train(stream, variant) for variant in ("lstm", "concat"))
+    monkeypatch.setattr(modules, "steady_windows", spoilt)
+    monkeypatch.setattr(modules, "one_step", lambda loss, z: SimpleNamespace(q=z + 0 * loss(z)[:, None]))
+    for run, way in ((lstm, "given"), (gbi, "inferred")):
+        assert modules.forgetting(run, 4)[way]["previous"].isnan().all() == seen
 
 
 @pytest.mark.slow
