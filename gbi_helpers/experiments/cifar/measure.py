@@ -50,15 +50,16 @@ def measure(model: Generative, view: View, labels: Labels, bias: bool = False) -
     """Accuracy of every readout on all test images, in percent, with its passes for each image; and more.
 
     "one_step"; "one_step_delta", with the gap put back that was measured on training images, no label needed;
-    "one_step_bias", with a bias for each class fitted to labels (only with ``bias``); "likelihood", every class tried;
-    "iterative". "..._gains", "..._losses": percent of images that a readout has right and one step wrong, and the other
-    way round. Of one step: "superclass", "validation", "right" (:func:`packed`), and its :func:`calibration`.
+    "one_step_bias", with a bias for each class fitted to labelled validation images (only with ``bias``); "likelihood",
+    every class tried; "iterative". "..._gains", "..._losses": percent of images that a readout has right and one step
+    wrong, and the other way round. Of one step: "superclass", "validation", "right" (:func:`packed`), and its
+    :func:`calibration`.
     """
     step, known = _read(model, view.test, "one_step"), scores(model, view.validation)
     score = step.posterior.score
     answers = {"one_step": score, "one_step_delta": score + gap(model, view.train[:GAP_IMAGES])}
     if bias:
-        answers["one_step_bias"] = score + _fitted_bias(model, view, labels)
+        answers["one_step_bias"] = score + _fitted_bias(known, labels.validation)
     found = _passes("one_step", step)
     for name in DEAR:
         seen = _read(model, view.test, name)
@@ -143,9 +144,11 @@ def gap(model: Generative, x: Tensor) -> Tensor:
     return fit_delta(decoder_loss(model, x), max_entropy(len(x), model.n_tasks, x.dtype, x.device))
 
 
-def _fitted_bias(model: Generative, view: View, labels: Labels, n: int = 5_000) -> Tensor:
-    """A bias for each class (K,), over a common step size, by logistic regression on training gradients."""
-    score, y = scores(model, view.train[:n]), labels.train[:n]
+def _fitted_bias(score: Tensor, y: Tensor) -> Tensor:
+    """A bias for each class (K,), over a common step size, by logistic regression on scores (N, K) of classes y (N,).
+
+    Scores of images that the model was made from would be better than those to come.
+    """
     scale = score.std()
     size, bias = score.new_ones(()).requires_grad_(), score.new_zeros(score.shape[1]).requires_grad_()
     descent = torch.optim.LBFGS([size, bias], max_iter=100, line_search_fn="strong_wolfe")

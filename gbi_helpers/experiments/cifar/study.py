@@ -39,8 +39,9 @@ def closed(world: World, seed: int, settings: Settings) -> Metrics:
     seen, cpu = Seen.of(world, settings), time.process_time()
     seconds, model = timed(recipes.means_of, *seen.train, settings.get("equidistant", False))
     found = {"train_seconds": seconds, "train_cpu_seconds": time.process_time() - cpu, "parameters": size_of(model)}
-    found |= {"train_n": len(seen.train[1])} | measure(model, seen.view, seen.labels, bias=True)
-    chosen = VALIDATED if settings.get("everything") else ()  # they would be those of images trained on
+    everything = bool(settings.get("everything"))
+    found |= {"train_n": len(seen.train[1])} | measure(model, seen.view, seen.labels, bias=not everything)
+    chosen = VALIDATED if everything else ()  # they would be those of images trained on
     return {name: value for name, value in found.items() if name not in chosen}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -184,6 +185,16 @@ def test_what_is_seen_is_told_apart(tmp_path, small):
 
 
 # What is measured
+
+
+def test_the_bias_for_each_class_is_fitted_to_images_that_the_means_do_not_know(tmp_path, small):
+    view, labels = Views(small, Shelf(tmp_path), VIEWS).view("pixels"), Labels.of(small)
+    means = recipes.means_of(view.train, labels.train)
+    found = measure(means, view, labels, bias=True)
+    spoilt = replace(view, train=view.train.flip(0), validation=view.validation.flip(0))
+    same, other = replace(spoilt, validation=view.validation), replace(spoilt, train=view.train)
+    assert measure(means, same, labels, bias=True)["one_step_bias"] == found["one_step_bias"]
+    assert measure(means, other, labels, bias=True)["one_step_bias"] != found["one_step_bias"]
 
 
 def test_measure_tells_one_step_from_likelihood(tmp_path, small):
