@@ -216,7 +216,11 @@ def learning_accuracy(r: Tensor) -> float:
 
 
 def forgetting(r: Tensor) -> float:
-    """Best accuracy a context ever had, less its last, mean over all but the last (Chaudhry et al. 2018)."""
+    """Best accuracy a context ever had, less its last, mean over all but the last context.
+
+    The last row is among those that the best is taken of, so a context that ends at its best counts as 0. Chaudhry et
+    al. (2018) leave the last row out, and there such a context counts as below 0, as a gain: theirs is never larger.
+    """
     ahead = torch.ones_like(_square(r), dtype=torch.bool).triu(1)  # contexts that are yet to come
     return float((r.masked_fill(ahead, -torch.inf).amax(0) - r[-1])[:-1].mean())
 

@@ -83,7 +83,8 @@ def regret(model: Generative, x: Tensor, steps: int = 30, lr: float = 0.05, chun
 
     The regret is by how much the loss falls when the code is fitted to this one image, by Adam, from what the encoder
     says. "regret": with z at the best one-hot task throughout. "uniform_regret": measured from the uniform z, which
-    adds the fall by choosing z, and is no measure of surprise.
+    adds the fall by choosing z, and is no measure of surprise. The loss is that of drawing the image at one code: of a
+    VAE's bound the KL term is left out, and Xiao et al. have it, and fit the spread of the code as well.
     """
     found = [_regret(model, part, steps, lr) for part in x.split(chunk)]
     return {name: torch.cat([one[name] for one in found]) for name in found[0]}
