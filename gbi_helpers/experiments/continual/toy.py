@@ -183,7 +183,7 @@ def measured(world: Any, seeds: Sequence[int], settings: Settings) -> dict[int, 
     By way to come by z: "previous" and "current", means over the second half of the blocks; "blocks": at the end of
     each from the second on; "curve": over the last four, once so many samples ("seen") were seen. "tried": the mean
     of both contexts with each of ``options``, on held-out streams, by which one is "chosen", and on the seed's own.
-    "bayes": the error of exact Bayes that sees five samples, and does not know the context.
+    "bayes": the error of exact Bayes that sees the same six samples, and does not know the context.
     """
     tested = max(*seeds, settings["stack"] - 1) + 1
     stream = switching_stream([*range(tested), *range(HELD_OUT, HELD_OUT + settings["held_out"])], **settings["stream"])
@@ -224,8 +224,8 @@ def _told(
 
 
 def bayes(stream: Stream, rows: int = 5_000) -> float:
-    """Excess error of exact Bayes after WINDOW samples from one context: what no learner without z can beat."""
-    windows, context = steady_windows(stream.means, stream.sd, rows, WINDOW, seed=9)
+    """Excess error of exact Bayes after six samples from one context: what no learner without z can beat."""
+    windows, context = steady_windows(stream.means, stream.sd, rows, WINDOW + 1, seed=9)
     predicted = window_posterior(windows, stream.means, stream.sd).exp() @ stream.means
     return float(excess_error(predicted, stream.means[context]).mean())
 
