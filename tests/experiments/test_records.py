@@ -47,7 +47,7 @@ def test_the_reader_returns_what_the_file_holds():
 
 # ---------------------------------------------------------------- toy: two records that became one
 
-TOY_ROWS = {"learning": "learning/", "learning, quick": "quick/", "forgetting": "forgetting/", "theory": "theory/"}
+TOY_ROWS = {"learning": "learning/", "learning, quick": "quick/", "theory": "theory/"}  # "forgetting" was measured anew
 
 
 def toy_measured(toy, section, row, *score):
@@ -91,7 +91,7 @@ def test_every_value_of_the_two_toy_records_is_in_the_one():
     measured = {name: array_digest(toy_measured(toy, *name.split(" | "))) for name in FROZEN["toy_measured"]}
     assert measured == FROZEN["toy_measured"]
     assert {name: array_digest(array) for name, array in toy_learning(toy).items()} == FROZEN["toy_learning"]
-    assert (len(FROZEN["toy_measured"]), len(FROZEN["toy_learning"])) == (669, 8)
+    assert (len(FROZEN["toy_measured"]), len(FROZEN["toy_learning"])) == (629, 8)
     assert toy.facts["learning"]["filter_excess"] == 0.017276279628276825
 
 
