@@ -1,11 +1,12 @@
 """What other readers make of the very same features: the honest ceiling of one gradient step.
 
-Trying every class of the same decoder (its likelihood, discriminant analysis with all its terms) is measured with it.
+Whatever a reader leaves open is chosen for itself on validation images. Trying every class of the same decoder (its
+likelihood, discriminant analysis with all its terms) is measured with it.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,8 +18,11 @@ from gbi_helpers.experiments.cifar.measure import Labels, packed
 from gbi_helpers.experiments.cifar.views import View
 from gbi_helpers.experiments.cifar_far.closed import Blocks, Sums
 from gbi_helpers.experiments.cifar_far.kernel import Found
+from gbi_helpers.experiments.cifar_far.softmax import softmax
 
 Values = dict[str, Any]
+NEAREST = (1, 5, 10, 20, 50, 100)  # how many neighbours are tried
+WAYS = {"distance": lambda x: x, "angle": functional.normalize}  # of coordinates around the centroid
 
 
 def ridge(found: Found, x: Tensor) -> Tensor:
@@ -37,58 +41,75 @@ def nearest_mean(sums: Sums, blocks: Blocks) -> Tensor:
     return x @ means.T - means.square().sum(1) / 2
 
 
-def neighbours(known: Tensor, labels: Tensor, x: Tensor, k: int = 20) -> Tensor:
-    """Class (N,) of most of the ``k`` nearest among ``known`` coordinates (M, R) with classes ``labels`` (M,)."""
-    near = [torch.cdist(part, known).topk(k, largest=False).indices for part in x.split(500)]
-    return labels[torch.cat(near)].mode(1).values
+def nearest(known: Tensor, labels: Tensor, x: Tensor, k: int) -> Tensor:
+    """Classes (N, k) of the ``k`` nearest, the nearest first, among ``known`` points (M, R) of classes ``labels``."""
+    k = min(k, len(known))
+    return labels[torch.cat([torch.cdist(part, known).topk(k, largest=False).indices for part in x.split(500)])]
 
 
-def softmax(
-    sums: Sums, blocks: Blocks, labels: Labels, epochs: int, lr: float = 3e-4, batch: int = 250
-) -> tuple[Tensor, Values]:
-    """Test scores (N, K) of softmax regression, trained on the features, at its best epoch on validation images.
+def named(near: Tensor) -> Tensor:
+    """The class (N,) that most of the neighbours (N, k) have, nearest first; among as many, that of the nearer ones.
 
-    Adam, labels smoothed by .1, from zero. Also that epoch (from 1), and its accuracy on them in percent.
+    A vote is one, and less by rank: by so little that all of it together is less than one vote.
     """
-    n, test, started = len(labels.train), len(labels.train) + len(labels.validation), time.process_time()
-    weight = sums.means.new_zeros(sums.means.T.shape).requires_grad_()
-    bias = sums.means.new_zeros(len(sums.means)).requires_grad_()
-    descent, best = torch.optim.Adam([weight, bias], lr=lr), (-1.0, 0, weight[:0])
-    draw = torch.Generator().manual_seed(0)
-
-    def scores(rows: slice | Tensor) -> Tensor:
-        return (sums.standardised(blocks, rows) - sums.centre) @ weight + bias
-
-    for epoch in range(epochs):
-        for rows in torch.randperm(n, generator=draw, device=draw.device).to(bias.device).split(batch):
-            loss = functional.cross_entropy(scores(rows), labels.train[rows], label_smoothing=0.1)
-            descent.zero_grad()
-            loss.backward()
-            descent.step()
-        with torch.no_grad():
-            right = metrics.accuracy(scores(slice(n, test)).argmax(1), labels.validation)
-            if right > best[0]:
-                best = (right, epoch + 1, scores(slice(test, None)))
-    spent = time.process_time() - started
-    return best[2], {"epoch": best[1], "validation": best[0], "fit_cpu_seconds": spent}
+    n, k = near.shape
+    vote = 1 - torch.arange(k, device=near.device) / k**2
+    count = torch.zeros(n, int(near.max()) + 1, device=near.device)
+    return count.scatter_add_(1, near, vote.expand(n, k)).argmax(1)
 
 
-def accuracies(found: Found, sums: Sums, blocks: Blocks, view: View, labels: Labels, epochs: int) -> Values:
-    """Test accuracies in percent, "accuracy", by rival, and which images it has "right" (``measure.packed``).
+def neighbours(view: View, labels: Labels) -> tuple[Tensor, Values]:
+    """Class (N,) of test images at coordinates (N, R), by the nearest training images; how is chosen on validation.
 
-    ``epochs``: of softmax regression; 0 leaves it out. Ridge regression has the share that was chosen for the step.
+    How many, "k" of :data:`NEAREST`, and "by" which of :data:`WAYS`; told with them are the "validation" accuracy, in
+    percent, and those that were "tried", by way and number.
+    """
+    tried = {way: _tried(view.through(change), labels) for way, change in WAYS.items()}
+    way = max(tried, key=lambda one: max(tried[one].values()))
+    k = max(tried[way], key=lambda one: tried[way][one])
+    at = view.through(WAYS[way])
+    answers = named(nearest(at.train, labels.train, at.test, int(k)))
+    return answers, {"k": int(k), "by": way, "validation": tried[way][k], "tried": tried}
+
+
+def _tried(at: View, labels: Labels) -> dict[str, float]:
+    near = nearest(at.train, labels.train, at.validation, max(NEAREST))
+    return {str(k): metrics.accuracy(named(near[:, :k]), labels.validation) for k in NEAREST}
+
+
+def accuracies(
+    found: Found, own: tuple[Found, Values], sums: Sums, blocks: Blocks, view: View, labels: Labels, step: Tensor,
+    settings: Mapping[str, Any],
+) -> Values:  # fmt: skip
+    """Of each rival what :func:`_of` tells, and what was chosen for it.
+
+    ``found``: the coordinates of the step, ``view`` in them, and where it is right on test images, ``step`` (N,);
+    ``own``: those that ridge regression chose, and what it tried. Softmax regression is told "epochs", "rates" and
+    "decays" by the row; without epochs it is left out.
     """
     test = [block[-len(labels.test) :] for block in blocks]
-    of = {
-        "ridge": _of(ridge(found, view.test).argmax(1), labels.test),
-        "nearest_mean": _of(nearest_mean(sums, test).argmax(1), labels.test),
-        "neighbours": _of(neighbours(view.train, labels.train, view.test), labels.test),
+    at = view.test if own[0] is found else own[0].of(sums, test)
+    answers = {
+        "ridge": (ridge(own[0], at).argmax(1), own[1]),
+        "nearest_mean": (nearest_mean(sums, test).argmax(1), {}),
+        "neighbours": neighbours(view, labels),
     }
-    if epochs:
-        scores, trained = softmax(sums, blocks, labels, epochs)
-        of["softmax"] = _of(scores.argmax(1), labels.test) | trained
-    return of
+    if settings["epochs"]:
+        chosen = {name: settings[name] for name in ("epochs", "rates", "decays")}
+        scores, told = softmax(sums, blocks, labels, **chosen)
+        answers["softmax"] = (scores.argmax(1), told)
+    return {name: _of(answer == labels.test, step) | told for name, (answer, told) in answers.items()}
 
 
-def _of(named: Tensor, labels: Tensor) -> Values:
-    return {"accuracy": metrics.accuracy(named, labels), "right": packed(named == labels)}
+def _of(right: Tensor, step: Tensor) -> Values:
+    """Its "accuracy" in percent, which test images (N,) it has "right" (``measure.packed``), and what it leads by.
+
+    "over_step": over one step on the sphere, in points, image by image; "mean", and "low" to "high", 95 % of images.
+    """
+    lead = 100 * (right.cpu().double() - step.cpu().double())
+    mean, half = float(lead.mean()), 1.96 * float(lead.std()) / len(lead) ** 0.5
+    return {
+        "accuracy": 100 * float(right.double().mean()),
+        "right": packed(right),
+        "over_step": {"mean": mean, "low": mean - half, "high": mean + half},
+    }

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import metrics
-from gbi_helpers.experiments.cifar.measure import Labels, measure
-from gbi_helpers.experiments.cifar.views import View
+from gbi_helpers.experiments.cifar.measure import Labels, measure, unpacked
 from gbi_helpers.experiments.cifar_far import rivals
 from gbi_helpers.experiments.cifar_far.closed import Blocks, Sums, coordinates, summed
 from gbi_helpers.experiments.cifar_far.kernel import Found, Kernel, alike
@@ -34,6 +33,10 @@ from gbi_helpers.readouts import decoder_loss
 Settings = Mapping[str, Any]
 Values = dict[str, Any]
 PRICED = 100  # test images that the cost of one is measured on
+READERS: dict[str, Callable[[Found, Tensor], Tensor]] = {  # scores (N, K) at coordinates (N, R)
+    "step": lambda found, x: x @ on_sphere(found.patterns).T,
+    "ridge": rivals.ridge,
+}
 
 
 def closed(world: World, seed: int, settings: Settings) -> Values:
@@ -46,11 +49,14 @@ def closed(world: World, seed: int, settings: Settings) -> Values:
     """
     blocks, labels, started = seen(world, seed, settings), Labels.of(world.data), time.process_time()
     sums, fit = fits(blocks, labels.train, settings.get("rate"), settings.get("weights"))
-    tried, view, right = best_of(world, sums, blocks, labels, fit, settings["shrinks"])
+    best = best_of(world, sums, blocks, labels, fit, settings["shrinks"])
+    tried, right = best["step"]
+    view = world.split(tried.of(sums, blocks))
     fitted = {"fit_cpu_seconds": time.process_time() - started, "size": len(sums.mean), "train_n": len(labels.train)}
     models = {"free": decoder(tried.patterns), "sphere": decoder(on_sphere(tried.patterns))}
     found = {name: measure(model, view, labels) for name, model in models.items()}
-    others = rivals.accuracies(tried, sums, blocks, view, labels, settings["epochs"])
+    step = unpacked(found["sphere"]["right"], len(labels.test))
+    others = rivals.accuracies(tried, best["ridge"], sums, blocks, view, labels, step, settings)
     spent = cost(world, seed, settings, sums, tried)
     return {**fitted, **right, **found, "rivals": others, "cost": spent, "test_n": len(labels.test)}
 
@@ -78,21 +84,23 @@ def best_of(
     labels: Labels,
     fit: Callable[[float], Found],
     shrinks: tuple[float, ...],
-) -> tuple[Found, View, Values]:
-    """The coordinates in which a step on the sphere is right most often on validation images; all rows in them.
+) -> dict[str, tuple[Found, Values]]:
+    """The coordinates in which a reader is right most often on validation images, "shrink", and how often in each.
 
-    And how often it is: "validation", by share; "shrink", the best share. The step is taken from the data's centroid,
-    which the sphere's own, where the uniform z is, hardly differs from.
+    For a "step" on the sphere, and for "ridge" regression. The step is taken from the data's centroid, which the
+    sphere's own, where the uniform z is, hardly differs from.
     """
-    right, best = list[float](), None
+    known = [world.split(block).validation for block in blocks]
+    right: dict[str, list[float]] = {name: [] for name in READERS}
+    best: dict[str, Found] = {}
     for shrink in shrinks:
         found = fit(shrink)
-        view = world.split(found.of(sums, blocks))
-        score = view.validation @ on_sphere(found.patterns).T
-        right.append(metrics.accuracy(score.argmax(1), labels.validation))
-        best = (found, view) if right[-1] == max(right) else best
-    assert best is not None
-    return *best, {"validation": right, "shrink": shrinks[right.index(max(right))]}
+        x = found.of(sums, known)
+        for name, scores in READERS.items():
+            right[name].append(metrics.accuracy(scores(found, x).argmax(1), labels.validation))
+            if right[name][-1] > max(right[name][:-1], default=-1.0):
+                best[name] = found
+    return {name: (best[name], {"validation": of, "shrink": shrinks[of.index(max(of))]}) for name, of in right.items()}
 
 
 def decoder(patterns: Tensor) -> ZOnly:
@@ -145,8 +153,8 @@ def _row(
     """``kinds``: of patch features; ``eyes``: what of the network counts, or None. Unless ``once``, seeds draw filters.
 
     ``epochs``: of softmax regression; 0 leaves it out, as where chapter 07 found it behind what is in closed form.
-    ``rate``: of a Gaussian kernel, where images are described by how alike they are (:mod:`.kernel`); ``weights``: of
-    the blocks, there.
+    ``rates``, ``decays``: what it chooses from. ``rate``: of a Gaussian kernel, where images are described by how alike
+    they are (:mod:`.kernel`); ``weights``: of the blocks, there.
     """
     settings = {"patches": kinds, "eyes": eyes, "shrinks": shrinks, "epochs": epochs, **more}
     return Row(closed, words, settings, once=once)
@@ -166,15 +174,17 @@ FEWER = (
     {"n_filters": 200, "pool": 2, "patch": 4, "stride": 1, "scale": 4},
 )
 EYES = {"side": 128, "layers": (8, 10, 11, 12, 13, 15, 16)}
+SHRINKS = (1e-5, 1e-4, 3e-4, 0.001, 0.003, 0.01, 0.03)
+SOFTMAX: dict[str, Any] = {"epochs": 10, "rates": (3e-4, 1e-3, 3e-3), "decays": (1.0, 3.0, 10.0, 30.0)}
 TRAINED = {"sizes": {"depth": 16, "widen": 8}, "epochs": 16, "lr": 0.2, "batch_size": 256, "describe": 1e-3}
 CLOSED = {
     "sparse": _row("patch features at three sizes", SPARSE, None, (0.005, 0.01, 0.02, 0.05), once=False),
     "sparse_alike": _row(
         "patch features, by how alike images are", ALIKE, None, (1e-6,), once=False, rate=0.1, weights=(0.45, 0.45, 0.1)
     ),
-    "eyes": _row("borrowed eyes", (), EYES, (0.02, 0.05, 0.1), 4),
+    "eyes": _row("borrowed eyes", (), EYES, SHRINKS, **SOFTMAX),
     "eyes_alike": _row("borrowed eyes, by how alike images are", (), EYES, (1e-5,), rate=0.3),
-    "both": _row("borrowed eyes and patch features", FEWER, EYES, (0.01, 0.02), 4),
+    "both": _row("borrowed eyes and patch features", FEWER, EYES, SHRINKS, **SOFTMAX),
 }
 ROWS = CLOSED | {"wide": Row(wide, "a wide residual network, trained for its gradient", TRAINED)}
 FEW: dict[str, Any] = {

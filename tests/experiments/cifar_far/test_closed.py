@@ -83,7 +83,9 @@ def test_the_nearest_mean_and_neighbours_are_those_of_their_definitions(known):
     sums, x = summed(blocks, y, K), standardised(blocks).float()
     near = torch.cdist(x, class_means(x[:N], y, K)).argmin(1)
     assert torch.equal(rivals.nearest_mean(sums, blocks).argmax(1), near)
-    assert torch.equal(rivals.neighbours(x[:N], y, x[:N], k=1), y)
+    assert torch.equal(rivals.nearest(x[:N], y, x[:N], 1)[:, 0], y)
+    by_hand = y[torch.cdist(x[N:], x[:N]).sort(1).indices[:, :7]]
+    assert torch.equal(rivals.nearest(x[:N], y, x[N:], 7), by_hand)
 
 
 def test_a_weight_is_the_share_of_a_block_in_squared_distances(known):

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from gbi_helpers.experiments.cifar.tables import spread
-from gbi_helpers.experiments.cifar_far import rivals
+from gbi_helpers.experiments.cifar.views import View
+from gbi_helpers.experiments.cifar_far import rivals, study
 from gbi_helpers.experiments.cifar_far.closed import Sums
+from gbi_helpers.experiments.cifar_far.softmax import softmax
 from gbi_helpers.experiments.cifar_far.study import CLOSED, FEW, ROWS, SPARSE, STUDY, decoder
 from gbi_helpers.experiments.cifar_far.world import opened
 from gbi_helpers.experiments.results import load_results
@@ -45,6 +47,7 @@ def test_every_row_is_measured_with_its_ceilings_in_the_same_run(found):
         one, every = (found.first(row, "sphere", f"{name}_forwards") for name in ("one_step", "likelihood"))
         assert (one, every) == (1, 100)
         assert found.first(row, "shrink") in ROWS[row].settings["shrinks"]
+        assert len(found.first(row, "rivals", "ridge", "validation")) == len(ROWS[row].settings["shrinks"])
 
 
 def test_on_the_sphere_one_step_is_nearly_every_class_tried(found):
@@ -126,16 +129,73 @@ def test_one_step_of_the_decoder_goes_by_its_patterns():
     torch.testing.assert_close(score, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_softmax_regression_learns_and_answers_at_its_best_epoch():
-    draw, k, d = torch.Generator().manual_seed(0), 5, 12
+def test_each_reader_has_the_share_that_is_best_for_it(monkeypatch):
+    y = torch.tensor([0, 1, 1, 0])
+    likes = {"step": 0.2, "ridge": 0.05}
+
+    def scores(name):
+        return lambda share, x: torch.nn.functional.one_hot(y if share.patterns == likes[name] else 1 - y, 2)
+
+    monkeypatch.setattr(study, "READERS", {name: scores(name) for name in likes})
+    world = SimpleNamespace(split=lambda block: SimpleNamespace(validation=block))
+    fit = lambda share: SimpleNamespace(patterns=share, of=lambda sums, blocks: blocks[0])  # noqa: E731
+    best = study.best_of(world, None, (y,), SimpleNamespace(validation=y), fit, (0.05, 0.1, 0.2))
+    assert {name: found.patterns for name, (found, _) in best.items()} == likes
+    assert {name: told["shrink"] for name, (_, told) in best.items()} == likes
+    assert best["ridge"][1]["validation"] == [100, 0, 0]
+
+
+def some_classes(k=5, d=12):
+    draw = torch.Generator().manual_seed(0)
     y = torch.arange(600) % k
     x = (torch.randn(k, d, generator=draw)[y] + torch.randn(600, d, generator=draw)).half()
     sums = Sums(torch.zeros(d), torch.ones(d), torch.zeros(k, d), torch.zeros(d, d), torch.full((k,), 1 / k))
-    labels = SimpleNamespace(train=y[:400], validation=y[400:500], test=y[500:])
-    scores, told = rivals.softmax(sums, (x,), labels, epochs=3, lr=0.05, batch=20)
-    assert scores.shape == (100, k)
+    return sums, x, SimpleNamespace(train=y[:400], validation=y[400:500], test=y[500:])
+
+
+def test_softmax_regression_answers_by_the_choice_that_is_best_on_validation_images():
+    sums, x, labels = some_classes()
+    scores, told = softmax(sums, (x,), labels, epochs=3, rates=(1e-9, 0.05), decays=(0.0, 0.1))
+    assert scores.shape == (100, 5)
     assert (scores.argmax(1) == labels.test).double().mean() > 0.5
-    assert 1 <= told["epoch"] <= 3
+    assert told["lr"] == 0.05
+    tried = {(one["lr"], one["decay"]): one["validation"] for one in told["tried"]}
+    assert list(tried) == [(1e-9, 0.0), (1e-9, 0.1), (0.05, 0.0), (0.05, 0.1)]
+    assert told["validation"] == max(max(of) for of in tried.values()) == tried[0.05, told["decay"]][told["epoch"] - 1]
+
+
+def test_each_choice_learns_as_it_would_alone():
+    sums, x, labels = some_classes()
+    _, alone = softmax(sums, (x,), labels, epochs=2, rates=(0.01,), decays=(0.5,))
+    _, beside = softmax(sums, (x,), labels, epochs=2, rates=(0.003, 0.01), decays=(0.0, 0.5))
+    assert alone["tried"][0] in beside["tried"]
+
+
+def test_among_as_many_neighbours_the_nearer_ones_name_the_class():
+    near = torch.tensor([[3, 1, 3, 1], [1, 3, 1, 3], [2, 0, 0, 4]])
+    assert rivals.named(near).tolist() == [3, 1, 0]  # of the last most, though the nearest is of another
+
+
+def test_how_many_neighbours_is_chosen_on_validation_images():
+    """Every seventh of the known labels is wrong: one neighbour misleads, most of several do not."""
+    _, x, labels = some_classes(5, 2)
+    x = (torch.arange(5)[torch.arange(600) % 5, None] * torch.tensor([[4.0, 0.0]])) + x.float() / 4
+    spoilt = torch.where(torch.arange(400) % 7 == 0, (labels.train + 1) % 5, labels.train)
+    labels = SimpleNamespace(train=spoilt, validation=labels.validation, test=labels.test)
+    answers, told = rivals.neighbours(View(x[:400], x[400:500], x[500:]), labels)
+    assert told["by"] == "distance"  # by angle most classes are one
+    assert told["k"] > 1
+    assert told["validation"] == told["tried"]["distance"][str(told["k"])] > told["tried"]["distance"]["1"]
+    assert (answers == labels.test).double().mean() > 0.95
+
+
+def test_a_lead_over_one_step_is_counted_image_by_image():
+    right, step = torch.ones(400, dtype=torch.bool), torch.ones(400, dtype=torch.bool)
+    step[:40] = False
+    lead = rivals._of(right, step)["over_step"]
+    assert lead["mean"] == pytest.approx(10)
+    assert (lead["high"] - lead["low"]) / 2 == pytest.approx(196 * (0.1 * 0.9 / 400) ** 0.5, rel=0.01)
+    assert rivals._of(step, step)["over_step"] == {"mean": 0, "low": 0, "high": 0}
 
 
 # What is shipped
