@@ -31,7 +31,8 @@ def softmax(
 
     Adam, labels smoothed by .1, from zero; each rate falls to 0 along half a cosine. ``decays``: the share of the
     weights, times the rate, that each step takes off them. Also what was chosen, "lr", "decay" and "epoch" (from 1),
-    its accuracy on validation images, "validation", in percent, and "tried": the same of every choice, by epoch. The seconds are of all choices together.
+    its accuracy on validation images, "validation", in percent, and "tried": the same of every choice, by epoch. The
+    seconds are those of all choices together.
     """
     started, choices, n = time.process_time(), list(itertools.product(rates, decays)), len(labels.train)
     known = [block[n : n + len(labels.validation)] for block in blocks]
