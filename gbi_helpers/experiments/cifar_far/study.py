@@ -180,7 +180,7 @@ TRAINED = {"sizes": {"depth": 16, "widen": 8}, "epochs": 16, "lr": 0.2, "batch_s
 CLOSED = {
     "sparse": _row("patch features at three sizes", SPARSE, None, (0.005, 0.01, 0.02, 0.05), once=False),
     "sparse_alike": _row(
-        "patch features, by how alike images are", ALIKE, None, (1e-6,), once=False, rate=0.1, weights=(0.45, 0.45, 0.1)
+        "patch features, by how alike images are", ALIKE, None, (1e-6,), rate=0.1, weights=(0.45, 0.45, 0.1)
     ),
     "eyes": _row("borrowed eyes", (), EYES, SHRINKS, **SOFTMAX),
     "eyes_alike": _row("borrowed eyes, by how alike images are", (), EYES, (1e-5,), rate=0.3),
