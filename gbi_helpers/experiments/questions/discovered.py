@@ -61,7 +61,7 @@ def _names(found: DiscoveryRecord, row: int, at: int, below: float) -> Tensor:
 def gaussians(world: World, seed: int, settings: Settings) -> Scores:
     """A hidden Markov model of Gaussians: EM on the first half of the same stream, then a filter through all of it.
 
-    Scores on the second half, of the likeliest of some ``starts``; as many states as there are slots.
+    Scores on the second half, of the likeliest of some ``starts``; as many states as "slots" says.
     """
     stream = switching_stream([seed], **settings["stream"])
     half = stream.x.shape[1] // 2
@@ -196,6 +196,15 @@ ROWS: dict[str, Row] = {
             times=TIMES,
         )
         for name, (told, stream, slots) in STREAMS.items()
+    },
+    **{
+        f"{name}/hmm_4": Row(
+            gaussians,
+            f"{STREAMS[name][0]}, hidden Markov model, told how many",
+            {"stream": STREAMS[name][1], "slots": 4, "starts": 3, "rounds": 30},
+            times=TIMES,
+        )
+        for name in ("square", "line")
     },
     "language/slots_16": Row(slots, "one step, gap put back", {**SLOTS, "discover": READ}),
     "language/no_hazard": Row(slots, "each chunk alone", {**SLOTS, "discover": {**READ, **EACH}}),

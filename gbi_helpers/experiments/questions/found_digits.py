@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 from gbi_helpers.discovery import discover, predict
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.questions.more_streams import kmeans, mixture, running_mean
-from gbi_helpers.experiments.questions.time_rivals import gaussian_hmm
+from gbi_helpers.experiments.questions.time_rivals import HMM, likeliest, names_hmm, shaped_hmm
 from gbi_helpers.experiments.questions.unlabelled import agreement
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.models.base import one_hot
@@ -126,35 +126,107 @@ def features(made: Digits, kind: str, size: int) -> Tensor:
     """Main components (R, T, size) of the pixels, as the first half has them; where labels are what changes, their
     products with the label (R, T, size * 10).
     """
-    half = made.x.shape[1] // 2
-    fitted = PCA(size, random_state=0).fit(made.x[:, :half].flatten(0, 1).numpy())
-    told = torch.from_numpy(fitted.transform(made.x.flatten(0, 1).numpy())).view(*made.task.shape, size).double()
+    told = main(made.x, size)
     return (
         (told[..., None] * one_hot(made.y, DIGITS).double()[..., None, :]).flatten(2) if kind == "relabelled" else told
     )
 
 
+def main(x: Tensor, size: int) -> Tensor:
+    """Main components (R, T, size) of x (R, T, F), as the first half has them; float64."""
+    fitted = PCA(size, random_state=0).fit(x[:, : x.shape[1] // 2].flatten(0, 1).numpy())
+    return torch.from_numpy(fitted.transform(x.flatten(0, 1).numpy())).view(*x.shape[:2], size).double()
+
+
+def smoothed(told: Tensor, keep: float) -> Tensor:
+    """Running means (R, T, F) of each stream of features."""
+    return torch.stack([running_mean(row, keep) for row in told])
+
+
 def clustered(find: Callable[..., Tensor]) -> Callable[[World, int, Settings], Scores]:
-    """A row: clusters of running means of :func:`features`, found in the first half, scored in the second."""
+    """A row: clusters of running means of :func:`features`, found in the first half, scored in the second.
+
+    "directions", where the settings have them: so many main components of the running means.
+    """
 
     def measure(world: World, seed: int, settings: Settings) -> Scores:
         made = digits(world.mnist.sets.train, settings["kind"], settings, seed)
         told = features(made, settings["kind"], settings["components"])
-        x, half = torch.stack([running_mean(row, settings["keep"]) for row in told]), told.shape[1] // 2
-        slot = find(x[:, :half].flatten(0, 1), x[:, half:].flatten(0, 1), settings["k"], seed)
+        x, half = smoothed(told, settings["keep"]), told.shape[1] // 2
+        x = main(x, settings["directions"]) if "directions" in settings else x
+        first, second = x[:, :half].flatten(0, 1), x[:, half:].flatten(0, 1)
+        slot = find(first, second, settings["k"], seed, **settings.get("how", {}))
         return scored(made, slot.view(len(x), -1))
 
     return measure
 
 
+Fit = Callable[[Tensor, Tensor], HMM]  # data (R, T, ...), slots to begin with (R, T) -> a model
+
+
+def begun(told: Tensor, settings: Settings, seed: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Slots (R, T // 2) for a Markov model to start from: what k-means finds in features ``told`` (R, T, F).
+
+    The same k-means as its own row, "starts" times; and once with each other memory of "keeps".
+    """
+    seen, k = told[:, : told.shape[1] // 2], settings["k"]
+
+    def slots(keep: float, start: int) -> Tensor:
+        x = smoothed(seen, keep).flatten(0, 1)
+        return kmeans(x, x, k, start).view(seen.shape[:2])
+
+    mine = [slots(settings["keep"], 100 * seed + n) for n in range(settings["starts"])]
+    return mine, [slots(keep, 100 * seed) for keep in settings["keeps"]]
+
+
+def held_out(seen: Tensor, starts: Sequence[Tensor], fit: Fit) -> float:
+    """Nats a datum of the first quarter of the streams ``seen`` (R, T, ...) under a model fitted to the others."""
+    new = max(len(seen) // 4, 1)
+    model = likeliest(seen[new:], [slot[new:] for slot in starts], fit)
+    return float(model.filtered(seen[:new])[1].mean())
+
+
+def chosen(
+    made: Digits, data: Mapping[float, Tensor], fit: Callable[[float], Fit], told: Tensor, how: Scores
+) -> Scores:
+    """Markov models fitted to the first half, scored in the second, of ``data`` (R, T, ...) for each "way" to see them.
+
+    The way is that under which held-out streams of the first half are likeliest, the model the likeliest of those
+    begun as k-means ends; "likeliest": of all that were begun. ``told`` and ``how``: of :func:`begun`, with "seed".
+    """
+    half = made.y.shape[1] // 2
+    starts, others = begun(told, how, how["seed"])
+    way = min(data, key=lambda way: held_out(data[way][:, :half], starts, fit(way)))
+    best = [likeliest(data[way][:, :half], begin, fit(way)) for begin in (starts, [*starts, *others])]
+    scores = [scored(made, model.filtered(data[way])[0].argmax(-1)) for model in best]
+    return {**scores[0], "way": way, "likeliest": scores[1]}
+
+
 def markov(world: World, seed: int, settings: Settings) -> Scores:
-    """A hidden Markov model of Gaussians on the same features: EM in the first half, the likeliest of some starts."""
+    """A hidden Markov model of Gaussians on the same features; "way": the share of "ways" to shrink covariances by."""
     made = digits(world.mnist.sets.train, settings["kind"], settings, seed)
     told = features(made, settings["kind"], settings["components"])
-    seen = told[:, : told.shape[1] // 2]
-    fitted = [gaussian_hmm(seen, settings["k"], 100 * seed + n, settings["rounds"]) for n in range(settings["starts"])]
-    best = min(fitted, key=lambda model: float(model.filtered(seen)[1].sum()))
-    return scored(made, best.filtered(told)[0].argmax(-1))
+
+    def fit(share: float) -> Fit:
+        return functools.partial(shaped_hmm, share=share, rounds=settings["rounds"])
+
+    return chosen(made, dict.fromkeys(settings["ways"], told), fit, told, {**settings, "seed": seed})
+
+
+def pairs(made: Digits, components: int, groups: int, seed: int) -> Tensor:
+    """Which name an image of which group has, (R, T, groups * 10) of zeros and a one; groups as the first half has."""
+    x = main(made.x, components)
+    group = kmeans(x[:, : x.shape[1] // 2].flatten(0, 1), x.flatten(0, 1), groups, seed).view(made.y.shape)
+    return one_hot(DIGITS * group + made.y, DIGITS * groups).double()
+
+
+def markov_of_names(world: World, seed: int, settings: Settings) -> Scores:
+    """A hidden Markov model of what each group of images is called; "way": how many groups, of "ways"."""
+    made = digits(world.mnist.sets.train, settings["kind"], settings, seed)
+    told = features(made, settings["kind"], settings["components"])
+    data = {n: pairs(made, settings["components"], n, seed) for n in settings["ways"]}
+    fit = functools.partial(names_hmm, names=DIGITS, rounds=settings["rounds"])
+    return chosen(made, data, lambda _: fit, told, {**settings, "seed": seed})
 
 
 STREAM: Scores = {"rows": 8, "length": 1250, "tasks": 4, "hazard": 1 / 40}
@@ -162,13 +234,30 @@ NETWORK: Scores = {**STREAM, "slots": 8, "hidden": 256, "lr": 1e-3}
 WORDS = {"permuted": "pixels in another order", "rotated": "digits turned", "relabelled": "digits called otherwise"}
 # The best adjusted Rand index on turned digits of seeds 100 .. 102, among rates .01, .03 and step sizes .01 .. .05.
 PICTURES = {"evidence": "corrected", "lr": 0.03, "step_size": 0.05}
-# Running means: the best adjusted Rand index of k-means on seeds 100 and 101, among .5 and .8, or .7 .. .95.
+# Running means of k-means: the best adjusted Rand index on seeds 100 and 101, among 0 .. .9.
 KEEPS = {"permuted": 0.5, "rotated": 0.8, "relabelled": 0.7}
+# Those of the mixture, with the type of its covariances, chosen in the same way for itself.
+MIXTURES = {"permuted": (0.5, "spherical"), "rotated": (0.8, "spherical"), "relabelled": (0.7, "spherical")}
+# Markov models begin as k-means ends, with its memory; also tried: other memories, of which the likelihood may choose.
+MARKOV: Scores = {"components": 30, "k": 4, "starts": 3, "keeps": [0.0, 0.5, 0.8], "rounds": 20}
+SHARES, GROUPS = [0.003, 0.01, 0.03, 0.1, 0.3], [10, 30, 100, 300]
 
 
 def _found(kind: str, by: str, how: Settings, told: bool) -> Row:
     settings = {**NETWORK, "kind": kind, "by": by, "discover": how, "read": told}
     return Row(found, f"{WORDS[kind]}, slots of {by}", settings)
+
+
+def _mixture(kind: str, keep: float, covariance: str) -> Row:
+    settings = {**STREAM, "kind": kind, "components": 30, "k": 8, "keep": keep, "how": {"covariance": covariance}}
+    if kind == "relabelled":  # products with the label are 300 numbers, too many for eight Gaussians
+        settings["directions"] = 30
+    return Row(clustered(mixture), f"{WORDS[kind]}, Dirichlet mixture, smoothed", settings)
+
+
+def _markov(kind: str, measure: Callable[[World, int, Settings], Scores], ways: Sequence[float]) -> Row:
+    settings = {**STREAM, **MARKOV, "kind": kind, "keep": KEEPS[kind], "ways": ways}
+    return Row(measure, f"{WORDS[kind]}, hidden Markov model", settings)
 
 
 ROWS: dict[str, Row] = {
@@ -178,24 +267,23 @@ ROWS: dict[str, Row] = {
     "streams/relabelled/one_step": _found("relabelled", "answers", {"evidence": "one_step", "lr": 1e-3}, False),
     "streams/permuted/answers": _found("permuted", "answers", {"evidence": "exact", "lr": 1e-3}, False),
     **{
-        f"streams/{kind}/{name}": Row(
-            clustered(find), f"{WORDS[kind]}, {words}", {**STREAM, "kind": kind, "components": 30, "k": k, "keep": keep}
+        f"streams/{kind}/kmeans": Row(
+            clustered(kmeans),
+            f"{WORDS[kind]}, k-means, smoothed",
+            {**STREAM, "kind": kind, "components": 30, "k": 4, "keep": keep},
         )
         for kind, keep in KEEPS.items()
-        for name, find, words, k in (
-            ("kmeans", kmeans, "k-means, smoothed", 4),
-            ("mixture", mixture, "Dirichlet mixture, smoothed", 8),
-        )
     },
-    **{
-        f"streams/{kind}/hmm": Row(
-            markov,
-            f"{WORDS[kind]}, hidden Markov model",
-            {**STREAM, "kind": kind, "components": 30, "k": 4, "starts": 2, "rounds": 15},
-        )
-        for kind in ("permuted", "rotated")
-    },
+    **{f"streams/{kind}/mixture": _mixture(kind, *how) for kind, how in MIXTURES.items()},
+    **{f"streams/{kind}/hmm": _markov(kind, markov, SHARES) for kind in ("permuted", "rotated")},
+    "streams/relabelled/hmm": _markov("relabelled", markov_of_names, GROUPS),
 }
 
-LITTLE: Scores = {"rows": 2, "length": 40, "hidden": 16, "components": 5, "rounds": 2, "starts": 1}
-SMALL: dict[str, Settings] = dict.fromkeys(ROWS, LITTLE)
+LITTLE: Scores = {"rows": 2, "length": 40, "hidden": 16, "components": 5, "directions": 5, "rounds": 2}
+LITTLE |= {"keeps": [0.5], "starts": 1}
+SMALL: dict[str, Scores] = {
+    name: {key: value for key, value in LITTLE.items() if key in row.settings} for name, row in ROWS.items()
+}
+for name in ("permuted", "rotated"):
+    SMALL[f"streams/{name}/hmm"]["ways"] = [0.1, 0.3]
+SMALL["streams/relabelled/hmm"]["ways"] = [2, 3]

@@ -98,12 +98,15 @@ def running_mean(x: Tensor, keep: float) -> Tensor:
     return torch.stack(found)
 
 
-def mixture(seen: Tensor, asked: Tensor, k: int, seed: int, concentration: float = 1.0) -> Tensor:
+def mixture(
+    seen: Tensor, asked: Tensor, k: int, seed: int, concentration: float = 1.0, covariance: str = "spherical"
+) -> Tensor:
     """The component (n,) of each vector ``asked`` (n, D): a Dirichlet process's mixture, at most k, fitted to ``seen``.
 
-    Blei and Jordan (2006), truncated; each Gaussian has one variance of its own for all directions.
+    Blei and Jordan (2006), truncated, begun at clusters of k-means; ``covariance``: "spherical", each Gaussian has one
+    variance of its own for all directions, or another of scikit-learn's types.
     """
-    how = {"covariance_type": "spherical", "weight_concentration_prior": concentration, "max_iter": 300}
+    how = {"covariance_type": covariance, "weight_concentration_prior": concentration, "max_iter": 300}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # slow at the end, where little changes
         made = BayesianGaussianMixture(n_components=k, random_state=seed, **how).fit(seen.numpy())

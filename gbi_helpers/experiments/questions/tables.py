@@ -14,6 +14,7 @@ EVIDENCE = {
     "corrected": "one step + δ",
     "exact": "all slots read out",
     "hmm": "hidden Markov model",
+    "hmm_4": "hidden Markov model, told how many",
 }
 RIVALS = {
     "descent": "a Z that descends, tuned by labels",

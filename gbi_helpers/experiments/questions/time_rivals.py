@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from gbi_helpers.bayes import log_likelihood
 from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement
+from gbi_helpers.models.base import one_hot
 
 # ---------------------------------------------------------------- hidden Markov model
 
@@ -104,6 +107,56 @@ def gaussian_hmm(x: Tensor, states: int, seed: int, rounds: int = 30) -> HMM:
         return says(means, variance)
 
     return baum_welch(x, says(flat[_drawn(len(flat), (states,), seed)], flat.var(0).mean()), refit, states, 1.0, rounds)
+
+
+def shaped_hmm(x: Tensor, slot: Tensor, share: float, rounds: int = 30) -> HMM:
+    """An HMM of Gaussians, each with a covariance of its own, for x (R, T, D), begun with the data of each slot (R, T).
+
+    ``share``: how much of each covariance is shrunk to one spread in all directions, that of all states together.
+    """
+    flat, identity = x.flatten(0, 1), torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+
+    def refit(belief: Tensor) -> Says:
+        mass = belief.flatten(0, 1).mT
+        r = mass / (mass.sum(1, keepdim=True) + 1e-6)
+        means = r @ flat
+        away = flat - means[:, None]
+        own = (r[:, :, None] * away).mT @ away
+        common = mass.mean(1) @ own.diagonal(dim1=1, dim2=2).mean(1)
+        return functools.partial(shaped_says, means, (1 - share) * own + share * common * identity)
+
+    states = int(slot.max()) + 1
+    return baum_welch(x, refit(one_hot(slot, states).to(x)), refit, states, 1.0, rounds)
+
+
+def names_hmm(pairs: Tensor, slot: Tensor, names: int, rounds: int = 30) -> HMM:
+    """An HMM of names given what has them, begun with the data of each slot (R, T); it says nothing of images.
+
+    ``pairs`` (R, T, G * names): 1 where an image of a group has a name, else 0.
+    """
+    flat = pairs.flatten(0, 1)
+
+    def refit(belief: Tensor) -> Says:
+        counts = (belief.flatten(0, 1).mT @ flat).unflatten(1, (-1, names)) + 1 / names
+        log_p = (counts / counts.sum(-1, keepdim=True)).log().flatten(1)
+        return lambda data: data @ log_p.mT
+
+    states = int(slot.max()) + 1
+    return baum_welch(pairs, refit(one_hot(slot, states).to(pairs)), refit, states, 1.0, rounds)
+
+
+def likeliest(seen: Tensor, starts: Sequence[Tensor], fit: Callable[[Tensor, Tensor], HMM]) -> HMM:
+    """Of models fitted to ``seen`` (R, T, ...) from each start (R, T) the one under which these are likeliest."""
+    return min((fit(seen, slot) for slot in starts), key=lambda model: float(model.filtered(seen)[1].sum()))
+
+
+def shaped_says(means: Tensor, covariance: Tensor, data: Tensor) -> Tensor:
+    """Log density (R, T, K) of data (R, T, D) under Gaussians with means (K, D) and covariances (K, D, D)."""
+    root = torch.linalg.cholesky(covariance)
+    away = data.flatten(0, 1) - means[:, None]
+    square = torch.linalg.solve_triangular(root, away.mT, upper=False).square().sum(1)
+    volume = root.diagonal(dim1=1, dim2=2).log().sum(1) + 0.5 * math.log(2 * math.pi) * data.shape[-1]
+    return (-square / 2 - volume[:, None]).mT.unflatten(0, data.shape[:2])
 
 
 def _drawn(below: int, shape: tuple[int, ...], seed: int) -> Tensor:

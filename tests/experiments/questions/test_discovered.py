@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -134,6 +135,56 @@ def test_gaussians_of_a_stream_are_found_by_em():
     assert nats[0] > nats[1] > nats[2]
     slot = fitted[-1].filtered(stream.x)[0].argmax(-1)
     assert agreement(slot[0], stream.context[0])["one_to_one"] > 95
+
+
+def lasting(tasks, length, seed):
+    """Which of ``tasks`` (3, length) lasts: a change in one place of fifteen."""
+    draw = torch.Generator().manual_seed(seed)
+    moved = torch.rand(3, length, generator=draw) < 1 / 15
+    return (torch.randint(1, tasks, moved.shape, generator=draw) * moved).cumsum(1) % tasks
+
+
+def test_densities_are_those_of_torch():
+    draw = torch.Generator().manual_seed(0)
+    means, root, data = (torch.randn(size, generator=draw, dtype=F64) for size in ((3, 4), (3, 4, 9), (2, 5, 4)))
+    covariance = root @ root.mT
+    expected = torch.distributions.MultivariateNormal(means, covariance).log_prob(data[:, :, None])
+    torch.testing.assert_close(time_rivals.shaped_says(means, covariance, data), expected)
+
+
+def test_states_of_one_mean_are_told_apart_by_their_shapes_unless_all_of_it_is_shrunk():
+    task = lasting(2, 300, 0)
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn((3, 300, 2), generator=draw, dtype=F64) * torch.tensor([[3.0, 0.3], [0.3, 3.0]], dtype=F64)[task]
+    start = torch.where(torch.rand(task.shape, generator=draw) < 0.3, 1 - task, task)
+
+    def right(share):
+        belief = time_rivals.shaped_hmm(x, start, share, rounds=10).filtered(x)[0]
+        return agreement(belief.argmax(-1).flatten(), task.flatten())["one_to_one"]
+
+    assert right(0.01) > 95
+    assert right(1.0) < 70
+
+
+def test_names_tell_states_apart_where_images_do_not():
+    """Five groups of images, alike in both states; the second calls each by the next one's name."""
+    task, draw = lasting(2, 300, 2), torch.Generator().manual_seed(3)
+    group = torch.randint(5, task.shape, generator=draw)
+    pairs = torch.nn.functional.one_hot(5 * group + (group + task) % 5, 25).to(F64)
+    start = torch.where(torch.rand(task.shape, generator=draw) < 0.3, 1 - task, task)
+    found = time_rivals.names_hmm(pairs, start, names=5, rounds=10)
+    assert agreement(found.filtered(pairs)[0].argmax(-1).flatten(), task.flatten())["one_to_one"] > 95
+    each = found.says(pairs.new_ones(1, 1, 25).diag_embed()[0]).exp().view(5, 5, 2).sum(1)  # over the names of a group
+    torch.testing.assert_close(each, torch.ones_like(each))
+
+
+def test_of_several_starts_the_likeliest_is_kept():
+    x = switching_stream(1, sd=0.1, blocks=8, block=20).x.double()
+    far, near = (x[..., 0] > 5).long(), (x[..., 0] > 0.5).long()
+    far[0, 0] = 1
+    fit = functools.partial(time_rivals.shaped_hmm, share=0.1, rounds=0)
+    kept = time_rivals.likeliest(x, [far, near], fit)
+    torch.testing.assert_close(kept.says(x), fit(x, near).says(x))
 
 
 # ---------------------------------------------------------------- k-means

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
 import torch
 
-from gbi_helpers.experiments.questions import found_digits
+from gbi_helpers.experiments.questions import found_digits, time_rivals
 from gbi_helpers.experiments.results import plain
 from gbi_helpers.models.gated import GatedMLP
 
@@ -59,6 +60,31 @@ def test_a_network_that_is_told_how_labels_are_called_reads_better():
         return found_digits.read(stream, z, z, GatedMLP((10, 64, 10), z.shape[-1], 0.5), lr=0.01)
 
     assert right(torch.eye(2)[task]) > right(torch.full((4, 300, 2), 0.5)) + 20
+
+
+def test_main_components_are_those_of_the_first_half():
+    x = torch.randn(2, 20, 6, generator=DRAW)
+    later = x.clone()
+    later[:, 10:] *= torch.tensor([9.0, 1, 1, 1, 1, 1])
+    torch.testing.assert_close(found_digits.main(later, 3)[:, :10], found_digits.main(x, 3)[:, :10])
+
+
+def test_a_markov_model_chooses_how_to_see_by_held_out_streams_and_never_by_the_tasks():
+    """Four tasks, far apart; one way sees them, the other sees noise, which is less likely."""
+    task, wrong = (torch.randint(4, (4, 60), generator=DRAW) for _ in range(2))
+    told = 5 * torch.eye(4)[task].double() + 0.3 * torch.randn(4, 60, 4, generator=DRAW)
+    data = {0.1: told, 0.3: 20 * torch.randn(4, 60, 4, generator=DRAW).double()}
+    how = {"k": 4, "keep": 0.0, "keeps": [0.9], "starts": 1, "seed": 0}
+
+    def fit(share):
+        return functools.partial(time_rivals.shaped_hmm, share=share, rounds=3)
+
+    true, other = (
+        found_digits.chosen(found_digits.Digits(told, names, names), data, fit, told, how) for names in (task, wrong)
+    )
+    assert (true["way"], other["way"]) == (0.1, 0.1)
+    assert true["one_to_one"] > 95 > 50 > other["one_to_one"]
+    assert true["likeliest"]["one_to_one"] > 95
 
 
 @pytest.mark.parametrize("name", found_digits.ROWS)
