@@ -93,8 +93,8 @@ def word_hmm(counts: Tensor, states: int, seed: int, weight: float = 1.0, bland:
     return baum_welch(counts, begun, lambda belief: says(belief.flatten(0, 1).mT @ flat), states, weight, rounds)
 
 
-def gaussian_hmm(x: Tensor, states: int, seed: int, rounds: int = 30) -> HMM:
-    """An HMM of Gaussians of one common variance, for x (R, T, D), begun at samples drawn at random."""
+def gaussian_hmm(x: Tensor, states: int, seed: int, rounds: int = 30, means: Tensor | None = None) -> HMM:
+    """An HMM of Gaussians of one common variance, for x (R, T, D), begun at random samples, or at ``means``."""
     flat = x.flatten(0, 1)
 
     def says(means: Tensor, variance: Tensor) -> Says:
@@ -106,7 +106,8 @@ def gaussian_hmm(x: Tensor, states: int, seed: int, rounds: int = 30) -> HMM:
         variance = (r * (flat[:, None] - means).square().mean(-1)).sum() / len(flat)
         return says(means, variance)
 
-    return baum_welch(x, says(flat[_drawn(len(flat), (states,), seed)], flat.var(0).mean()), refit, states, 1.0, rounds)
+    begin = flat[_drawn(len(flat), (states,), seed)] if means is None else means
+    return baum_welch(x, says(begin, flat.var(0).mean()), refit, states, 1.0, rounds)
 
 
 def shaped_hmm(x: Tensor, slot: Tensor, share: float, rounds: int = 30) -> HMM:
