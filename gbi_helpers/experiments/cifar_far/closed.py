@@ -80,8 +80,8 @@ def _scales(blocks: Blocks, n: int) -> tuple[Tensor, Tensor]:
 
 def _lengths(blocks: Blocks, weights: Sequence[float]) -> Tensor:
     """What each feature (D,) is multiplied with, so that the mean of the squares is 1."""
-    sizes = [block.shape[1] for block in blocks]
-    each = torch.cat([torch.full((size,), w / size) for size, w in zip(sizes, weights, strict=True)])
+    sizes = torch.tensor([block.shape[1] for block in blocks], device=blocks[0].device)
+    each = (torch.tensor(weights, device=sizes.device, dtype=torch.float32) / sizes).repeat_interleave(sizes)
     return (each / each.mean()).sqrt()
 
 
