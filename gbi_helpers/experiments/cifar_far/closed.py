@@ -80,7 +80,7 @@ def _scales(blocks: Blocks, n: int) -> tuple[Tensor, Tensor]:
 
 def _lengths(blocks: Blocks, weights: Sequence[float]) -> Tensor:
     """What each feature (D,) is multiplied with, so that the mean of the squares is 1."""
-    sizes = torch.tensor([block.shape[1] for block in blocks], device=blocks[0].device)
+    sizes = torch.tensor([block.shape[1] for block in blocks], dtype=torch.int64, device=blocks[0].device)
     each = (torch.tensor(weights, device=sizes.device, dtype=torch.float32) / sizes).repeat_interleave(sizes)
     return (each / each.mean()).sqrt()
 
