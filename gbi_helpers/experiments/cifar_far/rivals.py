@@ -53,8 +53,8 @@ def named(near: Tensor) -> Tensor:
     A vote is one, and less by rank: by so little that all of it together is less than one vote.
     """
     n, k = near.shape
-    vote = 1 - torch.arange(k, device=near.device) / k**2
-    count = torch.zeros(n, int(near.max()) + 1, device=near.device)
+    vote = 1 - torch.arange(k, dtype=torch.float32, device=near.device) / k**2
+    count = torch.zeros(n, int(near.max()) + 1, dtype=torch.float32, device=near.device)
     return count.scatter_add_(1, near, vote.expand(n, k)).argmax(1)
 
 
