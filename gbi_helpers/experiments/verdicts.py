@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import operator
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +17,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, allclose, stack
 
+from gbi_helpers.experiments.cifar.measure import unpacked
+from gbi_helpers.experiments.cifar.tables import paired
 from gbi_helpers.experiments.ood.tables import with_images
 from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results, load_results
@@ -73,6 +76,18 @@ class Place:
             return None
         return Summary(found["mean"], math.nan, (found["high"] - found["low"]) / 2, results.seeds(self.row))
 
+    def right(self, load: Load) -> Tensor:
+        """Of an accuracy of one step or of a classifier, which images were right: (S, N), by seed and test image.
+
+        Raises ``ValueError`` where what is packed beside it is not of this accuracy.
+        """
+        row, inside = load(self.record).rows[self.row], self.path[:-1]
+        packs = [functools.reduce(operator.getitem, (*inside, "right"), seed) for seed in row.values()]
+        found = stack([unpacked(pack, int(seed["test_n"])) for pack, seed in zip(packs, row.values(), strict=True)])
+        if not allclose(100 * found.double().mean(1), self.values(load), atol=1e-3):
+            raise ValueError(f"What is right beside '{self.row} > {' > '.join(self.path)}' is of another readout.")
+        return found
+
     def again(self, load: Load) -> tuple[tuple[str, ...], int]:
         """The words that measure its study, and the seeds its row has; of a record of no study, its command, and 0."""
         results, (study, size) = load(self.record), (self.record, "")
@@ -90,7 +105,8 @@ class Statement:
 
     ``rule``: "near" (the reported number within both intervals), "above x" or "below x". ``images``: how many test
     images it was found on; their chance widens the interval over seeds, as squares add. (A difference of two accuracies
-    is given the chance of two sets of images, though both saw the same: too wide, on the safe side.)
+    is given the chance of two sets of images, though both saw the same: too wide, on the safe side. ``paired``: its
+    own, image by image, from what the records hold of each.)
     ``measured``: one place in a record, or two: the first minus the second, seed by seed. ``otherwise``: another
     measurement, by the same rule, that counts where the first fails; ``elsewhere`` says which it is. ``of``: what
     differs from run to run.
@@ -109,6 +125,7 @@ class Statement:
     elsewhere: str = ""
     why: str = ""
     images: int = 0
+    paired: bool = False
     scale: float = 1.0
     digits: int = 1
 
@@ -168,6 +185,8 @@ class Judged:
             return None
         if len(texts) == 1 and (interval := Place.read(texts[0]).interval(self.load)):
             return interval
+        if self.statement.paired:
+            return paired(*(Place.read(text).right(self.load) for text in texts))
         one, *other = (self.statement.scale * Place.read(text).values(self.load) for text in texts)
         found = summarise(one - other[0] if other else one)
         if not self.statement.images:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gbi_helpers.experiments import verdict_views as views
+from gbi_helpers.experiments.cifar.measure import packed
 from gbi_helpers.experiments.paper import reported
 from gbi_helpers.experiments.results import Results, load_results
 from gbi_helpers.experiments.verdicts import VERDICTS, Judged, Place, Statement, judged
@@ -73,6 +74,34 @@ def test_a_single_run_decides_nothing_but_by_its_images():
     assert verdict((81.0,), "above 0", (80.0,), images=1000) == "undecided"
     assert verdict((81.0,), "above 0", (80.0,), images=100_000) == "holds"
     assert verdict((80.0,), "above 0", (81.0,), images=100_000) == "does not hold"
+
+
+def packed_record(accuracy=None):
+    """One is right on 400 of 500 images, the other on ten of these less, and on no other."""
+    right = torch.arange(500) < 400
+    rights = {"one": right, "other": right & (torch.arange(500) >= 10)}
+    rows = {
+        name: {
+            "0": {"of": {"accuracy": accuracy or float(of.double().mean()) * 100, "right": packed(of)}, "test_n": 500}
+        }
+        for name, of in rights.items()
+    }
+    return Results("made", rows, {}, {"seed": [0]}, {})
+
+
+def test_what_saw_the_same_images_may_be_compared_image_by_image():
+    places = ("made: one > of > accuracy", "made: other > of > accuracy")
+    apart = Statement("g", "w", "s", "07", rule="above 0", images=500, measured=places)
+    ours = Judged(dataclasses.replace(apart, paired=True), lambda name: packed_record())
+    assert Judged(apart, ours.load).verdict == "undecided"
+    assert ours.verdict == "holds"
+    assert ours.measured.mean == pytest.approx(2)
+    assert ours.measured.half_width == pytest.approx(196 * (0.02 * 0.98 / 500) ** 0.5, rel=0.01)
+
+
+def test_images_that_another_readout_has_right_are_refused():
+    with pytest.raises(ValueError, match="another readout"):
+        Place.read("made: one > of > accuracy").right(lambda name: packed_record(accuracy=75.0))
 
 
 def test_an_auroc_has_the_chance_of_its_images_too():

@@ -108,7 +108,12 @@ def difference(results: Results, row: str, other: str) -> Summary:
 
     The half-width is that of a 95 % interval over seeds (from three on) and test images together.
     """
-    away = 100 * (right(results, row).double() - right(results, other).double())
+    return paired(right(results, row), right(results, other))
+
+
+def paired(right: Tensor, other: Tensor) -> Summary:
+    """The same of two readers that are right where (S, N), by seed and image, says so."""
+    away = 100 * (right.double() - other.double())
     seeds, images = summarise(away.mean(1)), away.mean(0)
     half_width = math.hypot(1.96 * float(images.std()) / math.sqrt(len(images)), _over_seeds(seeds))
     return replace(seeds, half_width=half_width)
