@@ -225,6 +225,33 @@ def test_the_record_tells_how_far_one_step_goes(results):
         assert abs(sphere["validation"] - sphere["one_step"]) < 2
 
 
+def inside(grid, chosen, right):
+    """Neither end was chosen, or it is no better than the choice beside it."""
+    at = list(grid).index(chosen)
+    return 0 < at < len(grid) - 1 or right[at] == right[1 if at == 0 else at - 1]
+
+
+@pytest.mark.parametrize("row", ["eyes", "both"])
+def test_what_was_chosen_through_borrowed_eyes_is_at_no_end_of_its_grid(results, row):
+    settings, others = results.settings[row], results.first(row, "rivals")
+    for reader in (results.first(row), others["ridge"]):
+        assert inside(settings["shrinks"], reader["shrink"], reader["validation"])
+    near, softmax = others["neighbours"], others["softmax"]
+    assert min(rivals.NEAREST) < near["k"] < max(rivals.NEAREST)
+    for name, grid in (("lr", "rates"), ("decay", "decays")):
+        assert min(settings[grid]) < softmax[name] < max(settings[grid])
+    assert softmax["validation"] == max(max(one["validation"]) for one in softmax["tried"])
+    assert near["validation"] == max(max(of.values()) for of in near["tried"].values())
+
+
+@pytest.mark.parametrize("row", ["eyes", "both"])
+def test_a_lead_in_the_record_is_that_of_its_accuracies(results, row):
+    step = results.first(row, "sphere", "one_step")
+    for name in results.first(row, "rivals"):
+        of = results.first(row, "rivals", name)
+        assert of["over_step"]["mean"] == pytest.approx(of["accuracy"] - step, abs=1e-3)
+
+
 def test_the_record_has_the_wide_network_beside_its_twin_in_each_seed(results):
     assert len(results.rows["wide"]) >= 3
     for seed in results.rows["wide"].values():
