@@ -43,7 +43,8 @@ def test_each_row_runs_and_says_what_it_saw(row):
 
 
 def test_without_the_real_set_it_is_refused(monkeypatch):
-    monkeypatch.setattr(hundred, "load_cifar100", lambda size: hundred.opened("standin", (400, 100, 100)))
+    standin = hundred.opened("standin", (400, 100, 100))
+    monkeypatch.setattr(hundred, "load_cifar100", lambda size: standin)
     with pytest.raises(DataError, match="need the real CIFAR-100"):
         hundred.opened("full", (1, 1, 1))
 

@@ -24,7 +24,7 @@ def test_every_way_is_measured_on_every_set(results):
         assert told == there
         assert ("start" in there) == (row in ("cifar_pixels", "cifar_features"))
         passes = results.first(row, "all", "price") - results.first(row, "code")
-        assert len(results.first(row, "curves", "one_step", "agreement")) == pytest.approx(passes)
+        assert len(results.first(row, "curves", "one_step", "agreement")) == pytest.approx(passes, abs=1e-3)
 
 
 def test_rescore_takes_what_it_is_priced_at_and_answers_alike(results):
@@ -41,8 +41,8 @@ def test_the_code_is_paid_by_whoever_asks_a_decoder_that_needs_one(results):
     for row in frontier.ROWS:
         code = results.first(row, "code")
         assert (code > 0) == (row in ("mnist", "mnist_aware", "cifar_code"))
-        assert results.first(row, "one_step", "price") == pytest.approx(2 + code)
-        assert results.first(row, "midpoint", "price") == pytest.approx(4 + code)
+        assert results.first(row, "one_step", "price") == pytest.approx(2 + code, abs=1e-4)
+        assert results.first(row, "midpoint", "price") == pytest.approx(4 + code, abs=1e-4)
     code, alone = (results.first("mnist", *path) for path in (("code",), ("softmax", "price")))
     assert results.first("mnist", "softmax_top_2", "price") == pytest.approx(alone + code + 2, abs=1e-5)
     assert alone < code  # it reads the pixels itself
