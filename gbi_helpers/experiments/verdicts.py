@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-import operator
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +16,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor, allclose, stack
+from torch import Tensor, allclose
 
-from gbi_helpers.experiments.cifar.measure import unpacked
-from gbi_helpers.experiments.cifar.tables import paired
+from gbi_helpers.experiments.cifar.tables import paired, right
 from gbi_helpers.experiments.ood.tables import with_images
 from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results, load_results
@@ -81,9 +79,7 @@ class Place:
 
         Raises ``ValueError`` where what is packed beside it is not of this accuracy.
         """
-        row, inside = load(self.record).rows[self.row], self.path[:-1]
-        packs = [functools.reduce(operator.getitem, (*inside, "right"), seed) for seed in row.values()]
-        found = stack([unpacked(pack, int(seed["test_n"])) for pack, seed in zip(packs, row.values(), strict=True)])
+        found = right(load(self.record), self.row, *self.path[:-1])
         if not allclose(100 * found.double().mean(1), self.values(load), atol=1e-3):
             raise ValueError(f"What is right beside '{self.row} > {' > '.join(self.path)}' is of another readout.")
         return found

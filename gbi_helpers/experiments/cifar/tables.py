@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,10 +99,11 @@ def best(results: Results) -> list[Line]:
     return [line(results, row) for row in BEST]
 
 
-def right(results: Results, row: str) -> Tensor:
-    """Whether one step, or the classifier, was right: (S, N), by seed and test image."""
-    found = results.rows[row].values()
-    return stack([unpacked(seed["right"], int(seed["test_n"])) for seed in found])
+def right(results: Results, row: str, *inside: str) -> Tensor:
+    """Whether one step, or the classifier, was right: (S, N), by seed and test image; ``inside``: where it stands."""
+    seeds = results.rows[row].values()
+    packs = [functools.reduce(operator.getitem, (*inside, "right"), seed) for seed in seeds]
+    return stack([unpacked(pack, int(seed["test_n"])) for pack, seed in zip(packs, seeds, strict=True)])
 
 
 def difference(results: Results, row: str, other: str) -> Summary:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from gbi_helpers import metrics
 from gbi_helpers.experiments.cifar.measure import Labels, packed
+from gbi_helpers.experiments.cifar.tables import paired
 from gbi_helpers.experiments.cifar.views import View
 from gbi_helpers.experiments.cifar_far.closed import Blocks, Sums
 from gbi_helpers.experiments.cifar_far.kernel import Found
@@ -106,10 +107,9 @@ def _of(right: Tensor, step: Tensor) -> Values:
 
     "over_step": over one step on the sphere, in points, image by image; "mean", and "low" to "high", 95 % of images.
     """
-    lead = 100 * (right.cpu().double() - step.cpu().double())
-    mean, half = float(lead.mean()), 1.96 * float(lead.std()) / len(lead) ** 0.5
+    lead = paired(right[None].cpu(), step[None].cpu())
     return {
         "accuracy": 100 * float(right.double().mean()),
         "right": packed(right),
-        "over_step": {"mean": mean, "low": mean - half, "high": mean + half},
+        "over_step": {"mean": lead.mean, "low": lead.low, "high": lead.high},
     }
