@@ -171,7 +171,7 @@ def begun(told: Tensor, settings: Settings, seed: int) -> list[Tensor]:
     """
     seen = told[:, : told.shape[1] // 2]
     means = [smoothed(seen, keep).flatten(0, 1) for keep in (settings["keep"], *settings["keeps"])]
-    return [kmeans(x, x, settings["k"], seed).view(seen.shape[:2]) for x in means]
+    return [kmeans(x, x, settings["k"], seed, settings["starts"]).view(seen.shape[:2]) for x in means]
 
 
 def held_out(seen: Tensor, starts: Sequence[Tensor], fit: Fit) -> float:
@@ -231,7 +231,7 @@ KEEPS = {"permuted": 0.0, "rotated": 0.8, "relabelled": 0.7}
 # Those of the mixture, with the type of its covariances, chosen in the same way for itself.
 MIXTURES = {"permuted": (0.5, "full"), "rotated": (0.7, "diag"), "relabelled": (0.7, "spherical")}
 # Markov models begin as k-means ends, with its memory; also tried: other memories, of which the likelihood may choose.
-MARKOV: Scores = {"components": 30, "k": 4, "keeps": [0.0, 0.3, 0.5, 0.8], "rounds": 20}
+MARKOV: Scores = {"components": 30, "k": 4, "starts": 20, "keeps": [0.0, 0.3, 0.5, 0.8], "rounds": 20}
 SHARES, GROUPS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3], [10, 30, 100, 300]
 
 
@@ -262,7 +262,7 @@ ROWS: dict[str, Row] = {
         f"streams/{kind}/kmeans": Row(
             clustered(kmeans),
             f"{WORDS[kind]}, k-means, smoothed",
-            {**STREAM, "kind": kind, "components": 30, "k": 4, "keep": keep},
+            {**STREAM, "kind": kind, "components": 30, "k": 4, "keep": keep, "how": {"starts": 20}},
         )
         for kind, keep in KEEPS.items()
     },

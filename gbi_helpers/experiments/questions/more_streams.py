@@ -113,9 +113,9 @@ def mixture(
     return torch.from_numpy(made.predict(asked.numpy())).long()
 
 
-def kmeans(seen: Tensor, asked: Tensor, k: int, seed: int) -> Tensor:
-    """The cluster (n,) of each vector ``asked`` (n, D), of k found in ``seen``."""
-    made = KMeans(k, n_init=3, random_state=seed).fit(seen.numpy())
+def kmeans(seen: Tensor, asked: Tensor, k: int, seed: int, starts: int = 3) -> Tensor:
+    """The cluster (n,) of each vector ``asked`` (n, D), of k found in ``seen``: the tightest of some ``starts``."""
+    made = KMeans(k, n_init=starts, random_state=seed).fit(seen.numpy())
     return torch.from_numpy(made.predict(asked.numpy())).long()
 
 

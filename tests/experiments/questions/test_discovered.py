@@ -135,6 +135,9 @@ def test_gaussians_of_a_stream_are_found_by_em():
     assert nats[0] > nats[1] > nats[2]
     slot = fitted[-1].filtered(stream.x)[0].argmax(-1)
     assert agreement(slot[0], stream.context[0])["one_to_one"] > 95
+    swapped = time_rivals.gaussian_hmm(stream.x, 2, seed=0, rounds=12, means=stream.means.flip(0))
+    slot = swapped.filtered(stream.x)[0].argmax(-1)
+    assert (slot == 1 - stream.context).double().mean() > 0.95
 
 
 def lasting(tasks, length, seed):

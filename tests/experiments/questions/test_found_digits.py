@@ -74,7 +74,7 @@ def test_a_markov_model_chooses_how_to_see_by_held_out_streams_and_never_by_the_
     task, wrong = (torch.randint(4, (4, 60), generator=DRAW) for _ in range(2))
     told = 5 * torch.eye(4)[task].double() + 0.3 * torch.randn(4, 60, 4, generator=DRAW)
     data = {0.1: told, 0.3: 20 * torch.randn(4, 60, 4, generator=DRAW).double()}
-    starts = found_digits.begun(told, {"k": 4, "keep": 0.0, "keeps": [0.9]}, seed=0)
+    starts = found_digits.begun(told, {"k": 4, "keep": 0.0, "keeps": [0.9], "starts": 3}, seed=0)
 
     def fit(share):
         return functools.partial(time_rivals.shaped_hmm, share=share, rounds=3)
