@@ -61,6 +61,18 @@ class Kernel:
         trace = float(matrix.diagonal().double().sum())
         return matrix.add_(trace / self.n), means, trace
 
+    @functools.cached_property
+    def others(self) -> Tensor:
+        """Of the blocks' other rows to the known ones, (N - n, n), less the row means: each share asks for it again."""
+        found = self.whole[1].new_empty(len(self.known[0]) - self.n, self.n)
+        for rows in parts(len(found)):
+            found[rows] = self.centred(self.known, slice(self.n + rows.start, self.n + rows.stop))
+        return found
+
+    def centred(self, blocks: Blocks, rows: slice) -> Tensor:
+        """Likeness (m, n) of those rows of the blocks to the known ones, less the row means of these."""
+        return self.of(self.sums.standardised(blocks, rows)).sub_(self.whole[1])
+
 
 @dataclass(frozen=True, eq=False)
 class Alike:
@@ -70,19 +82,14 @@ class Alike:
     """
 
     kernel: Kernel
-    means: Tensor
     weights: Tensor
     patterns: Tensor
 
     def of(self, sums: Sums, blocks: Blocks) -> Tensor:
         """The coordinates (N, R) of all rows of the blocks; of known ones, the likeness is there already."""
-        known = self.kernel.n if blocks is self.kernel.known else 0
-        found = [self.kernel.whole[0] @ self.weights] if known else []  # centring drops out: the weights sum to zero
-        for rows in parts(len(blocks[0])):
-            if rows.stop > known:
-                x = sums.standardised(blocks, slice(max(rows.start, known), rows.stop))
-                found.append((self.kernel.of(x) - self.means) @ self.weights)
-        return torch.cat(found)
+        if blocks is self.kernel.known:  # centring drops out of the first: the weights sum to zero
+            return torch.cat([self.kernel.whole[0] @ self.weights, self.kernel.others @ self.weights])
+        return torch.cat([self.kernel.centred(blocks, rows) @ self.weights for rows in parts(len(blocks[0]))])
 
 
 Found = Coordinates | Alike
@@ -93,7 +100,7 @@ def alike(kernel: Kernel, y: Tensor, share: float) -> Alike:
 
     Raises ``ValueError`` for a class without any.
     """
-    matrix, means, trace = kernel.whole
+    matrix, _, trace = kernel.whole
     count = torch.bincount(y, minlength=len(kernel.sums.share)).to(matrix)
     if not count.all():
         raise ValueError("Each class needs an image that is known.")
@@ -107,4 +114,4 @@ def alike(kernel: Kernel, y: Tensor, share: float) -> Alike:
     left = (vectors * (within @ vectors)).sum(0)  # 1 - b of each discriminant: as 1 - its value it would have no digits
     patterns = vectors * ((1 - left) / left).sqrt() / root[:, None]
     weights = weights @ vectors * (len(y) / (left * (1 - left)).sqrt())
-    return Alike(kernel, means, (weights - weights.mean(0)).float(), patterns.float())
+    return Alike(kernel, (weights - weights.mean(0)).float(), patterns.float())

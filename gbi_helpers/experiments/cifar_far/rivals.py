@@ -79,19 +79,19 @@ def _tried(at: View, labels: Labels) -> dict[str, float]:
 
 
 def accuracies(
-    found: Found, own: tuple[Found, Values], sums: Sums, blocks: Blocks, view: View, labels: Labels, step: Tensor,
+    own: tuple[Found, View, Values], sums: Sums, blocks: Blocks, view: View, labels: Labels, step: Tensor,
     settings: Mapping[str, Any],
 ) -> Values:  # fmt: skip
     """Of each rival what :func:`_of` tells, and what was chosen for it.
 
-    ``found``: the coordinates of the step, ``view`` in them, and where it is right on test images, ``step`` (N,);
-    ``own``: those that ridge regression chose, and what it tried. Softmax regression is told "epochs", "rates" and
+    ``view``: in the coordinates of the step; where that is right on test images: ``step`` (N,). ``own``: what ridge
+    regression chose. Softmax regression is told "epochs", "rates" and
     "decays" by the row; without epochs it is left out.
     """
     test = [block[-len(labels.test) :] for block in blocks]
-    at = view.test if own[0] is found else own[0].of(sums, test)
+    found, at, told = own
     answers = {
-        "ridge": (ridge(own[0], at).argmax(1), own[1]),
+        "ridge": (ridge(found, at.test).argmax(1), told),
         "nearest_mean": (nearest_mean(sums, test).argmax(1), {}),
         "neighbours": neighbours(view, labels),
     }

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gbi_helpers import metrics
 from gbi_helpers.experiments.cifar.measure import Labels, measure, unpacked
+from gbi_helpers.experiments.cifar.views import View
 from gbi_helpers.experiments.cifar_far import rivals
 from gbi_helpers.experiments.cifar_far.closed import Blocks, Sums, coordinates, summed
 from gbi_helpers.experiments.cifar_far.kernel import Found, Kernel, alike
@@ -51,13 +52,12 @@ def closed(world: World, seed: int, settings: Settings) -> Values:
     blocks, labels, started = seen(world, seed, settings), Labels.of(world.data), time.process_time()
     sums, fit = fits(blocks, labels.train, settings.get("rate"), settings.get("weights"))
     best = best_of(world, sums, blocks, labels, fit, settings["shrinks"])
-    tried, right = best["step"]
-    view = world.split(tried.of(sums, blocks))
+    tried, view, right = best["step"]
     fitted = {"fit_cpu_seconds": time.process_time() - started, "size": len(sums.mean), "train_n": len(labels.train)}
     models = {"free": decoder(tried.patterns), "sphere": decoder(on_sphere(tried.patterns))}
     found = {name: measure(model, view, labels) for name, model in models.items()}
     step = unpacked(found["sphere"]["right"], len(labels.test))
-    others = rivals.accuracies(tried, best["ridge"], sums, blocks, view, labels, step, settings)
+    others = rivals.accuracies(best["ridge"], sums, blocks, view, labels, step, settings)
     spent = cost(world, seed, settings, sums, tried)
     return {**fitted, **right, **found, "rivals": others, "cost": spent, "test_n": len(labels.test)}
 
@@ -85,23 +85,25 @@ def best_of(
     labels: Labels,
     fit: Callable[[float], Found],
     shrinks: tuple[float, ...],
-) -> dict[str, tuple[Found, Values]]:
-    """The coordinates in which a reader is right most often on validation images, "shrink", and how often in each.
+) -> dict[str, tuple[Found, View, Values]]:
+    """The coordinates in which a reader is right most often on validation images, the view in them, and what is told.
+
+    "shrink": the share that was chosen; "validation": accuracies by shares.
 
     For a "step" on the sphere, and for "ridge" regression. The step is taken from the data's centroid, which the
     sphere's own, where the uniform z is, hardly differs from.
     """
-    known = [world.split(block).validation for block in blocks]
     right: dict[str, list[float]] = {name: [] for name in READERS}
-    best: dict[str, Found] = {}
+    best: dict[str, tuple[Found, View]] = {}
     for shrink in shrinks:
         found = fit(shrink)
-        x = found.of(sums, known)
+        view = world.split(found.of(sums, blocks))
         for name, scores in READERS.items():
-            right[name].append(metrics.accuracy(scores(found, x).argmax(1), labels.validation))
+            right[name].append(metrics.accuracy(scores(found, view.validation).argmax(1), labels.validation))
             if right[name][-1] > max(right[name][:-1], default=-1.0):
-                best[name] = found
-    return {name: (best[name], {"validation": of, "shrink": shrinks[of.index(max(of))]}) for name, of in right.items()}
+                best[name] = found, view
+    told = {name: {"validation": of, "shrink": shrinks[of.index(max(of))]} for name, of in right.items()}
+    return {name: (*best[name], told[name]) for name in READERS}
 
 
 def decoder(patterns: Tensor) -> ZOnly:
@@ -181,7 +183,13 @@ TRAINED = {"sizes": {"depth": 16, "widen": 8}, "epochs": 16, "lr": 0.2, "batch_s
 CLOSED = {
     "sparse": _row("patch features at three sizes", SPARSE, None, (0.005, 0.01, 0.02, 0.05), once=False),
     "sparse_alike": _row(
-        "patch features, by how alike images are", ALIKE, None, (1e-6,), rate=0.1, weights=(0.45, 0.45, 0.1)
+        "patch features, by how alike images are",
+        ALIKE,
+        None,
+        (1e-6, 3e-6),
+        once=False,
+        rate=0.1,
+        weights=(0.45, 0.45, 0.1),
     ),
     "eyes": _row("borrowed eyes", (), EYES, SHRINKS, **SOFTMAX),
     "eyes_alike": _row("borrowed eyes, by how alike images are", (), EYES, (1e-5,), rate=0.3),

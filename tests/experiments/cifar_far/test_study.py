@@ -140,9 +140,9 @@ def test_each_reader_has_the_share_that_is_best_for_it(monkeypatch):
     world = SimpleNamespace(split=lambda block: SimpleNamespace(validation=block))
     fit = lambda share: SimpleNamespace(patterns=share, of=lambda sums, blocks: blocks[0])  # noqa: E731
     best = study.best_of(world, None, (y,), SimpleNamespace(validation=y), fit, (0.05, 0.1, 0.2))
-    assert {name: found.patterns for name, (found, _) in best.items()} == likes
-    assert {name: told["shrink"] for name, (_, told) in best.items()} == likes
-    assert best["ridge"][1]["validation"] == [100, 0, 0]
+    assert {name: found.patterns for name, (found, _, _) in best.items()} == likes
+    assert {name: told["shrink"] for name, (_, _, told) in best.items()} == likes
+    assert best["ridge"][2]["validation"] == [100, 0, 0]
 
 
 def some_classes(k=5, d=12):
