@@ -68,6 +68,22 @@ def axe(request, absent):
     return source.read_text(encoding="utf-8")
 
 
+LOOK = """async ([where, options]) => (await axe.run(where, options)).violations.map(
+    ({ id, impact, nodes }) => [id, impact, nodes[0].html.slice(0, 200)])"""
+
+
+@pytest.fixture(scope="session")
+def violations(axe):
+    """What axe finds: ``violations(page)``, serious ones alone; ``where``: in this part; ``rules``: of these alone."""
+
+    def look(page, *, where="html", rules=None, impacts=("serious", "critical")):
+        page.evaluate(axe)
+        found = page.evaluate(LOOK, [where, {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})])
+        return [(rule, html) for rule, impact, html in found if impact in impacts]
+
+    return look
+
+
 @pytest.fixture
 def opened(browser, written):
     """Opens the module's page, or another, in a fresh, offline context: ``opened(**context options)``."""

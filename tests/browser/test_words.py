@@ -198,14 +198,14 @@ def test_of_slots_only_those_in_use_have_a_row_and_the_last_row_is_the_true_sour
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("which", ["written", "slotted"])
 def test_axe_finds_no_serious_violation_and_a_phone_needs_no_sideways_scrolling(
-    opened, axe, request, which, width, theme
+    opened, violations, request, which, width, theme
 ):
     page = opened(request.getfixturevalue(which), viewport={"width": width, "height": 900})
     if theme == "dark":
         page.evaluate("""() => { const { style, dataset } = document.body; dataset.jpThemeLight = 'false';
             style.background = '#111'; style.color = '#eee'; }""")
     word(page, 50).click()
-    assert violations(page, axe) == []
+    assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -217,7 +217,7 @@ def test_a_print_shows_the_whole_text(opened, long):
     assert not page.locator(".gbi-play").first.is_visible()
 
 
-def test_it_reads_along_on_an_exported_page(opened, axe, tmp_path):
+def test_it_reads_along_on_an_exported_page(opened, violations, tmp_path):
     bundle = read_along(toy_words(120))._repr_mimebundle_()
     output = nbformat.v4.new_output("execute_result", data=bundle, execution_count=1)
     cells = [nbformat.v4.new_markdown_cell("# A chapter")]
@@ -228,15 +228,9 @@ def test_it_reads_along_on_an_exported_page(opened, axe, tmp_path):
     )
     word(page, 50).click()
     assert readout(page).startswith("word 50 of 120, “with”")
-    assert violations(page, axe) == []
+    assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
-
-
-def violations(page, axe):
-    page.evaluate(axe)
-    found = page.evaluate("axe.run()")["violations"]
-    return [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
 
 
 def test_without_javascript_picture_table_and_text_stand_there(opened):
