@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gbi_helpers.experiments.cifar.recipes import train_classifier
 from gbi_helpers.experiments.cost.readings import Proposer, Samples, proposer
-from gbi_helpers.experiments.language.inference import fitted_share, naive_bayes
+from gbi_helpers.experiments.language.inference import naive_bayes, naming_shares
 from gbi_helpers.experiments.language.namer import named
 from gbi_helpers.experiments.language.windows import Corpus, Windows, losses
 from gbi_helpers.meter import flops
@@ -90,7 +90,8 @@ def classified(model: nn.Module, validation: Data, test: Data, forward: int) -> 
 
 def word_counts(corpus: Corpus, validation: Windows, test: Windows) -> dict[str, Proposer]:
     """By naive Bayes, from words alone and from pairs too. It looks numbers up and adds them: no pass at all."""
-    share = fitted_share(corpus, validation)
+    n = validation.words.shape[1]
+    share = naming_shares(corpus, validation, [n])[n]
     found = {}
     for name, weight in (("unigram", 0.0), ("bigram", share)):
         before, after = (naive_bayes(corpus, w, weight).sum(1).float() for w in (validation, test))

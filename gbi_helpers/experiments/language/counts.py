@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from gbi_helpers import metrics
 from gbi_helpers.experiments.language import stream
-from gbi_helpers.experiments.language.inference import REST, Gaps, fitted_share, naive_bayes, source_scores
+from gbi_helpers.experiments.language.inference import REST, Gaps, naive_bayes, naming_shares, source_scores
 from gbi_helpers.experiments.language.stream import Filter, Reading, Streams, fit_stream_delta, make_streams
 from gbi_helpers.experiments.language.windows import Corpus, Windows, even_windows
 from gbi_helpers.models.language import WordLSTM, word_nll
@@ -41,9 +41,9 @@ def rest(gbi: WordLSTM, corpus: Corpus, gaps: Gaps, per_source: int) -> Scores:
         even_windows(part, corpus.start, n, REST.stop)
         for part, n in ((corpus.validation, per_source // 2), (corpus.test, per_source))
     )
-    share = fitted_share(corpus, fit)
-    before, after = (source_scores(gbi, corpus, windows, share, gaps) for windows in (fit, test))
-    found: Scores = {"lengths": list(gaps), "windows": len(test.words), "bigram_share": share}
+    shares = naming_shares(corpus, fit, tuple(gaps))
+    before, after = (source_scores(gbi, corpus, windows, shares, gaps) for windows in (fit, test))
+    found: Scores = {"lengths": list(gaps), "windows": len(test.words), "bigram_share": list(shares.values())}
     found |= {
         "uniform": _later(gbi, test, test.uniform(corpus.n_tasks)),
         "true": _later(gbi, test, test.z(corpus.n_tasks)),

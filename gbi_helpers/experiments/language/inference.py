@@ -1,12 +1,11 @@
 """Which source is this text from? One gradient, with and without the gap put back, K passes, and naive Bayes.
 
-All are asked about the first n words of test windows; what can be chosen (step sizes, the bigram's share) is chosen on
+All are asked about the first n words of test windows; what can be chosen (step sizes, the bigram's shares) is chosen on
 validation windows. Scores are natural logarithms, accuracies percent.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,14 +107,6 @@ def naive_bayes(corpus: Corpus, windows: Windows, share: float = 0.0) -> Tensor:
     return torch.stack(found, dim=2)
 
 
-def fitted_share(corpus: Corpus, windows: Windows) -> float:
-    """The bigram's share that gives validation windows, of known source, the highest likelihood."""
-    shares = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8)
-    own = windows.task[:, None, None].expand(-1, windows.words.shape[1], 1)
-    fits = [float(naive_bayes(corpus, windows, share).gather(2, own).mean()) for share in shares]
-    return shares[int(torch.tensor(fits, dtype=torch.float32, device="cpu").argmax())]
-
-
 def naming_shares(corpus: Corpus, windows: Windows, lengths: Sequence[int]) -> dict[int, float]:
     """For each length, the bigram's share that names the first so many words of validation windows best.
 
@@ -136,11 +127,10 @@ def naming_shares(corpus: Corpus, windows: Windows, lengths: Sequence[int]) -> d
 
 
 def source_scores(
-    model: WordModel, corpus: Corpus, windows: Windows, share: float | Mapping[int, float], gaps: Gaps
+    model: WordModel, corpus: Corpus, windows: Windows, shares: Mapping[int, float], gaps: Gaps
 ) -> dict[int, dict[str, Tensor]]:
-    """For each length n, the scores (N, K) of each way to name the source; ``share``: the bigram's, or by length."""
+    """For each length n, the scores (N, K) of each way to name the source; ``shares``: of the bigram, by length."""
     exact = log_likelihoods(model, windows, tuple(gaps))
-    shares = share if isinstance(share, Mapping) else dict.fromkeys(gaps, share)
     counted = {one: naive_bayes(corpus, windows, one).cumsum(1) for one in {0.0, *shares.values()}}
     found = {}
     for n, (mean, near) in gaps.items():
@@ -159,10 +149,9 @@ def naming(model: WordModel, corpus: Corpus, gaps: Gaps, per_source: int) -> Sco
     longest = max(gaps)
     fit = even_windows(corpus.validation, corpus.start, max(per_source // 2, 8), longest)
     windows = even_windows(corpus.test, corpus.start, per_source, longest)
-    share = fitted_share(corpus, fit)
-    before = source_scores(model, corpus, fit, share, gaps)
-    after = source_scores(model, corpus, windows, share, gaps)
-    found: Scores = {"lengths": list(gaps), "windows": len(windows.words), "bigram_share": share}
+    shares = naming_shares(corpus, fit, tuple(gaps))
+    before, after = (source_scores(model, corpus, part, shares, gaps) for part in (fit, windows))
+    found: Scores = {"lengths": list(gaps), "windows": len(windows.words), "bigram_share": list(shares.values())}
     for n in gaps:
         for way in WAYS:
             one = _one_way(before[n][way], fit.task, after[n][way], windows.task, after[n]["exact"])
@@ -172,10 +161,6 @@ def naming(model: WordModel, corpus: Corpus, gaps: Gaps, per_source: int) -> Sco
 
 
 def _one_way(fit: Tensor, fit_task: Tensor, score: Tensor, task: Tensor, exact: Tensor) -> dict[str, float]:
-    return {**_named(fit, fit_task, score, task), **nearness(score, exact)}
-
-
-def _named(fit: Tensor, fit_task: Tensor, score: Tensor, task: Tensor) -> dict[str, float]:
     size = metrics.fitted_step_size(fit, fit_task)
     log_q, fitted = torch.log_softmax(score, 1), torch.log_softmax(size * score, 1)
     return {
@@ -185,30 +170,8 @@ def _named(fit: Tensor, fit_task: Tensor, score: Tensor, task: Tensor) -> dict[s
         "fitted_log_score": metrics.negative_log_score(fitted, task),
         "ece": metrics.calibration_error(log_q.exp(), task),
         "fitted_ece": metrics.calibration_error(fitted.exp(), task),
+        **nearness(score, exact),
     }
-
-
-def counted(corpus: Corpus, lengths: Sequence[int], per_source: int) -> Scores:
-    """How well counts alone name the source of the first n words: no network, so nothing is drawn.
-
-    "unigram": single words. "bigram": with pairs, whose share names validation windows best ("bigram_share"); "likely":
-    with the share that gives them the highest likelihood ("likely_share"). Lists over lengths, as in :func:`naming`.
-    """
-    fit = even_windows(corpus.validation, corpus.start, max(per_source // 2, 8), max(lengths))
-    windows = even_windows(corpus.test, corpus.start, per_source, max(lengths))
-    naming, likely = naming_shares(corpus, fit, lengths), fitted_share(corpus, fit)
-    shares = {"unigram": dict.fromkeys(lengths, 0.0), "bigram": naming, "likely": dict.fromkeys(lengths, likely)}
-    so_far = {
-        share: [naive_bayes(corpus, part, share).cumsum(1).float() for part in (fit, windows)]
-        for share in {0.0, likely, *naming.values()}
-    }
-    found: Scores = {"lengths": list(lengths), "windows": len(windows.words)}
-    found |= {"bigram_share": list(naming.values()), "likely_share": likely}
-    for way, n in itertools.product(shares, lengths):
-        before, after = (part[:, n - 1] for part in so_far[shares[way][n]])
-        for score, value in _named(before, fit.task, after, windows.task).items():
-            found.setdefault(f"{way}_{score}", []).append(value)
-    return found
 
 
 def nearness(score: Tensor, exact: Tensor) -> dict[str, float]:

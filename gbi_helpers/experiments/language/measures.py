@@ -65,7 +65,7 @@ def share_of_tokens(steps: Tensor, curve: Tensor, goal: float) -> float:
 
 def naming(world: World, seed: int, settings: Settings) -> Scores:
     """Naming the source of the first n words, and what goes wrong when the loss is a mean instead of a sum."""
-    (gbi, _), corpus = pair(world, seed, settings), world.corpus
+    gbi, corpus = trained(world, "gbi", seed, settings)[0], world.corpus
     gaps = inference.fit_gaps(gbi, corpus, settings["lengths"])
     windows = even_windows(corpus.test, corpus.start, settings["per_source"], 20)
     slope = inference.slopes(gbi, windows)
@@ -73,11 +73,6 @@ def naming(world: World, seed: int, settings: Settings) -> Scores:
     confidence = {kind: float(torch.softmax(slope / n, 1).amax(1).mean()) for kind, n in by.items()}
     found = inference.naming(gbi, corpus, gaps, settings["per_source"])
     return found | {"confidence": confidence, "deltas": {str(n): mean.tolist() for n, (mean, _) in gaps.items()}}
-
-
-def counted(world: World, seed: int, settings: Settings) -> Scores:
-    """Naming the source by counts of words and of pairs, no network at all."""
-    return inference.counted(world.corpus, settings["lengths"], settings["per_source"])
 
 
 def rest(world: World, seed: int, settings: Settings) -> Scores:

@@ -121,8 +121,8 @@ def beyond(model: WordNamer, gbi: WordLSTM, whole: Corpus, source: str, per_sour
         "known": even_windows(corpus.test, corpus.start, per_source, longest),
         "new": even_windows(whole.only([source]).test, corpus.start, per_source * corpus.n_tasks // 2, longest),
     }
-    gaps, share = fit_gaps(gbi, corpus), inference.fitted_share(corpus, parts["fit"])
-    scores = {name: inference.source_scores(gbi, corpus, part, share, gaps) for name, part in parts.items()}
+    gaps, shares = fit_gaps(gbi, corpus), inference.naming_shares(corpus, parts["fit"], LENGTHS)
+    scores = {name: inference.source_scores(gbi, corpus, part, shares, gaps) for name, part in parts.items()}
     for name, part in parts.items():
         own = named(model, part)
         for n in LENGTHS:

@@ -142,17 +142,12 @@ def same_text(found: Results) -> bool:
     return bool(found.facts.get("rows_added", {}).get("text") == found.facts["text"])
 
 
-def named(found: Results, way: str, score: str = "accuracy") -> Tensor:
-    """A score of a way to name the source, (seeds, lengths); of counts (1, lengths), in which nothing is drawn."""
-    return found.values("counted" if way in ("unigram", "bigram") else "naming", f"{way}_{score}")
-
-
 def amortised(found: Results, score: str = "accuracy") -> Table:
     """A score of each way to name the source, the LSTM that was taught to do so among them, by the words read."""
     lengths = found.first("amortised", "lengths")
     there = [found.first("naming", "lengths").index(n) for n in lengths]
     rows = [
-        [label, *(interval(summarise(named(found, way, score)[:, i]), 2) for i in there), PRICES[way]]
+        [label, *(interval(found.summary("naming", f"{way}_{score}", at=i), 2) for i in there), PRICES[way]]
         for way, label in BELIEFS.items()
     ]
     own = [interval(found.summary("amortised", score, at=i), 2) for i in range(len(lengths))]

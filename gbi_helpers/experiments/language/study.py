@@ -79,10 +79,7 @@ def _tuned(source: str) -> Row:
 
 ROWS = {
     "learning": _row(measures.learning, "told the source, or nothing", *PAIR, per_source=128),
-    "naming": _row(measures.naming, "naming the source", *PAIR, per_source=128, lengths=LENGTHS),
-    "counted": _row(
-        measures.counted, "naming the source by counts alone", once=True, per_source=128, lengths=LENGTHS
-    ),
+    "naming": _row(measures.naming, "naming the source", "gbi", per_source=128, lengths=LENGTHS),
     "rest": _row(measures.rest, "reading on with an inferred z", *PAIR, per_source=128, lengths=(1, 5, 20, 50)),
     "stream": _row(measures.online, "streams that switch", *PAIR, **STREAMS),
     "structure": _row(measures.structure, "modules and confusions", *PAIR, per_source=24),
