@@ -155,8 +155,8 @@ def _named(sees: Settings, strengths: Sequence[float]) -> Row:
     return Row(network, "EWC, even or odd", {**told, "method": "ewc", "sweep": strengths})
 
 
-OWN_SWEEPS = {"ewc": (1e2, 1e3, 1e4, 1e5, 1e6), "si": (1.0, 10.0, 1e2, 1e3, 1e4)}
-LOGITS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+OWN_SWEEPS = {"ewc": (1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8), "si": (1.0, 10.0, 1e2, 1e3, 1e4)}
+LOGITS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 def _stronger(sees: Settings, where: str) -> dict[str, Row]:
@@ -181,7 +181,9 @@ FINE = {"shrink": (1e-4, 1e-3, 1e-2, 1e-1)}
 SUMS = {
     "sums": Row(streamed, "sums of patch features", {"sees": "patches", "n": 15_000, **SHRINK}),
     "sums_60k": Row(streamed, "sums of patch features, all images", {**ALL_PATCHES, **SHRINK}),
-    "sums_pixels": Row(streamed, "sums of pixels", {"sees": "pixels", "n": 15_000, **SHRINK}),
+    "sums_pixels": Row(
+        streamed, "sums of pixels", {"sees": "pixels", "n": 15_000, "shrink": (0.03, 0.1, 0.3, 0.5, 0.7, 0.9)}
+    ),
     "sums_leak": Row(streamed, "sums, filters of all digits", {"sees": "patches", "n": 15_000, "known": 10, **SHRINK}),
     "best_joint": Row(
         best_joint,
