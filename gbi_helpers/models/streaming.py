@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gbi_helpers.models.hundred import ZOnly, nearest_equidistant
 from gbi_helpers.models.natural import checked, grown, seen_all
-from gbi_helpers.models.projection import Projection, discriminants
+from gbi_helpers.models.projection import Projection, discriminants, shrunk
 from gbi_helpers.runtime import usual_defaults
 
 
@@ -49,6 +49,18 @@ class StreamedMeans:
         self.total.index_add_(0, y, exact)
         self.outer += exact.T @ exact
         return self
+
+    def least_squares(self, shrink: float = 0.03) -> tuple[Tensor, Tensor]:
+        """Weights (D, K) and offsets (K,) of ridge regression to the classes, float64: no decoder, and no z.
+
+        From the same sums, so it has nothing to forget either (ACIL, Zhuang et al. 2022, arXiv 2205.14922).
+        ``shrink``: see :func:`gbi_helpers.models.projection.shrunk`, here of the covariance of all vectors.
+        """
+        n = self.counts.sum()
+        mean, share = self.total.sum(0) / n, self.counts / n
+        around = shrunk(self.outer / n - mean.outer(mean), shrink)
+        weights = torch.linalg.solve(around, (share[:, None] * (self.means - mean)).T)
+        return weights, share - mean @ weights
 
     def decoder(self, shrink: float = 0.03, equidistant: bool = False) -> tuple[Projection, ZOnly]:
         """The map to coordinates in which each class has variance 1, and the decoder of z there: float64, eval mode.

@@ -74,3 +74,16 @@ def test_classes_come_as_they_come_and_what_is_missing_is_told():
     with pytest.raises(ValueError, match="No data yet of class 1"):
         stream.decoder()
     assert stream.add(x[y == 1], y[y == 1]).decoder()[1].n_tasks == 3
+
+
+def test_least_squares_are_those_of_the_vectors_themselves():
+    """Ridge regression with an intercept to one-hot classes, its penalty as a share of the mean variance."""
+    x, y = data()
+    weights, offset = StreamedMeans(x.shape[1]).add(x, y).least_squares(0.1)
+    around = (x - x.mean(0)).double()
+    cov = around.T @ around / len(x)
+    one = torch.nn.functional.one_hot(y).double()
+    ridge = 0.1 / 0.9 * cov.diagonal().mean() * torch.eye(x.shape[1], dtype=torch.float64)
+    expected = torch.linalg.solve(cov + ridge, around.T @ (one - one.mean(0)) / len(x)) / 0.9
+    torch.testing.assert_close(weights, expected)
+    torch.testing.assert_close(x.double().mean(0) @ weights + offset, one.mean(0))

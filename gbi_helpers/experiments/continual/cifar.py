@@ -71,12 +71,36 @@ def sums(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     ``expanded``: the sums are of so many random features of what is seen, relu(x @ W) with W fixed: RanPAC (McDonnell
     et al. 2023, arXiv 2307.02251).
     """
+    stream, facts = expanded(seed, settings)
+    by_reading, found = through_contexts(stream, settings["shrink"])
+    return facts | found | {name: told(r) for name, r in by_reading.items()}
+
+
+def ridge(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
+    """Ridge regression from the same sums; its share is chosen anew after each context, on validation images so far."""
+    stream, facts = expanded(seed, settings)
+    kept = StreamedMeans(stream.x["train"].shape[1], stream.x["train"].device)
+    rows, chosen = [], []
+    for stage in range(CONTEXTS):
+        kept.add(*stream.part("train", stage))
+        made = {share: kept.least_squares(share) for share in settings["shrink"]}
+
+        def answers(name: str, share: float, made: Any = made, stage: int = stage) -> tuple[Tensor, Tensor]:
+            (weights, offset), (x, y) = made[share], stream.so_far(name, stage)
+            return (x.to(weights) @ weights + offset).argmax(1), y
+
+        chosen.append(max(made, key=lambda share: accuracy(*answers("validation", share))))
+        rows.append(by_context(*answers("test", chosen[-1])))
+    return facts | told(torch.stack(rows)) | {"shrink": chosen, "stored": bytes_of(kept.counts, kept.total, kept.outer)}
+
+
+def expanded(seed: int, settings: Settings) -> tuple[Stream, dict[str, Any]]:
+    """What is seen, and what is told of it; "expanded": so many random features of it."""
     stream, facts = seen(seed, settings)
     if settings.get("expanded"):
         x = stream.x["train"]
         stream = stream.through(expansion(x.shape[1], settings["expanded"], seed).to(x.device))
-    by_reading, found = through_contexts(stream, settings["shrink"])
-    return facts | found | {name: told(r) for name, r in by_reading.items()}
+    return stream, facts
 
 
 def expansion(size: int, out: int, seed: int) -> nn.Module:
@@ -113,7 +137,9 @@ def trained(stream: Stream, seed: int, settings: Settings, one: Settings) -> tup
     model = net(x.shape[1], {**settings, **one}, seed).to(x.device)
     known = stream.contexts("train", own=settings.get("own", False))
     r = networks.through(model, known, asked, "class", method, seed=seed, **training)
-    return r, (IMAGE + 1) * len(method.y) if isinstance(method, Replay) else method.stored
+    if not isinstance(method, Replay):
+        return r, method.stored
+    return r, (IMAGE + 1) * len(method.y) + (bytes_of(method.answers) if method.weight else 0)
 
 
 def network(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
@@ -175,7 +201,12 @@ SHRINK: Settings = {"shrink": (0.1, 0.03, 0.01, 0.003)}
 LEARNER: Settings = {**COMPONENTS, "hidden": (512,), "training": {"steps": 175, "batch_size": 128, "lr": 1e-3}}
 EWC = tuple({"strength": strength} for strength in (1e2, 1e4, 1e6))
 EWC_OWN = tuple({"strength": strength} for strength in (0.1, 1.0, 10.0, 100.0))
-REPLAY = tuple({"steps": steps, "lr": lr, "drop": 0.5} for steps, lr in ((175, 3e-4), (175, 1e-4), (350, 1e-4)))
+REPLAY = tuple(
+    {"steps": steps, "lr": lr, "drop": 0.5}
+    for steps, lr in ((175, 3e-4), (350, 1e-4), (350, 3e-4), (350, 1e-3), (700, 3e-4))
+)
+ANSWERS = tuple({"steps": 350, "lr": 3e-4, "drop": 0.5, "logits": weight} for weight in (0.03, 0.3, 3.0))
+RIDGE: Settings = {"shrink": (1e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
 JOINT = tuple(
     {"hidden": (width,), "drop": drop, "lr": lr, "decay": 0.0, "epochs": 12, "batch_size": 128}
     for width, drop, lr in ((512, 0.4, 2e-3), (1024, 0.5, 1e-3))
@@ -189,11 +220,24 @@ ROWS = {
     "cifar/fine_tuning": Row(network, "fine-tuning", {**LEARNER, "method": "fine_tuning", "sweep": ({},)}),
     "cifar/lwf": Row(network, "LwF", {**LEARNER, "method": "lwf", "sweep": ({},)}),
     "cifar/ewc": Row(network, "EWC", {**LEARNER, "method": "ewc", "sweep": EWC}),
-    "cifar/replay_2000": Row(
-        network,
-        "replay of 2,000",
-        {**LEARNER, "method": "replay", "options": {"size": 2000, "batch_size": 128}, "sweep": REPLAY},
+    "cifar/ridge": Row(ridge, "ridge regression, sums of what the networks see", {**COMPONENTS, **RIDGE}),
+    "cifar/ridge_expanded": Row(  # one order, as the row it stands beside
+        ridge,
+        "ridge regression, sums of random features (RanPAC)",
+        {**COMPONENTS, **RIDGE, "expanded": 5000},
+        once=True,
     ),
+    **{
+        f"cifar/{name}_2000": Row(
+            network,
+            words,
+            {**LEARNER, "method": "replay", "options": {"size": 2000, "batch_size": 128}, "sweep": sweep},
+        )
+        for name, words, sweep in (
+            ("replay", "replay of 2,000", REPLAY),
+            ("answers", "replay of 2,000 and their old answers (DER++)", ANSWERS),
+        )
+    },
     **{
         f"cifar/{name}_own": Row(
             network, f"{words}, own outputs", {**LEARNER, "own": True, "method": name, "sweep": sweep}
@@ -220,8 +264,9 @@ SMALL: dict[str, dict[str, Any]] = {
     for name, row in ROWS.items()
 }
 SMALL["cifar/ewc"] |= {"sweep": ({"strength": 1.0}, {"strength": 100.0})}
-SMALL["cifar/replay_2000"] |= {
-    "sweep": ({"steps": 2}, {"steps": 3, "drop": 0.5}),
-    "options": {"size": 100, "batch_size": 16},
-}
+for name, more in {"replay": {}, "answers": {"logits": 0.1}}.items():
+    SMALL[f"cifar/{name}_2000"] |= {
+        "sweep": ({"steps": 2, **more}, {"steps": 3, "drop": 0.5, **more}),
+        "options": {"size": 100, "batch_size": 16},
+    }
 SMALL["cifar/joint"] |= {"sweep": ({"hidden": (8,), "drop": 0.2, "lr": 1e-2, "epochs": 2, "batch_size": 16},)}

@@ -105,9 +105,9 @@ def streamed(world: World, seed: int, settings: Settings) -> dict[str, Any]:
     return facts | {name: {how: networks.told(r) for how, r in by.items()} for name, by in by_reading.items()}
 
 
-def natural(world: World, seed: int, settings: Settings) -> dict[str, Any]:
-    """Natural gates: a covariance for each digit, class-incremental."""
-    r, facts = sums.natural(world.split(seed, settings), settings["shrink"])
+def alone(world: World, seed: int, settings: Settings) -> dict[str, Any]:
+    """What is read in one way, class-incremental: natural gates, a covariance for each digit; or ridge regression."""
+    r, facts = getattr(sums, settings.get("reads", "natural"))(world.split(seed, settings), settings["shrink"])
     return facts | networks.told(r)
 
 
@@ -180,6 +180,7 @@ FEW = {"sizes": (10, 30, 100, 300, 1000), "shrink": (0.01, 0.03, 0.1, 0.3, 1.0)}
 FINE = {"shrink": (1e-4, 1e-3, 1e-2, 1e-1)}
 SUMS = {
     "sums": Row(streamed, "sums of patch features", {"sees": "patches", "n": 15_000, **SHRINK}),
+    "sums_ridge": Row(alone, "ridge, same sums", {"sees": "patches", "n": 15_000, "reads": "ridge", **cifar.RIDGE}),
     "sums_60k": Row(streamed, "sums of patch features, all images", {**ALL_PATCHES, **SHRINK}),
     "sums_pixels": Row(
         streamed, "sums of pixels", {"sees": "pixels", "n": 15_000, "shrink": (0.03, 0.1, 0.3, 0.5, 0.7, 0.9)}
@@ -201,7 +202,7 @@ SUMS = {
     },
     **{
         f"natural_{d}": Row(
-            natural, f"natural gates, {d} numbers", {"sees": "pixels", "n": 15_000, "components": d, **SHRINK}
+            alone, f"natural gates, {d} numbers", {"sees": "pixels", "n": 15_000, "components": d, **SHRINK}
         )
         for d in (25, 50)
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -134,9 +134,28 @@ def natural(split: Split, shares: Sequence[float]) -> tuple[Tensor, dict[str, An
         delta = theory.natural_gap(gates.family.log_partition, gates.decoder.patterns, z0[0])
         return theory.corrected_one_step(loss_of(gates, x.double(), gates.nll), z0, delta).log_q
 
+    r, facts = _by_share(split, read, shares)
+    return r, facts | {"stored": bytes_of(kept[-1].total)}
+
+
+def ridge(split: Split, shares: Sequence[float]) -> tuple[Tensor, dict[str, Any]]:
+    """R (T, T) of ridge regression from the sums, class-incremental; its share chosen on validation."""
+    kept = stages(split)
+
+    def read(stage: int, share: float, x: Tensor) -> Tensor:
+        weights, offset = kept[stage].least_squares(share)
+        return x.to(weights) @ weights + offset
+
+    r, facts = _by_share(split, read, shares)
+    return r, facts | {"stored": bytes_of(kept[-1].counts, kept[-1].total, kept[-1].outer)}
+
+
+def _by_share(
+    split: Split, read: Callable[[int, float, Tensor], Tensor], shares: Sequence[float]
+) -> tuple[Tensor, dict[str, Any]]:
+    """R (T, T) of what ``read(stage, share, x)`` scores, (N, K), by the share that is best on validation at the end."""
     x, y = split.validation
     found = [accuracy(read(-1, share, x).argmax(1), y) for share in shares]
     share = shares[max(range(len(shares)), key=found.__getitem__)]
     rows = [right(read(i, share, split.test[0]), split.test[1], "class") for i in range(CONTEXTS)]
-    facts = {"share": share, "validation": found, "stored": bytes_of(kept[-1].total)}
-    return torch.tensor(rows, dtype=torch.float64, device="cpu"), facts
+    return torch.tensor(rows, dtype=torch.float64, device="cpu"), {"share": share, "validation": found}
