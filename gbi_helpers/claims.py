@@ -30,7 +30,8 @@ def claim(
 
     The line reads ``✓ LSTM over GBI, excess error: 9.3 (≥ 5)``. The strict comparison of notebooks blanks the number
     alone, unless it must be exact (``equals`` without ``within``). Give ``at_least``, ``at_most`` or both, or
-    ``equals`` with the tolerance ``within``.
+    ``equals`` with the tolerance ``within``. Of a :class:`gbi_helpers.metrics.Summary` the mean is claimed, and its
+    95 % interval shown beside it.
     Raises ``AssertionError`` with the value when the claim does not hold, ``ValueError`` when it has no bound.
     """
     if equals is not None:
@@ -46,9 +47,11 @@ def claim(
     low = -math.inf if at_least is None else at_least
     high = math.inf if at_most is None else at_most
     number = float(value)
+    spread = getattr(value, "half_width", math.nan)
+    beside = "" if math.isnan(spread) else f" ± {shown(spread, -math.inf, math.inf)}"
     if not low <= number <= high:  # a NaN fails too
-        raise AssertionError(f"Claim does not hold: {what}: {shown(number, low, high)} ({bound}).")
-    say(f"✓ {what}: {shown(number, low, high)} ({bound})")
+        raise AssertionError(f"Claim does not hold: {what}: {shown(number, low, high)}{beside} ({bound}).")
+    say(f"✓ {what}: {shown(number, low, high)}{beside} ({bound})")
 
 
 def shown(number: float, low: float, high: float) -> str:

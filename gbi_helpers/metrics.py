@@ -30,6 +30,9 @@ class Summary:
         """Upper end of the 95 % interval of the mean."""
         return self.mean + self.half_width
 
+    def __float__(self) -> float:
+        return self.mean
+
     def __str__(self) -> str:
         return f"{self.mean:.1f}" + (f" ± {self.half_width:.1f}" if self.n > 1 else "")
 

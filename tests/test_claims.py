@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gbi_helpers.claims import claim, shown
+from gbi_helpers.metrics import summarise
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -30,6 +31,12 @@ numbers = st.floats(-1e6, 1e6)
 def test_what_is_printed_holds_the_value_and_the_bound(capsys, bounds, line):
     claim("one step works", torch.tensor(0.912345, dtype=torch.float64), **bounds)
     assert capsys.readouterr().out == line
+
+
+def test_of_a_summary_the_mean_is_claimed_and_its_interval_shown(capsys):
+    claim("lead", summarise([1.0, 2.0, 3.0]), equals=2, within=0.5)
+    claim("one seed", summarise([2.0]), at_least=1)
+    assert capsys.readouterr().out == "✓ lead: 2 ± 2.48 (= 2 ± 0.5)\n✓ one seed: 2 (≥ 1)\n"
 
 
 @given(value=numbers, bound=numbers)

@@ -20,6 +20,7 @@ import nbformat
 import pacing
 import pytest
 from bs4 import BeautifulSoup
+from intervals import unfounded
 
 from gbi_helpers import checks
 from gbi_helpers.course import coursework, execution, notebooks
@@ -187,7 +188,7 @@ def test_an_exercise_arrives_unsolved_with_a_check_and_a_folded_solution(path):
         assert said(solution).startswith(f"✓ {name}: "), said(solution)
 
 
-CLAIM = re.compile(r"^✓ (.+): (\S+) \(((?:≥|≤|=) [^()]+)\)$", re.MULTILINE)
+CLAIM = re.compile(r"^✓ (.+): (\S+?)(?: ± \S+)? \(((?:≥|≤|=) [^()]+)\)$", re.MULTILINE)
 
 
 def is_wide(value, bound):
@@ -203,6 +204,33 @@ def is_wide(value, bound):
     if bound.startswith("≥"):
         return 0 < numbers[0] < value / 2 or numbers[0] < 0 < value
     return numbers[0] > max(2 * value, 1e-4)
+
+
+@every_book
+def test_every_interval_of_the_prose_is_in_an_output(path):
+    """Each mean ± half-width stands in a table, in a printed line or beside a claim, which shows it of a summary."""
+    texts = [text for output in outputs(path) for text in _texts(output)]
+    assert unfounded(prose(path), "\n".join(texts)) == []
+
+
+def _texts(output):
+    yield output.get("text", "")
+    yield from (text for kind, text in output.get("data", {}).items() if kind.startswith("text/"))
+
+
+@pytest.mark.parametrize(
+    ("told", "output", "missing"),
+    [
+        ("by 0.9 ± 0.2 points", "0.94 ± 0.17", []),
+        ("by .9 ± .2 points", "0.94 ± 0.17", []),
+        ("by -3 ± 12", "−2.9 ± 11.6", []),
+        ("by 0.9 ± 0.2", "0.9 ± 0.3", ["0.9 ± 0.2"]),
+        ("by 0.94 ± 0.17", "0.9 ± 0.2", ["0.94 ± 0.17"]),
+        ("2,000 images", "", []),
+    ],
+)
+def test_an_interval_is_found_where_an_output_has_it_in_as_many_digits(told, output, missing):
+    assert unfounded(told, output) == missing
 
 
 @every_book
