@@ -48,14 +48,17 @@ def claim(
     high = math.inf if at_most is None else at_most
     number = float(value)
     spread = getattr(value, "half_width", math.nan)
-    beside = "" if math.isnan(spread) else f" ± {shown(spread, -math.inf, math.inf)}"
+    told = shown(number, low, high) if math.isnan(spread) else f"{shown(number, low, high, '#')} ± {spread:#.3g}"
     if not low <= number <= high:  # a NaN fails too
-        raise AssertionError(f"Claim does not hold: {what}: {shown(number, low, high)}{beside} ({bound}).")
-    say(f"✓ {what}: {shown(number, low, high)}{beside} ({bound})")
+        raise AssertionError(f"Claim does not hold: {what}: {told} ({bound}).")
+    say(f"✓ {what}: {told} ({bound})")
 
 
-def shown(number: float, low: float, high: float) -> str:
-    """A number in three digits; in as many as it takes where it would read as on the other side of a bound."""
-    told = f"{number:.0f}" if 1000 <= abs(number) < 1e6 else f"{number:.3g}"
+def shown(number: float, low: float, high: float, zeros: str = "") -> str:
+    """A number in three digits; in as many as it takes where it would read as on the other side of a bound.
+
+    ``zeros``: "#" keeps those at the end.
+    """
+    told = f"{number:.0f}" if 1000 <= abs(number) < 1e6 else f"{number:{zeros}.3g}"
     same_side = (low <= float(told) <= high) == (low <= number <= high)
     return told if same_side or math.isnan(number) else repr(number)

@@ -36,7 +36,7 @@ def test_what_is_printed_holds_the_value_and_the_bound(capsys, bounds, line):
 def test_of_a_summary_the_mean_is_claimed_and_its_interval_shown(capsys):
     claim("lead", summarise([1.0, 2.0, 3.0]), equals=2, within=0.5)
     claim("one seed", summarise([2.0]), at_least=1)
-    assert capsys.readouterr().out == "✓ lead: 2 ± 2.48 (= 2 ± 0.5)\n✓ one seed: 2 (≥ 1)\n"
+    assert capsys.readouterr().out == "✓ lead: 2.00 ± 2.48 (= 2 ± 0.5)\n✓ one seed: 2 (≥ 1)\n"
 
 
 @given(value=numbers, bound=numbers)
