@@ -135,6 +135,7 @@ def rivals(results: Results) -> Table:
     }
     rows: dict[str, Sequence[str]] = {words: (f"patches/class/{name}", "accuracy") for words, name in few.items()}
     rows |= {"sums, one step": ("sums", "one_step", *LAST[1:]), "sums, one step + δ": ("sums", *LAST)}
+    rows |= {"the same sums, ridge regression": ("sums_ridge",)}
     shown = [[words, "15,000", value] for words, value in _listed(results, rows)]
     all_of_them: dict[str, Sequence[str]] = {
         "sums, one step + δ": ("sums_60k", *LAST),
@@ -176,11 +177,13 @@ def hundred(results: Results) -> Table:
     """Split-CIFAR-100."""
     names = {"fine-tuning": "fine_tuning", "LwF": "lwf", "EWC": "ewc"}
     names |= {f"{words}, own outputs": f"{name}_own" for words, name in names.items()}
-    names |= {"replay of 2,000 images": "replay_2000", "joint, to the end": "joint"}
+    names |= {"replay of 2,000 images": "replay_2000", "the same, with old answers": "answers_2000"}
+    names |= {"joint, to the end": "joint"}
     rows: dict[str, Sequence[str]] = {words: (f"cifar/{name}", "accuracy") for words, name in names.items()}
     ways = {"one step": "one_step", "one step + δ": "one_step_delta", "equidistant, one step": "equidistant"}
     rows |= {f"sums, {words}": ("cifar/sums", way, "accuracy") for words, way in ways.items()}
     rows |= {"sums of the components, one step + δ": ("cifar/sums_components", "one_step_delta", "accuracy")}
+    rows |= {"the same sums, ridge regression": ("cifar/ridge", "accuracy")}
     return ["learner", "% right in the end, of 100 classes"], _listed(results, rows, tested=8_000)
 
 
