@@ -42,13 +42,14 @@ class Asked:
 def asked(name: str, size: str | None, seeds: int | None, rows: Sequence[str] | None) -> list[Asked]:
     """The records that are meant by a study's name or "all"; without a size, of all studies every shipped one.
 
+    Of several records those are meant that have all the rows.
     Raises ``ValueError`` for a size or a row that one of them does not have, with the choices.
     """
     whole = name == ALL_STUDIES
     studies = [importlib.import_module(STUDIES[one]).STUDY for one in (STUDIES if whole else [name])]
     if whole and (lack := [study.name for study in studies if size is not None and size not in study.variants]):
         raise ValueError(f"No size '{size}' in {', '.join(lack)}: for all studies choose small, or leave --size out.")
-    return [_asked(study, which, seeds, rows) for study in studies for which in _sizes(study, size, whole)]
+    return [_asked(study, which, seeds, rows) for study in studies for which in _sizes(study, size, rows, whole)]
 
 
 def _asked(study: Study, size: str | None, seeds: int | None, rows: Sequence[str] | None) -> Asked:
@@ -57,10 +58,13 @@ def _asked(study: Study, size: str | None, seeds: int | None, rows: Sequence[str
     return Asked(study, variant, size, seeds or study.shipped_seeds(variant), rows)
 
 
-def _sizes(study: Study, size: str | None, whole: bool) -> Sequence[str | None]:
+def _sizes(study: Study, size: str | None, rows: Sequence[str] | None, whole: bool) -> Sequence[str | None]:
     """The variant asked for; without a word the first one, of language and of all studies each that is shipped."""
     several = [variant for variant in study.variants if variant != SMALL]
-    return several if size is None and len(several) > 1 and (whole or study.name == "language") else [size]
+    if size is not None or len(several) < 2 or not (whole or study.name == "language"):
+        return [size]
+    # where none has all the rows, all of them: then the first one says which rows there are
+    return [variant for variant in several if set(rows or ()) <= set(study.names(variant))] or several
 
 
 def reproduce(wanted: Sequence[Asked], title: str, on: str | None = None, dry: bool = False) -> int:
@@ -150,7 +154,7 @@ def list_rows(wanted: Sequence[Asked]) -> int:
     for one in wanted:
         head = (f"{one.study.name} {one.size or ''}".strip(), "in words", "measured", "minutes a seed")
         try:
-            print(columns([head, *runner.on_the_shelf(one.study, one.seeds, one.size)]))
+            print(columns([head, *runner.on_the_shelf(one.study, one.seeds, one.size, one.rows)]))
         except DataError as error:
             if len(wanted) == 1:
                 raise

@@ -196,12 +196,14 @@ def _network_seconds(bench: Bench, results: Results) -> float:
     return sum(TrainingRecord.load(path).facts["cpu_seconds"] for path in files if path.exists())
 
 
-def on_the_shelf(study: Study, seeds: int, variant: str | None = None) -> list[tuple[str, str, str, str]]:
-    """A line for each row: its name, its words, how many seeds lie on the shelf, minutes of a seed as shipped."""
+def on_the_shelf(
+    study: Study, seeds: int, variant: str | None = None, rows: Sequence[str] | None = None
+) -> list[tuple[str, str, str, str]]:
+    """A line for each row (all if None): name, words, how many seeds lie on the shelf, minutes of a seed as shipped."""
     chosen = study.variant(variant)
     bench, took = Bench(study, chosen, Shelf.of(study.name)), seconds_of(study.record(chosen))
     lines = []
-    for name in study.names(chosen):
+    for name in study.names(chosen, rows):
         asked = list(tasks(study, [name], range(seeds)))
         total = sum(len(task.seeds) for task in asked)
         there = total - sum(len(bench.missing(task)) for task in asked)

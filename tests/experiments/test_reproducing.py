@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gbi_helpers import cli, files
-from gbi_helpers.experiments import bench, needed, reproducing, runner
+from gbi_helpers.experiments import STUDIES, bench, needed, reproducing, runner
 from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.results import Results, load_results
 from gbi_helpers.experiments.shelf import Shelf
@@ -79,6 +79,32 @@ def test_a_record_without_some_rows_does_not_replace_the_shipped_one(folder):
 def test_a_row_that_is_asked_for_by_name_and_has_no_data_is_one_sentence():
     with pytest.raises(files.DataError, match="CIFAR-1000 is not here: get it"):
         reproduce("lacking", rows=["wants"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [
+        (None, ["packages", "babylm"]),
+        (["naming"], ["packages", "babylm"]),
+        (["naming", "bpe"], ["packages"]),
+        (["held_out/scripture"], ["babylm"]),
+    ],
+)
+def test_without_a_size_those_are_meant_that_have_all_the_rows(rows, sizes, monkeypatch):
+    monkeypatch.setattr(reproducing, "STUDIES", STUDIES)
+    assert [one.variant for one in reproducing.asked("language", None, 1, rows)] == sizes
+
+
+@pytest.mark.parametrize("rows", [["nothing"], ["bpe", "held_out/scripture"]])
+def test_rows_that_no_size_has_together_are_refused_with_the_choices(rows, monkeypatch):
+    monkeypatch.setattr(reproducing, "STUDIES", STUDIES)
+    with pytest.raises(ValueError, match=f"language has no row '{rows[-1]}': choose among learning, "):
+        reproducing.asked("language", None, 1, rows)
+
+
+def test_the_list_is_of_the_rows_asked_for(capsys):
+    assert reproducing.list_rows(reproducing.asked("counting", None, 2, ["once", "fast"])) == 0
+    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == ["counting", "once", "fast"]
 
 
 @pytest.mark.parametrize("kept", [1, 4, 7])
