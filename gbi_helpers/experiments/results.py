@@ -47,10 +47,12 @@ class Results:
     def summary(self, row: str, *path: str, at: int | None = None) -> Summary:
         """Mean, sd and 95 % interval over seeds of one number, or of number ``at`` of a list.
 
-        Raises ``ValueError`` for a list without ``at``.
+        Raises ``ValueError`` for a list without ``at``, and for ``at`` with one number or past the end of a list.
         """
         values = self.values(row, *path)
-        if at is None and values.dim() > 1:
+        if at is not None and values.dim() == 1:
+            raise ValueError(f"'{row}' has one number there, and no list: leave out at={at}.")
+        if values.dim() > 1 and (at is None or not -values.shape[1] <= at < values.shape[1]):
             raise ValueError(f"'{row}' has a list of numbers there: choose one with at=0 to {values.shape[1] - 1}.")
         return summarise(values if at is None else values[:, at])
 
@@ -59,8 +61,19 @@ class Results:
         return self.summary(row, *path).mean
 
     def paired(self, one: Where, other: Where) -> Summary:
-        """``one`` minus ``other``, seed by seed."""
-        return summarise(self.values(*one) - self.values(*other))
+        """``one`` minus ``other``, seed by seed; a row of one seed is a constant, the same for each seed of the other.
+
+        (That is what a row without randomness, measured once, has.) Raises ``ValueError`` for a list of numbers, and
+        where both rows have several seeds, but not the same ones.
+        """
+        values = [self.values(*where) for where in (one, other)]
+        for (row, *_), found in zip((one, other), values, strict=True):
+            if found.dim() > 1:
+                raise ValueError(f"'{row}' has a list of numbers there: only one number of each seed can be paired.")
+        seeds = [list(self.rows[row]) for row, *_ in (one, other)]
+        if seeds[0] != seeds[1] and 1 not in map(len, seeds):
+            raise ValueError(f"'{one[0]}' and '{other[0]}' were not measured for the same seeds, so nothing is paired.")
+        return summarise(values[0] - values[1])
 
     def first(self, row: str, *path: str) -> Any:
         """What the first seed has there, numbers or text."""

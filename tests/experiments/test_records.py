@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gbi_helpers.experiments.results import load_results
+from gbi_helpers.experiments.results import Results, load_results
 
 FROZEN = json.loads((Path(__file__).parent / "frozen.json").read_text())
 
@@ -107,3 +107,44 @@ def test_the_toy_record_holds_nothing_else():
     moved = {row: found for row, found in toy.rows.items() if row not in FROZEN["toy"]}  # the others came later
     assert size(moved) == sum(int(np.prod(shape)) for shape, _ in arrays) + broken_bounds
     assert set(toy.rows) == set(toy.settings) == set(toy.words)
+
+
+# ---------------------------------------------------------------- pairs, and numbers of a list
+
+MADE = {
+    "five": {"0": {"x": 1.0, "list": [1, 2]}, "1": {"x": 3.0, "list": [3, 4]}},
+    "same": {"0": {"x": 0.0}, "1": {"x": 1.0}},
+    "once": {"0": {"x": 1.0}},
+    "others": {"1": {"x": 0.0}, "2": {"x": 1.0}},
+    "more": {str(seed): {"x": 0.0} for seed in range(3)},
+}
+
+
+def test_pairs_are_of_the_same_seeds_or_against_a_constant():
+    results = Results("made", MADE, {}, {}, {})
+    assert results.paired(("five", "x"), ("same", "x")).mean == 1.5
+    assert (results.paired(("five", "x"), ("once", "x")).mean, results.paired(("once", "x"), ("five", "x")).n) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (("others", "x"), "'five' and 'others' were not measured for the same seeds"),
+        (("more", "x"), "'five' and 'more' were not measured for the same seeds"),
+        (("five", "list"), "'five' has a list of numbers there: only one number of each seed can be paired"),
+    ],
+)
+def test_what_is_no_pair_is_refused(other, told):
+    with pytest.raises(ValueError, match=told):
+        Results("made", MADE, {}, {}, {}).paired(("five", "x"), other)
+
+
+@pytest.mark.parametrize(
+    ("path", "at", "told"),
+    [("x", 0, "has one number there, and no list: leave out at=0"), ("list", 2, "choose one with at=0 to 1")],
+)
+def test_a_number_that_no_list_has_is_refused(path, at, told):
+    results = Results("made", MADE, {}, {}, {})
+    assert results.summary("five", "list", at=1).mean == results.summary("five", "list", at=-1).mean == 3
+    with pytest.raises(ValueError, match=told):
+        results.summary("five", path, at=at)
