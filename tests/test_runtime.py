@@ -16,7 +16,7 @@ def test_the_profile_follows_the_device_and_can_be_overridden(monkeypatch):
     monkeypatch.delenv("GBI_PROFILE", raising=False)
     monkeypatch.setenv("GBI_DEVICE", "cpu")
     assert runtime.profile() == "quick"
-    monkeypatch.setenv("GBI_DEVICE", "cuda")
+    monkeypatch.setattr(runtime, "device", lambda: torch.device("cuda"))  # which this machine need not have
     assert runtime.profile() == "full"
     monkeypatch.setenv("GBI_PROFILE", "quick")
     assert runtime.profile() == "quick"
@@ -29,6 +29,19 @@ def test_a_device_that_is_none_is_one_sentence(monkeypatch):
     monkeypatch.setenv("GBI_DEVICE", "banana")
     with pytest.raises(ValueError, match="GBI_DEVICE is 'banana': set it to cpu or cuda"):
         runtime.profile()
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "meta",  # knows shapes, and no numbers
+        pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA computes here")),
+    ],
+)
+def test_a_device_that_cannot_compute_here_is_one_sentence(named, monkeypatch):
+    monkeypatch.setenv("GBI_DEVICE", named)
+    with pytest.raises(ValueError, match=f"GBI_DEVICE is '{named}', on which PyTorch cannot compute here: set it to"):
+        runtime.device()
 
 
 def test_seeding_repeats_every_source_of_chance():
