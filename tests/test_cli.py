@@ -348,6 +348,36 @@ def test_teach_puts_solutions_between_nbgraders_marks_and_makes_checks_strict(tm
 
 
 @pytest.mark.parametrize(
+    "head",
+    [
+        "def f_solution(x):  # as you like",
+        "def f_solution(\n    x,  # a number\n):",
+        'def f_solution(x):\n    """Twice."""',
+    ],
+)
+def test_teach_takes_the_whole_body_wherever_it_begins(tmp_path, head):
+    path = exercise(tmp_path / "x.ipynb", solution=SOLUTION.replace("def f_solution(x):", head))
+    assert cli.main(["teach", str(tmp_path / "source"), str(path)]) == 0
+    answer = nbformat.read(tmp_path / "source" / "x.ipynb", as_version=4).cells[1].source
+    body = "    # as asked\n    y = 2 * x\n    return y"
+    assert answer.partition("SOLUTION\n")[2].partition("\n    ### END")[0] == body
+
+
+@pytest.mark.parametrize(
+    ("solution", "told"),
+    [
+        (f"def two():\n    return 2\n\n\n{SOLUTION}", "what f_solution needs must stand inside it"),
+        (f"import math\n{SOLUTION}", "what f_solution needs must stand inside it"),
+        ("def f_solution(x): return 2 * x", "the body of f_solution must stand on lines of its own"),
+    ],
+)
+def test_teach_refuses_a_solution_that_would_lose_a_part(tmp_path, capsys, solution, told):
+    assert cli.main(["teach", str(tmp_path / "out"), str(exercise(tmp_path / "x.ipynb", solution=solution))]) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     "wrong",
     [{"stub": "def f(x):\n    return 2"}, {"solution": "f = 2"}, {"check": "checks.ch00.twice(f)\nprint(1)"}],
     ids=lambda wrong: next(iter(wrong)),

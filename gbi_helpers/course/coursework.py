@@ -56,9 +56,12 @@ def _is_solution(cell: NotebookNode) -> bool:
 def _with_solution(stub: str, solution: str) -> str:
     """The answer cell with the body of the solution's function, between nbgrader's marks, for the stub's."""
     lines = [line.strip() for line in stub.splitlines()]
-    functions = [node for node in ast.parse(solution).body if isinstance(node, ast.FunctionDef)]
+    statements = ast.parse(solution).body
+    functions = [node for node in statements if isinstance(node, ast.FunctionDef) and node.name.endswith(SUFFIX)]
     if STUB[0] not in lines or not functions:
         raise ValueError(f"no solution follows the answer cell that begins '{stub.splitlines()[0]}'")
+    if any(node is not functions[0] and not isinstance(node, ast.Expr) for node in statements):
+        raise ValueError(f"what {functions[0].name} needs must stand inside it: it alone goes into the answer cell")
     place = lines.index(STUB[0])
     body = solution.splitlines()[_head(functions[0], solution) : functions[0].end_lineno]
     body = [re.sub(rf"(?<=\w){SUFFIX}\b", "", line) for line in body]
@@ -68,10 +71,15 @@ def _with_solution(stub: str, solution: str) -> str:
 
 def _head(function: ast.FunctionDef, source: str) -> int:
     """The number of lines before the function's body: its signature, and its docstring if it has one."""
+    first, lines = function.body[0], source.splitlines()
     if ast.get_docstring(function) is not None:
-        return function.body[0].end_lineno or 0
-    lines = source.splitlines()
-    return next(n for n in range(function.lineno, len(lines)) if lines[n - 1].endswith(":"))
+        return first.end_lineno or 0
+    head = first.lineno - 1
+    while lines[head - 1].strip().startswith("#") or not lines[head - 1].strip():
+        head -= 1  # comments at the body's beginning are no statements, and belong to it
+    if head < function.lineno:
+        raise ValueError(f"the body of {function.name} must stand on lines of its own")
+    return head
 
 
 def _graded(source: str) -> str:
