@@ -194,10 +194,35 @@ def test_photographs_are_read_in_grey(tmp_path, monkeypatch):
     torch.testing.assert_close(photographs, torch.full((2, 1, 28, 28), 128 / 255), rtol=0, atol=1e-3)
 
 
+def _saved(path, **arrays):
+    np.savez(path, **arrays)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda path: b"no archive",
+        lambda path: b"",
+        lambda path: _saved(path, x_test=np.zeros((9, 32, 32, 3), np.uint8))[:5_000],
+        lambda path: _saved(path, test=np.zeros((9, 32, 32, 3), np.uint8)),
+        lambda path: _saved(path, x_test=np.zeros((9, 3, 32, 32), np.uint8)),
+        lambda path: _saved(path, x_test=np.zeros((9, 32, 32, 3))),
+    ],
+    ids=["other", "empty", "truncated", "wrong key", "wrong shape", "wrong kind"],
+)
+def test_damaged_photographs_are_one_sentence(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("GBI_DATA_DIR", str(tmp_path))
+    path = tmp_path / "cifar-10-test.npz"
+    path.write_bytes(content(path))
+    with pytest.raises(DataError, match=r"cifar-10-test.npz is damaged or has no x_test \(N, 32, 32, 3\)"):
+        unopened.photographs()
+
+
 def test_without_photographs_it_is_said_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("GBI_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("GBI_OFFLINE", "1")
-    with pytest.raises(DataError, match="leave the row out"):
+    with pytest.raises(DataError, match=r"^CIFAR-10 is not at hand: .*leave the row out"):
         unopened.photographs()
 
 
