@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, SupportsIndex, cast
 
 import numpy as np
 import torch
@@ -41,9 +41,9 @@ class Images:
         """Number of images N."""
         return len(self.y)
 
-    def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> Images:
+    def __getitem__(self, index: SupportsIndex | slice | Tensor | Sequence[int]) -> Images:
         """Some of the images, always as a batch: ``images[3]`` holds one. Raises ``IndexError`` past the end."""
-        if isinstance(index, int):
+        if isinstance(index, SupportsIndex) and not getattr(index, "ndim", 0):  # of NumPy and PyTorch, too
             index = [range(len(self))[index]]
         return Images(self.x[index], self.y[index])
 

@@ -87,6 +87,16 @@ def test_pixels_and_choosing_images():
     assert repr(test) == "Images(2,000 of 28x28, classes 10)"
 
 
+@pytest.mark.parametrize(
+    "three", [np.int64(3), np.uint8(3), np.array(3), torch.tensor(3), torch.tensor(3).to(torch.uint8)]
+)
+def test_one_image_is_a_batch_of_one_whatever_counted_to_it(three):
+    test = data.load_mnist("slice").test
+    one = test[three]
+    assert (len(one), one.x.shape, one.pixels().shape) == (1, (1, 28, 28), (1, 1, 28, 28))
+    assert torch.equal(one.x, test.x[3:4])
+
+
 def test_no_image_is_in_two_splits_and_classes_keep_their_shares():
     with np.load(data.load_asset("data/mnist-slice.npz")) as stored:
         train, validation = stored["train_index"], stored["validation_index"]
