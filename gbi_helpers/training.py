@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import io
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +58,8 @@ def fit(
     from it and ends with the same weights as a run that was never stopped. It is removed at the end of the run.
     (Given mere parameters, it cannot know of buffers such as BatchNorm's: pass the module if it has any.)
     Random numbers inside depend on ``seed`` only, and the caller's random state is left as it was.
-    Raises ``ValueError`` if the loss is not one number, ``FloatingPointError`` when it turns NaN or infinite.
+    Raises ``ValueError`` if the loss is not one number, and where ``steps``, ``epochs``, ``batch_size``, ``warm_up`` or
+    ``average`` mean nothing (``steps=0`` is no training), ``FloatingPointError`` when it turns NaN or infinite.
     """
     parameters = list(model.parameters() if isinstance(model, nn.Module) else model)
     batches, total = _plan(data, steps, epochs, batch_size, seed, device)
@@ -87,6 +90,49 @@ def fit(
     facts = plan | {"desc": desc, "seconds": seconds, "cpu_seconds": cpu_seconds}
     losses = torch.tensor(run.losses, dtype=torch.float32, device="cpu")
     return TrainingRecord(loss=losses, curves=run.stacked_curves(), facts=facts)
+
+
+_Arguments = ParamSpec("_Arguments")
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "steps": (lambda value: value >= 0 and value == int(value), "a whole number from 0 up"),
+    "epochs": (lambda value: 0 < value < math.inf, "a number above 0"),
+    "batch_size": (lambda value: value >= 1 and value == int(value), "a whole number from 1 up"),
+    "warm_up": (lambda value: 0 <= value < math.inf, "a number of steps from 0 up"),
+    "average": (lambda value: 0 <= value < 1, "a decay from 0 to below 1"),
+}
+
+
+def _in_range(train: Callable[_Arguments, TrainingRecord]) -> Callable[_Arguments, TrainingRecord]:
+    """The function, which refuses what means nothing before it begins."""
+    signature = inspect.signature(train)
+
+    @functools.wraps(train)
+    def checked(*args: _Arguments.args, **options: _Arguments.kwargs) -> TrainingRecord:
+        given = signature.bind(*args, **options)
+        given.apply_defaults()
+        _check(given.arguments)
+        return train(*args, **options)
+
+    return checked
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for a number that means nothing, or for so little of an epoch that no step is left."""
+    for name, (holds, told) in _RANGES.items():
+        if given[name] is not None and not holds(given[name]):
+            raise ValueError(f"{name} is {given[name]}: give {told}.")
+    data, epochs, size = given["data"], given["epochs"], given["batch_size"]
+    if (
+        epochs is not None
+        and not callable(data)
+        and size <= len(data[0])
+        and not round(epochs * (len(data[0]) // size))
+    ):
+        raise ValueError(f"epochs is {epochs} of {len(data[0]) // size} batches, which is no step: give more of them.")
+
+
+# Not a line in the function or above it: results on the shelf are marked by its code, and would all be measured anew.
+fit = _in_range(fit)
 
 
 class _Run:

@@ -193,3 +193,29 @@ def test_average_of_weights_replaces_them():
     for parameter, average in ((last, 0.0), (mean, 0.99)):
         fit([parameter], lambda b, p=parameter: p + 0, lambda s: None, steps=50, schedule="constant", average=average)
     assert last < mean < 0  # both went down; the mean lags
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"steps": -2}, "steps is -2: give a whole number from 0 up"),
+        ({"steps": 2.5}, "steps is 2.5: give a whole number"),
+        ({"epochs": 0}, "epochs is 0: give a number above 0"),
+        ({"epochs": 0.4, "batch_size": 200}, "epochs is 0.4 of 1 batches, which is no step"),
+        ({"epochs": 1, "batch_size": 0}, "batch_size is 0: give a whole number from 1 up"),
+        ({"epochs": 1, "average": 1.5}, "average is 1.5: give a decay from 0 to below 1"),
+        ({"epochs": 1, "warm_up": -3}, "warm_up is -3: give a number of steps from 0 up"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused_before_it_begins(wrong, told):
+    model = nn.Linear(4, 1)
+    with pytest.raises(ValueError, match=told):
+        fit(model, squared(model), (X, Y), **wrong)
+
+
+def test_no_steps_are_no_training_and_a_part_of_an_epoch_is_some():
+    model = nn.Linear(4, 1)
+    before = weights(model).clone()
+    assert len(fit(model, squared(model), (X, Y), steps=0).loss) == 0
+    assert torch.equal(weights(model), before)
+    assert len(fit(model, squared(model), (X, Y), epochs=0.4, batch_size=20).loss) == 4
