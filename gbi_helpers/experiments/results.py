@@ -110,7 +110,7 @@ def load_results(name: str, path: Path | None = None) -> Results:
 def plain(value: Any) -> Any:
     """The same as JSON will have it: keys as text, numbers with six significant digits, infinity as None.
 
-    Raises ``ValueError`` for NaN, which no measurement may be.
+    Raises ``ValueError`` for NaN, which no measurement may be, and for minus infinity, which would come back as plus.
     """
     if isinstance(value, Tensor):
         return plain(value.tolist())
@@ -121,6 +121,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         if math.isnan(value):
             raise ValueError("A measurement is NaN (not a number), so it is not kept: look at its inputs.")
+        if value == -math.inf:
+            raise ValueError("A measurement is minus infinity, which no record can hold: look at its inputs.")
         return float(f"{value:.6g}") if abs(value) < math.inf else None
     return value
 

@@ -210,8 +210,11 @@ def version() -> str:
 
 
 def _put_all(shelf: Shelf, files: Files) -> None:
-    """Put what was sent on the shelf, where it is not there already."""
-    for name, content in files.items():
+    """Put what was sent on the shelf, where it is not there already; a record before its network.
+
+    For where the weights lie both are taken to be there, as :meth:`Shelf.network` leaves them.
+    """
+    for name, content in sorted(files.items(), key=lambda sent: sent[0].endswith(".safetensors")):
         path = shelf.folder / name
         if not path.exists():
             with part_file(path) as part:

@@ -13,6 +13,7 @@ import counting
 import lacking
 import many
 import pytest
+import torch
 from counting import ROWS, STUDY
 
 from gbi_helpers import files
@@ -163,6 +164,12 @@ def test_nan_is_no_measurement(shelf):
     with pytest.raises(ValueError, match="is NaN"):
         run(dataclasses.replace(STUDY, rows=nan), [0], shelf=shelf)
     assert not list(shelf.folder.glob("*.json"))
+
+
+def test_minus_infinity_is_refused_for_it_would_come_back_as_infinity():
+    for value in (-math.inf, [1.0, -math.inf], torch.tensor([-math.inf])):
+        with pytest.raises(ValueError, match="is minus infinity, which no record can hold"):
+            plain({"score": value})
 
 
 def test_numbers_become_plain():

@@ -13,6 +13,7 @@ import dying
 import pytest
 from counting import STUDY
 
+from gbi_helpers import files
 from gbi_helpers.experiments import bench, workers
 from gbi_helpers.experiments.mnist.study import STUDY as MNIST
 from gbi_helpers.experiments.runner import run
@@ -127,6 +128,19 @@ def test_workers_that_share_no_folder_send_their_rows_and_networks(apart, folder
     again = run(STUDY, range(4), ["net a", "net b"], shelf=Shelf(tmp_path / "mine"))
     assert again.rows == results.rows
     assert measured(folder) == found
+
+
+def test_of_a_network_that_was_sent_the_record_is_written_first(tmp_path, monkeypatch):
+    written = []
+
+    def part_file(path):
+        written.append(path.name)
+        return files.part_file(path)
+
+    monkeypatch.setattr(workers, "part_file", part_file)
+    workers._put_all(Shelf(tmp_path), {"net.safetensors": b"weights", "net.npz": b"record"})
+    assert written == ["net.npz", "net.safetensors"]
+    assert (tmp_path / "net.npz").read_bytes() == b"record"
 
 
 @pytest.mark.parametrize(
