@@ -19,6 +19,7 @@ import torch
 from gbi_helpers.checkpoints import load_model, save_checkpoint
 from gbi_helpers.files import locked, part_file, sweep, writable_cache
 from gbi_helpers.records import TrainingRecord
+from gbi_helpers.runtime import device
 
 T = TypeVar("T")
 Trained = tuple[Any, TrainingRecord]
@@ -44,8 +45,13 @@ class Shelf:
         return Shelf(folder)
 
     def place(self, name: str, depends: Any, ending: str = ".json") -> Path:
-        """Where a thing of this name that depends on this lies, or would."""
-        return self.folder / f"{name.replace('/', '-').replace(' ', '_')}-{mark(depends)}{ending}"
+        """Where a thing of this name that depends on this lies, or would.
+
+        What another kind of device than the CPU has made has another place: its digits are others.
+        """
+        kind = device().type
+        told = mark(depends) if kind == "cpu" else mark(depends, kind)
+        return self.folder / f"{name.replace('/', '-').replace(' ', '_')}-{told}{ending}"
 
     def get(self, path: Path, make: Callable[[], T], load: Callable[[Path], T], save: Callable[[T, Path], Any]) -> T:
         """The thing from disk, or made now and kept. Who comes second waits; a damaged file is made anew, said once."""

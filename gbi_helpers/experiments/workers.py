@@ -24,6 +24,7 @@ from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import Task
 from gbi_helpers.files import DataError, locked, part_file
+from gbi_helpers.runtime import device
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,7 +36,8 @@ QUIET = {"distributed.worker.profile.enabled": False}
 PATIENCE = 10  # seconds that a scheduler has to answer
 ONE_AT_A_TIME = threading.Lock()  # a worker of several threads, too: they would share PyTorch's random numbers
 Files = dict[str, bytes]
-Address = tuple[str, str, str, str, str]  # module, variant, folder of the shelf ("": the worker's own), code, data
+# Module, variant, folder of the shelf ("": the worker's own), code, data, kind of device.
+Address = tuple[str, str, str, str, str, str]
 
 
 @contextlib.contextmanager
@@ -107,7 +109,7 @@ def measure_there(
         print("No worker is there yet: waiting for the first.", file=sys.stderr)
     here = client.cluster is not None  # processes of this machine work on this very shelf
     folder = str(bench.shelf.folder) if here else ""
-    address = (bench.study.module, bench.variant, folder, version(), bench.world.digest)
+    address = (bench.study.module, bench.variant, folder, version(), bench.world.digest, device().type)
     rows, networks = _submitted(client, bench, address, [task for task in wanted if bench.missing(task)])
     failed: list[Exception] = []
     try:
@@ -172,13 +174,18 @@ def train_there(address: Address, network: str, seed: int) -> Files:
 
 @functools.lru_cache(maxsize=1)
 def bench_at(address: Address) -> Bench:
-    """A worker's bench. Raises ``ValueError`` where its package or its data are not those of whoever asks."""
+    """A worker's bench. Raises ``ValueError`` where its package, data or kind of device are not those of who asks."""
     keep_memory()
-    module, variant, folder, code, data = address
+    module, variant, folder, code, data, kind = address
     if code != version():
         raise ValueError(
             "A worker has another version of gbi_helpers than this process: install the same on all, and start the "
             "workers anew."
+        )
+    if kind != device().type:
+        raise ValueError(
+            f"A worker computes on another kind of device ({device().type}) than this process ({kind}), which gives "
+            "other digits: set GBI_DEVICE to the same on all."
         )
     study = importlib.import_module(module).STUDY
     bench = Bench(study, variant, Shelf(Path(folder)) if folder else Shelf.of(study.name))

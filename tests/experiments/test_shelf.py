@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gbi_helpers.experiments import shelf as module
 from gbi_helpers.experiments.shelf import Shelf, mark
 from gbi_helpers.models.image import Classifier
 from gbi_helpers.records import TrainingRecord
@@ -18,6 +19,17 @@ def shelf(tmp_path):
 def test_marks_differ_where_the_settings_do():
     assert mark({"a": 1, "b": 2}) == mark({"b": 2, "a": 1})
     assert len({mark({"lr": 0.1}), mark({"lr": 0.2}), mark({"lr": 0.1}, "more"), mark()}) == 4
+
+
+def test_what_another_kind_of_device_made_lies_apart(shelf, monkeypatch):
+    monkeypatch.setattr(module, "device", lambda: torch.device("cuda", 0))
+    there = shelf.network("net", "x", trained(3, []))[0], shelf.place("net", "x", ".npy")
+    monkeypatch.setattr(module, "device", lambda: torch.device("cpu"))
+    resumes = []
+    shelf.network("net", "x", trained(4, resumes))
+    assert (len(resumes), there[0].sizes) == (1, {"channels": 3})
+    assert there[1] != shelf.place("net", "x", ".npy")
+    assert shelf.place("net", "x", ".npy").name == f"net-{mark('x')}.npy", "the CPU's places are the old ones"
 
 
 def test_values_are_made_once_for_what_they_depend_on(shelf):

@@ -13,13 +13,14 @@ import dying
 import pytest
 from counting import STUDY
 
-from gbi_helpers import files
+from gbi_helpers import files, runtime
 from gbi_helpers.experiments import bench, workers
 from gbi_helpers.experiments.mnist.study import STUDY as MNIST
 from gbi_helpers.experiments.runner import run
 from gbi_helpers.experiments.shelf import Shelf
 
 TESTS = Path(__file__).parents[1]
+HERE = runtime.device().type
 
 
 @pytest.fixture(autouse=True)
@@ -144,15 +145,16 @@ def test_of_a_network_that_was_sent_the_record_is_written_first(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("code", "data", "told"),
+    ("code", "data", "kind", "told"),
     [
-        ("another", "data", "another version of gbi_helpers than this process: install the same on all"),
-        (workers.version(), "another", "A worker has other data than this process"),
+        ("another", "data", HERE, "another version of gbi_helpers than this process: install the same on all"),
+        (workers.version(), "another", HERE, "A worker has other data than this process"),
+        (workers.version(), "data", "tpu", rf"another kind of device \({HERE}\) than this process \(tpu\)"),
     ],
 )
-def test_a_worker_of_another_version_or_with_other_data_is_told_in_one_sentence(code, data, told):
+def test_a_worker_of_another_version_or_with_other_data_or_device_is_told_in_one_sentence(code, data, kind, told):
     with pytest.raises(ValueError, match=told):
-        workers.bench_at((STUDY.module, "", "", code, data))
+        workers.bench_at((STUDY.module, "", "", code, data, kind))
 
 
 @pytest.mark.parametrize(
