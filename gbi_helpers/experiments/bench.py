@@ -14,7 +14,7 @@ from gbi_helpers.experiments.results import plain
 from gbi_helpers.experiments.shelf import Shelf, read_kept, write_values
 from gbi_helpers.experiments.source import code_of
 from gbi_helpers.experiments.study import Study, Task
-from gbi_helpers.files import part_file
+from gbi_helpers.files import DataError, part_file
 from gbi_helpers.runtime import device, one_thread
 
 
@@ -94,4 +94,18 @@ def _place(bench: Bench, name: str, seed: int) -> Path:
     row, settings = study.rows[name], plain(study.settings(name, bench.variant))
     networks = [path.name for need in row.needs for path in bench.files(need, seed)]
     code = code_of(row.measure, type(world), study.open)
-    return bench.shelf.place(f"{name}-{seed}", [world.digest, settings, code, networks, device().type])
+    depends = [world.digest, settings, code, networks, device().type]
+    further = _further(bench, name)
+    return bench.shelf.place(f"{name}-{seed}", [*depends, further] if further else depends)
+
+
+@functools.cache
+def _further(bench: Bench, name: str) -> str:
+    """Tells a row's data that are not in the world's digest; "" where it has none, or where they cannot be read."""
+    study = bench.study
+    if study.digest_for is None:
+        return ""
+    try:
+        return study.digest_for(bench.world, name, study.settings(name, bench.variant))
+    except DataError:
+        return ""  # the row cannot be measured, and says so when it is asked for

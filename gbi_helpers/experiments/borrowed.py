@@ -10,7 +10,9 @@ from typing import Any
 from gbi_helpers.experiments.cifar import world as cifar
 from gbi_helpers.experiments.language import world as language
 from gbi_helpers.experiments.mnist import study as mnist
+from gbi_helpers.experiments.needed import at_hand, needs
 from gbi_helpers.experiments.ood import study as ood
+from gbi_helpers.experiments.ood import unopened
 from gbi_helpers.experiments.shelf import Shelf, mark
 from gbi_helpers.experiments.study import SMALL
 
@@ -46,7 +48,7 @@ class World:
 
     @property
     def digest(self) -> str:
-        """Tells the data from any other; CIFAR-100, which may not be here, has one sum in its loader."""
+        """Tells the digits and the text from any other; what else a row reads is told by :func:`digest_for`."""
         return mark(self.mnist.digest, self.language.digest)
 
     @property
@@ -57,6 +59,18 @@ class World:
     def _shelf(self, study: str) -> Shelf:
         """A small run shares nothing with the real ones."""
         return self.shelf if self.variant == SMALL else Shelf(self.shelf.folder.parent / study)
+
+
+def digest_for(study: str, world: World, row: str, settings: Settings) -> str:
+    """Tells CIFAR-100 and the photographs that a row of a study reads from any other; "" where it reads neither.
+
+    (Or where they are not at hand: the small variant has CIFAR-100's stand-in, so it always is.)
+    """
+    hundred = "cifar-100" in needs(study, row) and (world.variant == SMALL or at_hand("cifar-100"))
+    found = [world.cifar.digest] if hundred else []
+    if "photographs" in settings.get("unopened", ()):
+        found.append(unopened.digest())
+    return mark(*found) if any(found) else ""
 
 
 def opened(shelf: Shelf, variant: str) -> World:

@@ -59,6 +59,8 @@ class Study:
     the first is what is meant without a word. ``seeds``: how many of a variant are shipped, where not five.
     ``train(world, network, seed)`` sees to it that a network lies on the shelf; ``files(world, network, seed)``: where
     it lies, or would. ``ship(world, results)`` writes what is shipped beside the record; the paths.
+    ``digest_for(world, row, settings)``: tells the data of a row that are not in the world's digest from any other; ""
+    where it has none, or where they are not at hand. (It looks; it fetches nothing.)
     """
 
     name: str
@@ -71,6 +73,7 @@ class Study:
     train: Callable[[Any, str, int], Any] | None = None
     files: Callable[[Any, str, int], Sequence[Path]] | None = None
     ship: Callable[[Any, Results], Iterable[Path]] | None = None
+    digest_for: Callable[[Any, str, Mapping[str, Any]], str] | None = None
 
     def variant(self, name: str | None) -> str:
         """The variant of this name, or the first. Raises ``ValueError`` naming the choices."""

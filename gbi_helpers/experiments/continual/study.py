@@ -12,7 +12,7 @@ from typing import Any
 
 from gbi_helpers import metrics, runtime
 from gbi_helpers.data import load_mnist
-from gbi_helpers.experiments.continual import cifar, drawing, dreams, language, networks, permuted, sums, toy
+from gbi_helpers.experiments.continual import cifar, drawing, dreams, further, language, networks, permuted, sums, toy
 from gbi_helpers.experiments.continual.scenarios import (
     SCENARIOS,
     Labelled,
@@ -296,4 +296,5 @@ STUDY = Study(
             **language.SMALL,
         },
     },
+    digest_for=further.digest_for,
 )

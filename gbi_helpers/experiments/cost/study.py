@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gbi_helpers.experiments.borrowed import opened
+import functools
+
+from gbi_helpers.experiments.borrowed import digest_for, opened
 from gbi_helpers.experiments.cost import bent, duel, frontier, laws, prices
 from gbi_helpers.experiments.study import SMALL, Study
 
@@ -13,4 +15,5 @@ STUDY = Study(
     {**prices.ROWS, **laws.ROWS, **bent.ROWS, **frontier.ROWS, **duel.ROWS},
     opened,
     {"": {}, SMALL: {**prices.SMALL, **laws.SMALL, **bent.SMALL, **frontier.SMALL, **duel.SMALL}},
+    digest_for=functools.partial(digest_for, "cost"),
 )

@@ -17,7 +17,7 @@ from torch import Tensor
 from gbi_helpers.checkpoints import run_facts, save_checkpoint
 from gbi_helpers.data import load_fashion_mnist, load_mnist
 from gbi_helpers.experiments.mnist.recipes import train_classifier, train_gradient_aware, train_vae
-from gbi_helpers.experiments.ood import against, recipes, scores
+from gbi_helpers.experiments.ood import against, recipes, scores, unopened
 from gbi_helpers.experiments.ood.measure import Found, classifier_row, generative_row
 from gbi_helpers.experiments.ood.sets import Sets
 from gbi_helpers.experiments.ood.tables import PAIRS
@@ -221,4 +221,5 @@ STUDY = Study(
     opened,
     {"": {}, SMALL: {ALL: {"epochs": 1}}},
     ship=ship,
+    digest_for=lambda world, row, settings: unopened.digest() if row == "unopened" else "",
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gbi_helpers.experiments.borrowed import opened
+import functools
+
+from gbi_helpers.experiments.borrowed import digest_for, opened
 from gbi_helpers.experiments.questions import (
     adapting,
     composition,
@@ -34,4 +36,5 @@ STUDY = Study(
     {name: row for part in PARTS for name, row in part.ROWS.items()},
     opened,
     {"": {}, SMALL: {name: changes for part in PARTS for name, changes in part.SMALL.items()}},
+    digest_for=functools.partial(digest_for, "questions"),
 )
