@@ -184,9 +184,20 @@ def measured(world: Any, seeds: Sequence[int], settings: Settings) -> dict[int, 
     each from the second on; "curve": over the last four, once so many samples ("seen") were seen. "tried": the mean
     of both contexts with each of ``options``, on held-out streams, by which one is "chosen", and on the seed's own.
     "bayes": the error of exact Bayes that sees the same six samples, and does not know the context.
+
+    Noise and windows are drawn for a whole stack, so a seed is always measured in the stack that it belongs to,
+    whatever other seeds are asked for.
     """
-    tested = max(*seeds, settings["stack"] - 1) + 1
-    stream = switching_stream([*range(tested), *range(HELD_OUT, HELD_OUT + settings["held_out"])], **settings["stream"])
+    size, found = settings["stack"], dict[int, dict[str, Any]]()
+    for first in dict.fromkeys(seed - seed % size for seed in seeds):
+        found |= _stack_measured(range(first, first + size), settings)
+    return {seed: found[seed] for seed in seeds}
+
+
+def _stack_measured(seeds: Sequence[int], settings: Settings) -> dict[int, dict[str, Any]]:
+    """What is measured of the seeds of one stack, beside which the held-out streams go."""
+    tested = len(seeds)
+    stream = switching_stream([*seeds, *range(HELD_OUT, HELD_OUT + settings["held_out"])], **settings["stream"])
     ends = [stream.block * b for b in range(2, settings["stream"]["blocks"] + 1)]
     start, late = ends[-1] - LAST * stream.block, ends[len(ends) // 2 :]
     curve = sorted({start + round(LAST * stream.block * i / POINTS) for i in range(1, POINTS + 1)})
@@ -198,10 +209,10 @@ def measured(world: Any, seeds: Sequence[int], settings: Settings) -> dict[int, 
     facts = {"stored": methods[best].stored // stream.n_seeds, "bayes": bayes(stream)}
     return {
         seed: facts
-        | {"tried": {"options": settings["options"], "held_out": held_out, "test": errors[:, seed]}}
+        | {"tried": {"options": settings["options"], "held_out": held_out, "test": errors[:, at]}}
         | {"chosen": settings["options"][best]}
-        | {way: _told(tries[best], way, {"blocks": ends, "curve": curve}, late, seed) for way in tries[best][ends[-1]]}
-        for seed in seeds
+        | {way: _told(tries[best], way, {"blocks": ends, "curve": curve}, late, at) for way in tries[best][ends[-1]]}
+        for at, seed in enumerate(seeds)
     }
 
 
@@ -214,12 +225,12 @@ def _over(looks: Looks, at: Sequence[int], way: str, on: str) -> Tensor:
 
 
 def _told(
-    looks: Looks, way: str, places: Mapping[str, Sequence[int]], late: Sequence[int], seed: int
+    looks: Looks, way: str, places: Mapping[str, Sequence[int]], late: Sequence[int], column: int
 ) -> dict[str, Any]:
-    """What one way to come by z says of one seed: means over ``late``, and each of the places by name."""
-    found: dict[str, Any] = {on: _over(looks, late, way, on)[:, seed].mean() for on in BOTH}
+    """What one way to come by z says of a seed, by its place in the stack: means over ``late``, and each of places."""
+    found: dict[str, Any] = {on: _over(looks, late, way, on)[:, column].mean() for on in BOTH}
     for name, at in places.items():
-        found[name] = {"seen": list(at)} | {on: _over(looks, at, way, on)[:, seed] for on in BOTH}
+        found[name] = {"seen": list(at)} | {on: _over(looks, at, way, on)[:, column] for on in BOTH}
     return found
 
 

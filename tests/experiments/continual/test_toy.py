@@ -6,6 +6,7 @@ import torch
 from gbi_helpers.continual import Context
 from gbi_helpers.data.toy import switching_stream
 from gbi_helpers.experiments.continual import toy
+from gbi_helpers.experiments.results import plain
 from gbi_helpers.experiments.toy.modules import forgetting
 from gbi_helpers.experiments.toy.recipes import train
 from gbi_helpers.models.toy import ToyLSTM
@@ -35,6 +36,17 @@ def test_every_row_tells_of_each_seed_that_is_asked(name):
     assert len(found[1]["given"]["blocks"]["previous"]) == 5  # of six, the first has none before it
     assert len(found[1]["given"]["curve"]["seen"]) <= 60
     assert found[0]["given"]["previous"] != found[1]["given"]["previous"]
+
+
+def test_a_seed_is_the_same_whoever_is_measured_beside_it():
+    row = toy.ROWS["toy/replay_50"]
+    settings = {**row.settings, **toy.SMALL["toy/replay_50"]}  # two in a stack
+    alone, all_four = (row.measure(None, seeds, settings) for seeds in ([1, 0], [0, 1, 2, 3]))
+    assert list(alone) == [1, 0]
+    for seed in (0, 1):
+        assert plain(alone[seed]) == plain(all_four[seed])
+    assert plain(row.measure(None, [3], settings)[3]) == plain(all_four[3])
+    assert len({float(one["given"]["previous"]) for one in all_four.values()}) == 4
 
 
 def test_a_plain_learner_is_that_of_chapter_03():
