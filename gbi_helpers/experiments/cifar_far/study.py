@@ -3,10 +3,11 @@
 But for the last, the decoder of z alone is fitted in closed form. Settings were chosen on validation images (the last
 5,000 of the 50,000 for training), and so is what a row leaves open: the share of the identity in the covariance. Test
 images were used for the numbers written alone; rows that came before "sparse", of fewer filters, reached 53.3 and 55.4.
-Those of "sparse_alike" (kinds and weights of patches, rate .01 to 1, share 1e-8 to 3e-5) were searched on validation
-images with the filters of seed 0 and 15,000 training images; those of "eyes_alike" (.03 to .3, 5e-7 to 5e-5) by a
-solver that rounding still harmed: there may be better ones. In the record, rivals of "sparse", "sparse_alike" and
-"eyes_alike" chose nothing yet: ridge regression had the share of the step, and twenty neighbours were asked.
+Those of "sparse_alike" (kinds and weights of patches, rate .01 to 1, share 1e-8 to 3e-5; for ridge regression 1e-7 to
+1e-5) were searched on validation images with the filters of seed 0 and 15,000 training images, and the share once more
+between the two that are left; those of "eyes_alike" (.03 to .3, 5e-7 to 5e-5) by a solver that rounding still harmed:
+there may be better ones. In the record, rivals of "sparse" and "eyes_alike" chose nothing yet: ridge regression had the
+share of the step, and twenty neighbours were asked.
 """
 
 from __future__ import annotations
