@@ -205,7 +205,10 @@ REPLAY = tuple(
     {"steps": steps, "lr": lr, "drop": 0.5}
     for steps, lr in ((175, 3e-4), (350, 1e-4), (350, 3e-4), (350, 1e-3), (700, 3e-4))
 )
-ANSWERS = tuple({"steps": 350, "lr": 3e-4, "drop": 0.5, "logits": weight} for weight in (0.03, 0.3, 3.0))
+ANSWERS = tuple(
+    {"steps": steps, "lr": 3e-4, "drop": 0.5, "logits": weight}
+    for steps, weight in ((350, 0.003), (350, 0.03), (350, 0.3), (175, 0.03))
+)
 RIDGE: Settings = {"shrink": (1e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
 JOINT = tuple(
     {"hidden": (width,), "drop": drop, "lr": lr, "decay": 0.0, "epochs": 12, "batch_size": 128}
