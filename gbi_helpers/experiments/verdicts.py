@@ -95,6 +95,13 @@ class Place:
         return ("gbi", "reproduce", study, *(("--size", size) if size else ())), seeds
 
 
+def sides(places: Sequence[str], load: Load) -> list[Tensor]:
+    """The numbers (S,) of each place, of the seeds that all have; a row that was measured once stands beside any."""
+    found = [Place.read(text).values(load) for text in places]
+    both = min((len(side) for side in found if len(side) > 1), default=1)
+    return [side[:both] for side in found]
+
+
 @dataclass(frozen=True)
 class Statement:
     """What is stated, ``says``, and ``where``; what it is held against, and by which ``rule``; ``why``: a remark.
@@ -183,7 +190,7 @@ class Judged:
             return interval
         if self.statement.paired:
             return paired(*(Place.read(text).right(self.load) for text in texts))
-        one, *other = (self.statement.scale * Place.read(text).values(self.load) for text in texts)
+        one, *other = (self.statement.scale * side for side in sides(texts, self.load))
         found = summarise(one - other[0] if other else one)
         if not self.statement.images:
             return found

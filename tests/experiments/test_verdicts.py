@@ -17,7 +17,7 @@ from gbi_helpers.experiments import verdict_views as views
 from gbi_helpers.experiments.cifar.measure import packed
 from gbi_helpers.experiments.paper import reported
 from gbi_helpers.experiments.results import Results, load_results
-from gbi_helpers.experiments.verdicts import VERDICTS, Judged, Place, Statement, judged
+from gbi_helpers.experiments.verdicts import VERDICTS, Judged, Place, Statement, judged, sides
 from gbi_helpers.files import load_asset
 from gbi_helpers.metrics import Summary
 
@@ -67,6 +67,16 @@ def test_a_difference_is_taken_seed_by_seed():
     one, other = (70.0, 80.0, 90.0), (69.0, 79.1, 88.9)  # they overlap widely, and every seed is ahead
     assert verdict(one, "above 0", other) == "holds"
     assert verdict(one, "above 0", (69.0, 88.9, 79.1)) == "undecided"
+
+
+def test_of_rows_with_other_seeds_those_are_compared_that_both_have():
+    rows = {
+        name: {str(k): {"x": x} for k, x in enumerate(xs)}
+        for name, xs in {"a": [1, 2, 9], "b": [4, 6], "c": [3]}.items()
+    }
+    load = lambda record: Results("made", rows, {}, {}, {})  # noqa: E731
+    assert [side.tolist() for side in sides(["made: a > x", "made: b > x"], load)] == [[1, 2], [4, 6]]
+    assert [side.tolist() for side in sides(["made: a > x", "made: c > x"], load)] == [[1, 2, 9], [3]]
 
 
 def test_a_single_run_decides_nothing_but_by_its_images():
