@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gbi_helpers.meter import bytes_of
 from gbi_helpers.models.hundred import ZOnly, nearest_equidistant
 from gbi_helpers.models.natural import checked, grown, seen_all
 from gbi_helpers.models.projection import Projection, discriminants, shrunk
@@ -39,6 +40,11 @@ class StreamedMeans:
     def within(self) -> Tensor:
         """Covariance (D, D) of the vectors around the means of their classes."""
         return (self.outer - self.total.T @ self.means) / self.counts.sum()
+
+    @property
+    def stored(self) -> int:
+        """Bytes that are kept."""
+        return bytes_of(self.counts, self.total, self.outer)
 
     def add(self, x: Tensor, y: Tensor) -> StreamedMeans:
         """Take in vectors x (B, D) of classes y (B,), each once. Raises ``ValueError`` for other shapes, and NaN."""

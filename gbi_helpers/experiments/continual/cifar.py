@@ -61,8 +61,7 @@ def through_contexts(stream: Stream, shares: Sequence[float]) -> tuple[dict[str,
         for name, score in read(*decoders[best], x).items():
             rows[name].append(by_context(score.argmax(1), y))
     facts = {"shrink": left[0], "validation": swept, "size": len(kept.outer)}
-    stored = bytes_of(kept.counts, kept.total, kept.outer)
-    return {name: torch.stack(r) for name, r in rows.items()}, facts | {"stored": stored}
+    return {name: torch.stack(r) for name, r in rows.items()}, facts | {"stored": kept.stored}
 
 
 def sums(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
@@ -84,14 +83,16 @@ def ridge(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     for stage in range(CONTEXTS):
         kept.add(*stream.part("train", stage))
         made = {share: kept.least_squares(share) for share in settings["shrink"]}
+        x, y = stream.so_far("validation", stage)
+        right = {share: accuracy(_named(x, *reader), y) for share, reader in made.items()}
+        chosen.append(max(right, key=right.__getitem__))
+        x, y = stream.so_far("test", stage)
+        rows.append(by_context(_named(x, *made[chosen[-1]]), y))
+    return facts | told(torch.stack(rows)) | {"shrink": chosen, "stored": kept.stored}
 
-        def answers(name: str, share: float, made: Any = made, stage: int = stage) -> tuple[Tensor, Tensor]:
-            (weights, offset), (x, y) = made[share], stream.so_far(name, stage)
-            return (x.to(weights) @ weights + offset).argmax(1), y
 
-        chosen.append(max(made, key=lambda share: accuracy(*answers("validation", share))))
-        rows.append(by_context(*answers("test", chosen[-1])))
-    return facts | told(torch.stack(rows)) | {"shrink": chosen, "stored": bytes_of(kept.counts, kept.total, kept.outer)}
+def _named(x: Tensor, weights: Tensor, offset: Tensor) -> Tensor:
+    return (x.to(weights) @ weights + offset).argmax(1)
 
 
 def expanded(seed: int, settings: Settings) -> tuple[Stream, dict[str, Any]]:

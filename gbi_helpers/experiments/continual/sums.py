@@ -104,8 +104,7 @@ def through_contexts(
         for name, by in rows.items()
     }
     last = kept[-1]
-    stored = bytes_of(last.counts, last.total, last.outer)
-    return r, {"shrink": shrink, "validation": swept, "stored": stored, "numbers": last.total.shape[1]}
+    return r, {"shrink": shrink, "validation": swept, "stored": last.stored, "numbers": last.total.shape[1]}
 
 
 def with_few(split: Split, sizes: Sequence[int], grid: Sequence[float]) -> dict[str, list[float]]:
@@ -147,7 +146,7 @@ def ridge(split: Split, shares: Sequence[float]) -> tuple[Tensor, dict[str, Any]
         return x.to(weights) @ weights + offset
 
     r, facts = _by_share(split, read, shares)
-    return r, facts | {"stored": bytes_of(kept[-1].counts, kept[-1].total, kept[-1].outer)}
+    return r, facts | {"stored": kept[-1].stored}
 
 
 def _by_share(
