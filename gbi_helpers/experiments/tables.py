@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results
@@ -34,6 +34,11 @@ def interval(value: Summary, digits: int = 3) -> str:
 def sampling_error(percent: float, n: int) -> float:
     """Half-width of the 95 % interval, in percent, of an accuracy found on n images."""
     return 196 * math.sqrt(percent / 100 * (1 - percent / 100) / n)
+
+
+def with_samples(percent: Summary, n: int) -> Summary:
+    """The same with its interval over seeds widened by the chance of the n test samples; added as squares."""
+    return replace(percent, half_width=math.hypot(percent.half_width, sampling_error(percent.mean, n)))
 
 
 def passes(results: Results, row: str, readout: str) -> tuple[int, int]:

@@ -6,13 +6,11 @@ of differences, which are paired, over seeds alone.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.tables import Table, interval, sampling_error
+from gbi_helpers.experiments.tables import Table, interval, with_samples
 from gbi_helpers.metrics import Summary
 
 PROPOSERS = {
@@ -118,8 +116,7 @@ def _line(results: Results, row: str, way: str) -> list[str]:
 
 def right(results: Results, row: str, way: str) -> Summary:
     """Accuracy of a way, with an interval that counts the test samples, too."""
-    value, tested = results.summary(row, way, "accuracy"), int(results.first(row, "samples", "test"))
-    return replace(value, half_width=math.hypot(value.half_width, sampling_error(value.mean, tested)))
+    return with_samples(results.summary(row, way, "accuracy"), int(results.first(row, "samples", "test")))
 
 
 def delta_or_not(results: Results, rows: Sequence[str] = DELTA_OR_NOT) -> Table:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from gbi_helpers.experiments.language.measures import share_of_tokens
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.tables import Table, interval
+from gbi_helpers.experiments.tables import Table, interval, with_samples
 from gbi_helpers.metrics import Summary, summarise
 
 Sets = Mapping[str, Results]  # by the name that a reader is shown
@@ -142,16 +142,20 @@ def same_text(found: Results) -> bool:
     return bool(found.facts.get("rows_added", {}).get("text") == found.facts["text"])
 
 
-def amortised(found: Results, score: str = "accuracy") -> Table:
-    """A score of each way to name the source, the LSTM that was taught to do so among them, by the words read."""
-    lengths = found.first("amortised", "lengths")
+def amortised(found: Results) -> Table:
+    """Sources named right, in percent, by words read and by each way to name them, an LSTM taught to among them.
+
+    Intervals are over seeds and test windows.
+    """
+    lengths, windows = found.first("amortised", "lengths"), int(found.first("naming", "windows"))
     there = [found.first("naming", "lengths").index(n) for n in lengths]
-    rows = [
-        [label, *(interval(found.summary("naming", f"{way}_{score}", at=i), 2) for i in there), PRICES[way]]
-        for way, label in BELIEFS.items()
-    ]
-    own = [interval(found.summary("amortised", score, at=i), 2) for i in range(len(lengths))]
-    return ["words read", *map(str, lengths), "price"], [*rows, [NAMER, *own, PRICES["namer"]]]
+
+    def line(label: str, price: str, row: str, score: str, at: Sequence[int]) -> list[str]:
+        return [label, *(interval(with_samples(found.summary(row, score, at=i), windows), 1) for i in at), price]
+
+    rows = [line(label, PRICES[way], "naming", f"{way}_accuracy", there) for way, label in BELIEFS.items()]
+    rows.append(line(NAMER, PRICES["namer"], "amortised", "accuracy", range(len(lengths))))
+    return ["words read", *map(str, lengths), "price"], rows
 
 
 def beyond(found: Results, source: str, n: int = 20) -> Table:

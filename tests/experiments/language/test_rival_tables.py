@@ -47,7 +47,7 @@ def small_record():
         "rest_counted": rest,
         "stream_counted": filtered,
         "stream": lambda seed: {reader: {"loss": 8.0, "accuracy": 77.0} for reader in rival_tables.EXACT},
-        "naming": lambda seed: {"lengths": [1, *LENGTHS]} | {
+        "naming": lambda seed: {"lengths": [1, *LENGTHS], "windows": 100} | {
             f"{way}_accuracy": [0, 10 * base, 20 * base + seed] for base, way in enumerate(rival_tables.BELIEFS)
         },
         "amortised": lambda seed: {"lengths": LENGTHS, "accuracy": [60.0, 80.0 + seed]},
@@ -100,10 +100,10 @@ def test_filters_of_each_set_have_two_columns(found):
 
 def test_the_lstm_that_names_comes_last(found):
     rows = rival_tables.amortised(found)[1]
-    assert rows[1][2].startswith("20.50 ± ")
+    assert rows[1][2].startswith("20.5 ± ")
     assert rows[-1][0] == rival_tables.NAMER
-    assert rows[-1][2].startswith("80.50 ± ")
-    assert [row[1][:5] for row in rows[3:5]] == ["30.00", "40.00"]
+    assert rows[-1][2].startswith("80.5 ± ")
+    assert [row[1] for row in rows[3:5]] == ["30.0 ± 9.0", "40.0 ± 9.6"]  # the same in each seed: the windows' alone
     assert rival_tables.beyond(found, "chat")[1][-1][1].startswith("6.05 ± ")
 
 
