@@ -48,7 +48,7 @@ def claim(
     high = math.inf if at_most is None else at_most
     number = float(value)
     spread = getattr(value, "half_width", math.nan)
-    told = shown(number, low, high) if math.isnan(spread) else f"{shown(number, low, high, '#')} ± {spread:#.3g}"
+    told = shown(number, low, high) if math.isnan(spread) else f"{shown(number, low, high, '#')} ± {three_digits(spread, '#')}"
     if not low <= number <= high:  # a NaN fails too
         raise AssertionError(f"Claim does not hold: {what}: {told} ({bound}).")
     say(f"✓ {what}: {told} ({bound})")
@@ -59,6 +59,11 @@ def shown(number: float, low: float, high: float, zeros: str = "") -> str:
 
     ``zeros``: "#" keeps those at the end.
     """
-    told = f"{number:.0f}" if 1000 <= abs(number) < 1e6 else f"{number:{zeros}.3g}"
+    told = f"{number:.0f}" if 1000 <= abs(number) < 1e6 else three_digits(number, zeros)
     same_side = (low <= float(told) <= high) == (low <= number <= high)
     return told if same_side or math.isnan(number) else repr(number)
+
+
+def three_digits(number: float, zeros: str = "") -> str:
+    """A number in three digits, with those at the end that are zero ("#") or without."""
+    return f"{number:{zeros}.3g}".removesuffix(".")

@@ -37,6 +37,8 @@ def test_of_a_summary_the_mean_is_claimed_and_its_interval_shown(capsys):
     claim("lead", summarise([1.0, 2.0, 3.0]), equals=2, within=0.5)
     claim("one seed", summarise([2.0]), at_least=1)
     assert capsys.readouterr().out == "✓ lead: 2.00 ± 2.48 (= 2 ± 0.5)\n✓ one seed: 2 (≥ 1)\n"
+    claim("hundreds", summarise([110.0, 112.0, 114.0]), equals=112, within=5)  # no point without a digit behind it
+    assert capsys.readouterr().out == "✓ hundreds: 112 ± 4.97 (= 112 ± 5)\n"
 
 
 @given(value=numbers, bound=numbers)
