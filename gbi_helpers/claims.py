@@ -48,7 +48,8 @@ def claim(
     high = math.inf if at_most is None else at_most
     number = float(value)
     spread = getattr(value, "half_width", math.nan)
-    told = shown(number, low, high) if math.isnan(spread) else f"{shown(number, low, high, '#')} ± {three_digits(spread, '#')}"
+    zeros = "" if math.isnan(spread) else "#"  # beside an interval both have three digits
+    told = shown(number, low, high, zeros) + (f" ± {three_digits(spread, zeros)}" if zeros else "")
     if not low <= number <= high:  # a NaN fails too
         raise AssertionError(f"Claim does not hold: {what}: {told} ({bound}).")
     say(f"✓ {what}: {told} ({bound})")

@@ -27,7 +27,7 @@ def against_paper(results: Results, study: str) -> list[Compared]:
 
 
 def interval(value: Summary, digits: int = 3) -> str:
-    """Mean ± half of its 95 % interval: what ± means in the whole course. A single seed has none."""
+    """Mean ± half of its 95 % interval. A single seed has none."""
     return f"{value.mean:.{digits}f}" + (f" ± {value.half_width:.{digits}f}" if value.n > 1 else "")
 
 
