@@ -22,6 +22,10 @@ posterior_from_gradient = Exercise(
     mistakes=[
         Mistake(_softmax_of(1.0), "The sign: where the loss *falls*, the task explains more. Put a minus before g."),
         Mistake(lambda g, a: torch.softmax(-g, dim=-1), "The step size is missing: multiply the gradient by it."),
+        Mistake(
+            lambda g, a: torch.softmax(-g / a, dim=-1),
+            "You divide by the step size: multiply. A larger step goes further, and the posterior is sharper.",
+        ),
         Mistake(lambda g, a: -a * g, "That is minus the scaled gradient. Make probabilities of it: softmax."),
         Mistake(lambda g, a: torch.exp(-a * g), "These do not sum to 1 yet: divide by their sum."),
         Mistake(lambda g, a: torch.log_softmax(-a * g, dim=-1), "These are log probabilities: take softmax."),
@@ -67,6 +71,15 @@ log_score = Exercise(
         Mistake(
             lambda x, y, p: _of_right(_gradient(x, p) / x[0].numel(), y).mean(),
             "You average the error over the pixels of an image. Sum them, or the evidence is H x W times too weak.",
+        ),
+        Mistake(
+            lambda x, y, p: _of_right(_gradient(x, p) / len(x), y).mean(),
+            "You average the error over the batch, so each image's gradient is B times too small. Sum over the images.",
+        ),
+        Mistake(
+            lambda x, y, p: _of_right(_gradient(x, p) / x.numel(), y).mean(),
+            "You average the error over batch and pixels, as F.mse_loss does: every gradient is B x H x W times too "
+            "small. Take the sum.",
         ),
         Mistake(_one_step(-1.0), "The sign: evidence is *minus* the gradient. Where the loss falls, q is large."),
         Mistake(

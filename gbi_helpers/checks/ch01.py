@@ -145,6 +145,7 @@ predict_next = Exercise(
         ),
         Mistake(lambda b, m, h: _mix(b, 1 - h) @ m, "h is the probability to jump, 1 - h to stay: they are swapped."),
     ],
+    without=("predict_next",),
 )
 
 
@@ -253,6 +254,7 @@ one_step_by_hand = Exercise(
         ),
     ],
     logs=True,
+    without=("gbi_helpers", "one_step", "iterate", "loss_of", "max_entropy", "step_by_hand", "theory"),
 )
 
 
@@ -290,4 +292,5 @@ curvature = Exercise(
         ),
     ],
     up_to_constant=True,
+    without=("one_step_gap", "natural_gap"),
 )

@@ -71,6 +71,7 @@ blocks_until = Exercise(
             "or your average will call the slowest network fast.",
         )
     ],
+    without=("blocks_to_criterion",),
 )
 
 
@@ -135,6 +136,7 @@ stacked = Exercise(
         Mistake(lambda x, w, b: _stacked(x, w, 0 * b), "The bias is missing: bias[:, None] reaches every row."),
         Mistake(lambda x, w, b: _stacked(x, w, -b), "The bias is subtracted: add it."),
     ],
+    without=("baddbmm", "stacked_linear"),
 )
 
 
@@ -241,4 +243,5 @@ paired = Exercise(
         Mistake(lambda a, b, t: (a > b).double().mean(), "That is a share: count the seeds.", "count"),
     ],
     parts=("mean", "half-width", "count"),
+    without=("paired", "summarise"),
 )

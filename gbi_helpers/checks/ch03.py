@@ -50,6 +50,7 @@ overlap = Exercise(
         ),
     ],
     between=(0, 1),
+    without=("overlap",),
 )
 
 
@@ -92,10 +93,12 @@ shared_ratio = Exercise(
     hard=[
         (
             (torch.zeros(2, 2, 6, dtype=torch.float64, device="cpu"), 0.1),
-            "Right, but for a silent network you divide 0 by 0. Say 0 there: clamp the count to at least 1.",
+            "Right, but not for a silent network: no unit is active there, so say 0. Active is *above* the line: `>`, "
+            "not `>=`. And clamp the count to at least 1, or you divide 0 by 0.",
         )
     ],
     between=(0, 1),
+    without=("shared_ratio",),
 )
 
 

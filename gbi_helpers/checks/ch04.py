@@ -149,6 +149,7 @@ gradient_filter = Exercise(
         )
     ],
     logs=True,
+    without=("bayes_filter",),
 )
 
 
@@ -196,6 +197,7 @@ curvature_towards = Exercise(
             "You made d a unit vector. Leave it as long as the way is.",
         ),
     ],
+    without=("curvature_along", "second_order_gap"),
 )
 
 
@@ -246,4 +248,5 @@ delta_from = Exercise(
         ),
     ],
     up_to_constant=True,
+    without=("gap", "natural_gap", "one_step_gap"),
 )

@@ -66,6 +66,7 @@ image_nll = Exercise(
             "Stay in logits: torch.nn.functional.logsigmoid or binary_cross_entropy_with_logits.",
         )
     ],
+    without=("bernoulli_nll",),
 )
 
 

@@ -94,6 +94,7 @@ auroc = Exercise(
             _pairs_in_order, "You compared the first with the first, the second with the second. Take *all* pairs."
         ),
     ],
+    without=("detection", "roc_auc_score"),
 )
 
 
@@ -146,6 +147,7 @@ expected_calibration_error = Exercise(
             "You took |confidence - right| sample by sample. Average inside each bin first, then take the gap.",
         ),
     ],
+    without=("calibration_error",),
 )
 
 

@@ -192,6 +192,7 @@ online_filter = Exercise(
         )
     ],
     logs=True,
+    without=("bayes_filter",),
 )
 
 
@@ -264,4 +265,5 @@ adapt_z = Exercise(
         Mistake(_adapt(most=1), "That is one step. Take `steps` of them, each with a new gradient."),
     ],
     between=(0, 1),
+    without=("descend", "iterate"),
 )

@@ -175,4 +175,5 @@ natural_gap = Exercise(
         ),
     ],
     up_to_constant=True,
+    without=("natural_gap", "natural_kl"),
 )

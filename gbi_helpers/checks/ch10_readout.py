@@ -109,4 +109,5 @@ threshold = Exercise(
         ),
     ],
     parts=("within", "covers"),
+    without=("fit_within",),
 )

@@ -75,6 +75,7 @@ kl_gap = Exercise(
         )
     ],
     between=(-float("inf"), 0),
+    without=("natural_gap", "natural_kl"),
 )
 
 
@@ -175,4 +176,5 @@ circumcentre = Exercise(
         )
     ],
     parts=("z", "cosine"),
+    without=("exact_start",),
 )

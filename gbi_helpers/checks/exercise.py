@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from gbi_helpers.checks.priced import Ask, unspent
+from gbi_helpers.checks.written import OURS, called, hint
 from gbi_helpers.claims import say
 
 Inputs = tuple[Any, ...]
@@ -48,7 +49,7 @@ class Exercise:
     ``hard``: inputs that break an answer which is right on the others, each with what to say then (say, of underflow).
     ``parts``: names of what is returned, several for a tuple. ``logs``: the answer is log probabilities over its last
     axis. ``up_to_constant``: a constant added to the last axis is no mistake. ``between``: no answer, right or wrong,
-    can lie outside.
+    can lie outside. ``without``: names that an answer may not call, as they are, or do, what is asked.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Exercise:
     logs: bool = False
     up_to_constant: bool = False
     between: tuple[float, float] = (-math.inf, math.inf)
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "__doc__", self.what)  # for help(), which tells of the class otherwise
@@ -95,6 +97,9 @@ class Exercise:
         return student
 
     def _try(self, student: Callable[..., Any]) -> None:
+        if taken := {"reference"} if student is self.reference else called(student).intersection(OURS + self.without):
+            names = " and ".join(sorted(taken))
+            self._fail(f"The numbers may be right, but this calls {names}, which is what you are asked to write.")
         right = self._answers(self.reference)
         given = self._answers(student)
         for inputs, ours, theirs in zip(self.cases, right, given, strict=True):
@@ -121,7 +126,7 @@ class Exercise:
                 raise NotTriedError(told) from None
             raise AssertionError(
                 f"{self.name}: your function stopped with {type(error).__name__}: {error} "
-                f"It was called with {_shapes(inputs)}."
+                f"{hint(error, inputs)}It was called with {_shapes(inputs)}."
             ) from error
         if result is None:
             self._fail("your function returns nothing. Is the `return` missing?")

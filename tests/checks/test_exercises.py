@@ -6,15 +6,18 @@ import re
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
-from checking import EXERCISES, told
+from checking import EXERCISES, rightly, told
 
 from gbi_helpers import checks
 from gbi_helpers.checks.contest import Contest
 from gbi_helpers.checks.exercise import NEARLY, Exercise
+from gbi_helpers.checks.written import OURS, called
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 EXAMPLE = r" \((?:Row \d+ on|On) input \d+: yours "
@@ -42,7 +45,7 @@ def changed(exercise, change, part=None):
     """The right answer after ``change``, of one part or of all."""
 
     def answer(*inputs):
-        right = zip(exercise.parts, parts_of(exercise.reference(*inputs)), strict=True)
+        right = zip(exercise.parts, parts_of(rightly(exercise)(*inputs)), strict=True)
         parts = [change(value) if part in (None, name) else value for name, value in right]
         return tuple(parts) if len(parts) > 1 else parts[0]
 
@@ -53,7 +56,7 @@ def mistaken(exercise, mistake, rounding=1.0):
     """An answer with a known mistake, and the other parts right."""
 
     def answer(*inputs):
-        parts = parts_of(exercise.reference(*inputs))
+        parts = parts_of(rightly(exercise)(*inputs))
         parts[exercise.parts.index(mistake.part or exercise.parts[0])] = mistake.wrong(*inputs) * rounding
         return tuple(parts) if len(parts) > 1 else parts[0]
 
@@ -110,7 +113,7 @@ def test_neither_the_default_type_nor_the_global_generator_matters(chapter, monk
         ours, theirs = ([i for inputs in e.cases for i in inputs if torch.is_tensor(i)] for e in (exercise, copy))
         assert copy is not exercise
         torch.testing.assert_close(theirs, ours, rtol=0, atol=0, equal_nan=True)
-        assert not told(copy, exercise.reference)
+        assert not told(copy, rightly(exercise))
         assert all(m.advice in told(copy, mistaken(exercise, m)) for m in exercise.mistakes)
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -119,7 +122,7 @@ def test_neither_the_default_type_nor_the_global_generator_matters(chapter, monk
 @every_exercise
 def test_a_right_answer_prints_one_stable_line(exercise, capsys):
     for _ in range(2):
-        exercise(exercise.reference)
+        exercise(rightly(exercise))
         count = len(exercise.cases) + len(exercise.hard)
         assert capsys.readouterr().out == f"✓ {exercise.name}: right on {count} random inputs\n"
 
@@ -138,7 +141,7 @@ def test_a_grade_says_nothing_and_warns_of_nothing(exercise, capfd):
     def loud(*inputs):
         print("hello", file=sys.stderr)
         warnings.warn("careful", stacklevel=1)
-        return exercise.reference(*inputs)
+        return rightly(exercise)(*inputs)
 
     exercise.grade(loud)
     assert capfd.readouterr() == ("", "")
@@ -162,7 +165,7 @@ def test_a_right_answer_that_changes_its_input_is_told(exercise):
 @every_exercise
 def test_a_right_answer_in_float32_is_told_of_the_digits_only(exercise):
     def in_float32(*inputs):
-        return exercise.reference(*(i.float() if torch.is_tensor(i) and i.is_floating_point() else i for i in inputs))
+        return rightly(exercise)(*(i.float() if torch.is_tensor(i) and i.is_floating_point() else i for i in inputs))
 
     says = told(exercise, in_float32)
     assert not says or NEARLY in says or "RuntimeError" in says, says  # two types in one product
@@ -173,6 +176,55 @@ def test_a_right_answer_with_few_digits_is_told_of_the_digits_only(exercise):
     assert set(part_by_part(exercise, lambda a: a * (1 + 1e-5))) == {NEARLY}
     rounded = told(exercise, changed(exercise, lambda a: a.mul(1e5).round() / 1e5))
     assert not rounded or NEARLY in rounded  # counts, and what is one of the candidates, have few
+
+
+# -- an answer that lets others answer ---------------------------------------------------------------------------------
+def calls(name, inside):
+    """An answer that is right, and would call ``name``; by a function inside it, or itself."""
+    names = {"right": inside.reference}
+    lines = ["def answer(*inputs):", f"    later = lambda: ours.{name}", "    return right(*inputs)"]
+    exec("\n".join(lines), names)
+    return names["answer"]
+
+
+@every_exercise
+def test_a_right_answer_that_calls_what_is_asked_is_refused(exercise, capsys):
+    assert not told(exercise, calls("anything_else", exercise))
+    for name in (*exercise.without, "reference", "settled"):
+        for attempt in (exercise, exercise.grade):
+            with pytest.raises(AssertionError, match=f"not yet. .* this calls {name}, which is what you are asked to"):
+                attempt(calls(name, exercise))
+    assert "this calls reference" in told(exercise, exercise.reference)
+    assert capsys.readouterr().out == ""
+
+
+def test_an_answer_is_read_through_its_decorators_and_imports():
+    overlap = EXERCISES["ch03.overlap"]
+
+    @torch.no_grad()
+    def borrowed(first, second):
+        from gbi_helpers.modularity import overlap as ours
+
+        return ours(torch.stack([first, second], dim=-2))
+
+    assert "this calls overlap" in told(overlap, borrowed)
+    assert "this calls baddbmm" in told(EXERCISES["ch02.stacked"], lambda x, w, b: torch.baddbmm(b[:, None], x, w.mT))
+    assert not told(overlap, partial(changed(overlap, torch.clone)))  # no code of its own to read
+
+
+def test_what_an_answer_may_not_call_is_there_and_no_solution_calls_it():
+    notebooks = {path.name[:2]: nbformat.read(path, as_version=4).cells for path in NOTEBOOKS.glob("[0-9]*.ipynb")}
+    package = "\n".join(path.read_text("utf-8") for path in Path(checks.__file__).parents[1].rglob("*.py"))
+    known = {"gbi_helpers", "theory", "autograd", "backward", "baddbmm", "roc_auc_score"}
+    for key, exercise in EXERCISES.items():
+        cells = [cell for cell in notebooks[key[2:4]] if cell.cell_type == "code"]
+        sources = "\n".join([package, *(cell.source for cell in cells)])
+        assert all(re.search(rf"^def {name}\(", sources, re.M) for name in {*exercise.without} - known), key
+        (solution,) = (c.source for c in cells if c.source.count("_solution") and f"checks.{key}(" in c.source)
+        names = {}
+        exec(re.split(r"\nchecks\.", solution)[0], names)
+        (answer,) = (value for name, value in names.items() if name.endswith("_solution"))
+        assert not called(answer) & {*OURS, *exercise.without}, key
 
 
 # -- a known mistake ---------------------------------------------------------------------------------------------------
@@ -246,7 +298,7 @@ def test_an_answer_of_another_shape_is_told(exercise):
 
 @every_exercise
 def test_all_parts_of_an_answer_are_asked_for(exercise):
-    says = told(exercise, lambda *inputs: parts_of(exercise.reference(*inputs))[0])
+    says = told(exercise, lambda *inputs: parts_of(rightly(exercise)(*inputs))[0])
     things = f"return {len(exercise.parts)} things, in this order: {', '.join(exercise.parts)}."
     assert says == (f"{exercise.name}: not yet. {things}" if len(exercise.parts) > 1 else "")
 

@@ -29,6 +29,11 @@ from gbi_helpers.models.hundred import on_sphere
 from gbi_helpers.starts import exact_start
 
 
+def witness(solution):
+    """A solution that calls what a student may not: its numbers alone count here."""
+    return lambda *inputs: solution(*inputs)
+
+
 def normalised(logits):
     return logits - logits.logsumexp(-1, keepdim=True)
 
@@ -140,6 +145,11 @@ def ratio_by_loop(drive, threshold):
 
 def ratio_unclamped(drive, threshold):
     active = drive > threshold * drive.amax((1, 2), keepdim=True)
+    return active.all(1).sum(1) / active.any(1).sum(1)
+
+
+def ratio_from_the_line_on(drive, threshold):
+    active = drive >= threshold * drive.amax((1, 2), keepdim=True)
     return active.all(1).sum(1) / active.any(1).sum(1)
 
 
@@ -796,11 +806,11 @@ SOLUTIONS = [
         "ch06.relative_score",
         lambda *a: torch.stack([torch.softmax(-g / loss, 0).max() for loss, g in zip(*a, strict=True)]),
     ),
-    ("ch06.auroc", auroc_by_sklearn),
+    ("ch06.auroc", witness(auroc_by_sklearn)),
     ("ch06.auroc", auroc_by_rank),
     ("ch06.expected_calibration_error", ece_by_bins),
     ("ch06.likelihood_regret", regret_by_sgd()),
-    ("ch07.one_step_by_hand", step_by_autograd),
+    ("ch07.one_step_by_hand", witness(step_by_autograd)),
     ("ch07.with_the_gap", gap_by_loop),
     ("ch07.with_the_gap", gap_by_expanding),
     ("ch07.group_posterior", groups_by_matrix),
@@ -864,7 +874,10 @@ LEAVES_FLOAT64 = [
 
 # Mistakes that the exercise reaches by a short cut (another sd, prior or evidence in the right function), written out.
 WRITTEN_OUT = [
+    ("ch00.posterior_from_gradient", lambda g, a: torch.softmax(-g / a, -1), "You divide by the step size: multiply"),
     ("ch00.log_score", score_by_backward(lambda e: e.mean((1, 2))), "evidence is H x W times too weak"),
+    ("ch00.log_score", score_by_backward(lambda e: e.sum((1, 2)).mean()), "B times too small. Sum over the images."),
+    ("ch00.log_score", score_by_backward(torch.mean), "average the error over batch and pixels, as F.mse_loss does"),
     ("ch00.log_score", score_by_backward(sign=1), "The sign"),
     ("ch00.log_score", score_by_enumerating, "K passes"),
     ("ch00.log_score", score_by_backward(of=lambda log_q, y: None), "returns nothing"),
@@ -895,6 +908,7 @@ WRITTEN_OUT = [
     ("ch02.gated", lambda h, z, g, w, b: (h * g.sum(0)) @ w.T + b, "z is not used"),
     ("ch02.absolute_error", lambda b, s: b.abs() + absolute_by_cdf(0 * b, s), "do not add up"),
     ("ch03.overlap", lambda a, b: (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)), "cosine"),
+    ("ch03.shared_ratio", ratio_from_the_line_on, "`>`, not `>=`"),
     ("ch03.z_only_overlap", z_only(lambda x, k: x.tensor_split([len(x) // 2])[k]), "the same"),
     ("ch04.gradient_filter", lambda g, h: torch.log_softmax(-g.cumsum(0), 1), "switch is missing"),
     ("ch04.gradient_filter", lambda g, h: filtered(-g, lambda q: (1 - h) * q + h * (1 - q)), "divide by K - 1"),
@@ -1038,6 +1052,19 @@ def test_a_fragile_solution_breaks_on_the_hard_inputs_only(key, fragile):
 @pytest.mark.parametrize(("key", "solution"), LEAVES_FLOAT64)
 def test_a_solution_that_leaves_float64_is_told(key, solution):
     assert NEARLY in told(EXERCISES[key], in_float32(solution))
+
+
+def test_a_float32_start_among_float64_inputs_is_told_what_to_do():
+    hint = "RuntimeError: .* The inputs here are float64: make yours with dtype=x.dtype. It was called with a tensor"
+
+    def log_score(x, y, pictures):
+        drawn = max_entropy(len(x), len(pictures)) @ pictures.flatten(1)
+        return (x.flatten(1) - drawn).sum()
+
+    assert re.search(hint, told(EXERCISES["ch00.log_score"], log_score))
+    assert re.search(hint, told(EXERCISES["ch01.posterior"], lambda x, m, s, p: F.linear(x, torch.ones(2, x.shape[1]))))
+    assert "float64" not in told(EXERCISES["ch01.posterior"], lambda x, m, s, p: x @ m)  # shapes
+    assert "float64" not in told(EXERCISES["ch09.streaming"], lambda c, t, o, x, y: x @ x.T.double())  # x is float32
 
 
 @pytest.mark.parametrize(("key", "wrong", "speaks_of"), WRITTEN_OUT)
