@@ -23,6 +23,7 @@ LOST = """
 .gbi-controls.jupyter-widgets-disconnected::after { flex: 1 1 100%; margin: 6px 0;
   content: "These controls have lost their kernel: run this cell again to use them."; }
 """
+STOPPED = "Stopped before it was done: what was shown before stays."
 NOTE = "The controls of this scrubber need a running kernel: in the notebook, run this cell to use them."
 
 
@@ -61,7 +62,7 @@ class LiveScrubber(Scrubber):
 
     def _again(self, _: Any) -> None:
         """Run with the values that the controls show, and repaint the view or say what went wrong."""
-        self.view.busy = True
+        self.view.busy, message = True, STOPPED
         values = {name: control.value for name, control in self.controls.items()}
         try:
             path = read(self._run(**values), **self._reading)
@@ -71,8 +72,9 @@ class LiveScrubber(Scrubber):
             message = ""
             with self.view.hold_sync():
                 self.view.header, self.view.data = path.header, path.data
-        with self.view.hold_sync():
-            self.view.message, self.view.busy = message, False
+        finally:  # after an interrupt, too, which goes on to whoever runs this
+            with self.view.hold_sync():
+                self.view.message, self.view.busy = message, False
 
     def _ipython_display_(self) -> None:
         show_live(self.box, self.html, repr(self))

@@ -15,7 +15,7 @@ import traitlets
 
 from gbi_helpers.records import WordsRecord
 from gbi_helpers.widgets import page
-from gbi_helpers.widgets.live import View, sentence, show_live
+from gbi_helpers.widgets.live import STOPPED, View, sentence, show_live
 from gbi_helpers.widgets.pack import kind
 from gbi_helpers.widgets.words_view import ReadAlong, Reading, read
 
@@ -97,7 +97,7 @@ class TypeAlong:
     def _write(self, _: Any) -> None:
         """Let the model write on from the text in the box, and show that below the view."""
         assert self._sample is not None
-        self.view.busy = True
+        self.view.busy, message, written = True, STOPPED, ""
         try:
             written = self._sample(self.text.value)
             if not isinstance(written, str):
@@ -106,8 +106,9 @@ class TypeAlong:
             written, message = "", sentence(error)
         else:
             message = ""
-        with self.view.hold_sync():
-            self.view.message, self.view.written, self.view.busy = message, written, False
+        finally:  # after an interrupt, too
+            with self.view.hold_sync():
+                self.view.message, self.view.written, self.view.busy = message, written, False
 
     @property
     def html(self) -> str:

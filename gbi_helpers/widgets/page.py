@@ -99,9 +99,12 @@ def still(
 
 
 def _png(fig: Figure, colours: int) -> bytes:
-    """A figure as a small PNG with a palette."""
+    """A figure as a small PNG with a palette, its texts as they are: a name with two dollars is no formula."""
+    from matplotlib.text import Text
     from PIL import Image
 
+    for text in fig.findobj(Text):
+        text.set_parse_math(False)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Software": None})
     small = Image.open(buffer).convert("RGB").quantize(colours)

@@ -90,8 +90,16 @@ class Slides(Packed):
         return int(np.ravel_multi_index(self.start, [len(values) for values in self.sliders.values()]))
 
     def written(self, name: str, value: float) -> str:
-        """A number of the slider or the read-out of this name."""
-        return f"{value:.0f}" if name in self.whole else number(value)
+        """A number of the slider or the read-out of this name; two decimals say nothing of a small one.
+
+        What 32 bits can hardly tell from 0 is written so: its digits are another machine's already.
+        """
+        if name in self.whole:
+            return f"{value:.0f}"
+        if 1e-5 <= abs(value) < 0.1:
+            short = np.format_float_positional(value, 2, fractional=False, trim="-")
+            return short.replace("-", "\N{MINUS SIGN}")
+        return number(value)
 
 
 class Slider(RecordView):

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from importlib import resources
 
 import bleach
@@ -14,11 +15,11 @@ from nbconvert.preprocessors.sanitize import SanitizeHTML
 from widgets.test_modules_view import both
 from widgets.toy import toy_path, toy_read, toy_words
 
-from gbi_helpers import draw_along, modules, read_along, scrub, type_here, widgets
+from gbi_helpers import draw_along, modules, read_along, scrub, slide, type_here, widgets
 from gbi_helpers.data.vocabulary import Vocabulary
 from gbi_helpers.models.image import ConditionalVAE
 from gbi_helpers.models.language import WordLSTM
-from gbi_helpers.widgets import page
+from gbi_helpers.widgets import Bars, Lines, page
 
 TAGS = {*bleach.ALLOWED_TAGS, "div", "p", "img", "table", "tr", "th", "td"}
 PICTURES = {"tags": TAGS, "attributes": {"img": ["src", "alt"]}, "protocols": {"data"}}
@@ -94,3 +95,20 @@ def test_no_view_knows_of_the_address_or_of_storage_as_it_may_stand_in_another_p
         if script.name.endswith(".js"):
             told = re.findall(r"\b(?:history|location|localStorage|sessionStorage|cookie)\b", script.read_text("utf-8"))
             assert told == [], script.name
+
+
+NO_FORMULA = r"$\frac$"  # between two dollars matplotlib reads a formula, and stops at one that is none
+PATH = toy_path(steps=5)
+THREE = toy_words(4)
+NAMED = {
+    "groups": lambda: scrub(PATH, groups=[NO_FORMULA, *"b" * (PATH.z.shape[-1] - 1)]),
+    "words": lambda: scrub(PATH, words={"z": NO_FORMULA, "loss": "US$ to A$"}),
+    "tasks": lambda: read_along(replace(THREE, tasks=[NO_FORMULA, *THREE.tasks[1:]])),
+    "panels": lambda: slide({"r": [1, 2]}, Lines(NO_FORMULA, {NO_FORMULA: [1.0, 2.0]}, x=[0, 1]), says={"n": [1, 2]}),
+    "labels": lambda: slide({"r": [1, 2]}, Bars("B", [1.0, 2.0], [NO_FORMULA, "b"]), says={"n": [1, 2]}),
+}
+
+
+@pytest.mark.parametrize("named", NAMED.values(), ids=NAMED)
+def test_a_name_with_two_dollars_is_no_formula_in_the_still_picture(named):
+    assert NO_FORMULA in named().html.replace("\\\\", "\\")

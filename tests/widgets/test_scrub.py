@@ -291,6 +291,21 @@ def test_every_control_is_labelled_and_waits_for_the_release():
     assert not any(control.continuous_update for control in shown.controls.values())
 
 
+def test_a_run_that_is_interrupted_leaves_the_view_awake_and_stops_what_set_it_off():
+    def interrupted(image=0):
+        if image:
+            raise KeyboardInterrupt
+        return toy_path()
+
+    shown = scrub(interrupted(), controls=Controls(interrupted, image=(0, 9)))
+    with pytest.raises(KeyboardInterrupt):
+        shown.controls["image"].value = 3
+    assert not shown.view.busy
+    assert shown.view.message.startswith("Stopped")
+    shown.controls["image"].value = 0
+    assert (shown.view.busy, shown.view.message) == (False, "")
+
+
 def test_a_failing_run_is_told_and_survived():
     shown = live()
     before = shown.view.data

@@ -79,6 +79,14 @@ def test_one_fill_is_that_of_all_dots_and_the_picture_shows_them():
     assert rings.still() != full.still()
 
 
+def test_small_numbers_have_two_digits_in_the_table_as_in_the_read_out():
+    told = {"error": [0.00123, -0.0996, 0.0], "nats": [1e-7, 0.1, 0.000012]}
+    shown = view(sliders={"rate": [0.001, 0.0025, 0.2]}, says=told, panels=[Lines("L", {"a": [1.0, 2.0]}, x=[0, 1])])
+    assert "At rate 0.0025: error −0.1, nats 0.10." in shown.still()
+    rows = [["0.001", "0.0012", "0.00"], ["0.0025", "−0.1", "0.10"], ["0.20", "0.00", "0.000012"]]
+    assert re.findall(r"<td>([^<]+)</td>", shown.still()) == [cell for row in rows for cell in row]
+
+
 def test_whole_numbers_are_written_without_decimals():
     given = {"sliders": {"sample": [3, 1200]}, "says": {"slot": torch.tensor([7, 2]), "nats": [1.0, 2.0]}}
     shown = view(**given, panels=[Bars("B", torch.ones(2, 1), ["a"])], start=[0])

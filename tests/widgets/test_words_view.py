@@ -255,6 +255,17 @@ def test_the_model_writes_on_and_its_text_goes_with_the_text_it_follows():
     assert typed.view.written == ""
 
 
+def test_writing_on_that_is_interrupted_leaves_the_view_awake():
+    def interrupted(text):
+        raise KeyboardInterrupt
+
+    typed = type_along(infer, text="bake the bread", sample=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        typed.write_on.click()
+    assert (typed.view.busy, typed.view.written) == (False, "")
+    assert typed.view.message.startswith("Stopped")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
