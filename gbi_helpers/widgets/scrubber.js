@@ -218,9 +218,10 @@ function curve(parent, { heading, lines, at, classes = "", say }, go) {
   const svg = make("svg", { role: "img" }, box);
   const last = at.length - 1;
   const [from, to] = [at[0], at[last]];
-  const all = lines.flatMap(({ values }) => Array.from(values));
-  let low = Math.min(...all);
-  let high = Math.max(...all);
+  // Sorted, as Math.min(...all) stops at some hundred thousand entries: no call can take so many arguments.
+  const all = Float64Array.from(lines.flatMap(({ values }) => Array.from(values))).sort();
+  let low = all[0];
+  let high = all.at(-1);
   const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
   low -= room;
   high += room;

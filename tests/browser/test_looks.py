@@ -14,7 +14,7 @@ from PIL import Image
 from widgets.test_modules_view import both
 from widgets.toy import toy_learning, toy_path
 
-from gbi_helpers import WordsRecord, draw_along, learn_along, modules, read_along, scrub, slide, to_browser
+from gbi_helpers import Trajectory, WordsRecord, draw_along, learn_along, modules, read_along, scrub, slide, to_browser
 from gbi_helpers.course.export import to_html
 from gbi_helpers.models.image import ConditionalVAE
 from gbi_helpers.widgets import Bars, Lines, Move, OneStep
@@ -328,3 +328,16 @@ def test_no_focus_ring_is_cut_off_on_an_exported_page(opened, html, tmp_path, wi
     rings = page.locator(".gbi").locator("button, input, select, .gbi-text").evaluate_all(room)
     assert len(rings) == 51
     assert [ring for ring in rings if ring[0] != "solid" or min(ring[1:]) < 0] == []
+
+
+# ---- length ----
+
+
+def test_a_path_of_more_entries_than_a_call_takes_arguments_opens(browser, tmp_path):
+    z = torch.softmax(torch.randn(130_000, 1, 2), -1)
+    path = tmp_path / "long.html"
+    path.write_text(scrub(Trajectory(z=z, loss=torch.rand(len(z), 1), q=z)).html, encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.locator(SLIDER).wait_for(timeout=10_000)
+    page.close()
