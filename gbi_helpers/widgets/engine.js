@@ -152,21 +152,6 @@ export function enumerateTasks(lossFn, count, logPrior = zeros(count)) {
   return posterior(loss.map((nats, task) => logPrior[task] - nats), { loss });
 }
 
-// One step proposes, exact passes decide: the best m tasks, or those `within` so many nats of the best where there are
-// two or more, share by their own losses the probability that they had together. `loss`: NaN where none was computed.
-export function rescore(logQ, lossFn, { m = 2, within, logPrior = zeros(logQ.length) } = {}) {
-  const order = [...logQ.keys()].sort((a, b) => logQ[b] - logQ[a]);
-  const near = order.filter((task) => logQ[task] >= logQ[order[0]] - within);
-  const chosen = within === undefined ? order.slice(0, m) : near.length > 1 ? near : [];
-  const loss = zeros(logQ.length).fill(NaN);
-  for (const task of chosen) loss[task] = lossFn(oneHot(task, logQ.length), false).loss;
-  const kept = logSumExp(chosen.map((task) => logQ[task]));
-  const shares = logSoftmax(chosen.map((task) => logPrior[task] - loss[task]));
-  const decided = Float64Array.from(logQ);
-  for (const [k, task] of chosen.entries()) decided[task] = shares[k] + kept;
-  return { logQ: decided, q: decided.map(Math.exp), loss };
-}
-
 // z = softmax(u); u moves by PyTorch's Adam from the centred logits of z0. Yields z and loss before each step and after
 // the last, so that a page can rest between two steps.
 export function* walk(lossFn, z0, { steps = 50, lr = 0.2 } = {}) {
@@ -187,11 +172,6 @@ export function* walk(lossFn, z0, { steps = 50, lr = 0.2 } = {}) {
   }
   const z = softmax(u);
   yield { z, loss: lossFn(z, false).loss };
-}
-
-export function iterate(lossFn, z0, options) {
-  const entries = [...walk(lossFn, z0, options)];
-  return { z: entries.map(({ z }) => z), loss: entries.map(({ loss }) => loss) };
 }
 
 // Log belief after each of T scores (K, nats): before each but the first the task jumps, with probability `hazard`, to

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from widgets.engine_benchmark import engine
 
-from gbi_helpers import enumerate_tasks, iterate, loss_of, max_entropy, one_step, rescore
+from gbi_helpers import enumerate_tasks, iterate, loss_of, max_entropy, one_step
 from gbi_helpers.bayes import bayes_filter
 from gbi_helpers.checkpoints import load_model
 from gbi_helpers.data import load_mnist, text_sources
@@ -38,10 +38,9 @@ IMAGES = """({ pixels, more }) => {
     const z0 = gbi.maxEntropy(net.tasks);
     const { logQ, loss } = gbi.oneStep(lossFn, z0);
     if (!more) return { logQ: [...logQ], loss };
-    const path = gbi.iterate(lossFn, z0);
-    return { logQ: [...logQ], loss, path: path.z.map((z) => [...z]), losses: path.loss,
-      exact: [...gbi.enumerateTasks(lossFn, net.tasks).logQ], picture: [...net.picture(h, path.z.at(-1))],
-      two: [...gbi.rescore(logQ, lossFn).logQ], near: [...gbi.rescore(logQ, lossFn, { within: 6 }).logQ] };
+    const path = [...gbi.walk(lossFn, z0)];
+    return { logQ: [...logQ], loss, path: path.map(({ z }) => [...z]), losses: path.map((entry) => entry.loss),
+      exact: [...gbi.enumerateTasks(lossFn, net.tasks).logQ], picture: [...net.picture(h, path.at(-1).z)] };
   });
 }"""
 
@@ -125,8 +124,6 @@ def test_paths_passes_and_pictures_are_those_of_pytorch(page, name):
     assert largest(column(told, "path").transpose(0, 1), path.z) <= 1e-4
     assert largest(column(told, "losses").T, path.loss) <= 1e-4
     assert largest(column(told, "exact"), enumerate_tasks(loss_fn, z0).log_q) <= 1e-4
-    assert largest(column(told, "two"), rescore(fast.log_q, loss_fn, z0).log_q) <= 1e-4
-    assert largest(column(told, "near"), rescore(fast.log_q, loss_fn, z0, within=6).log_q) <= 1e-4
     drawn = same.decoder(same.encode(x), path.z[-1]).detach().flatten(1)
     drawn = drawn.sigmoid() if isinstance(model, ConvAutoencoder) else drawn
     assert largest(column(told, "picture"), drawn) <= 1e-4

@@ -47,7 +47,7 @@ RUNS = {
     "one step, encoder and all": "(i) => { const x = images[i % images.length]; const h = net.encode(x);"
     " return gbi.oneStep(net.lossOf(h, x), gbi.maxEntropy(net.tasks)); }",
     "fifty steps": "(i) => { const x = images[i % images.length];"
-    " return gbi.iterate(net.lossOf(net.encode(x), x), gbi.maxEntropy(net.tasks)); }",
+    " return [...gbi.walk(net.lossOf(net.encode(x), x), gbi.maxEntropy(net.tasks))]; }",
     "a drawing prepared": "(i) => gbi.likeMnist(hand[i % hand.length])",
 }
 GRADIENTS = {
