@@ -56,16 +56,16 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     lab = add("lab", _lab, "open the course in JupyterLab, at the start page or at NOTEBOOK")
-    lab.add_argument("notebook", metavar="NOTEBOOK", nargs="?", default=notebooks.START, help=WHICH)
+    lab.add_argument("notebook", metavar="NOTEBOOK", nargs="?", default=notebooks.START, help=OWN)
     lab.add_argument("--no-browser", action="store_true", help="only print the address to open")
     lab.add_argument("--port", type=int, default=8888, help="first port to try (default: %(default)s)")
 
     run = add("run", _run, "execute notebooks and write executed copies and HTML pages")
-    run.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
+    run.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=OWN)
     run.add_argument("--out", type=Path, help="folder to write to (default: build/ in the course's folder)")
 
     store = add("store", _store, "execute notebooks in the state of a fresh clone and store their outputs in place")
-    store.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=WHICH)
+    store.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help=OWN)
 
     site = add("site", _site, "write the course as a static site from the stored notebooks; nothing is executed")
     site.add_argument("out", metavar="OUT", type=Path, help="folder to write: a new one, or that of an older site")
@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 WHICH = "a path, a name or a number, such as 05 (default: all, or the start page)"
+OWN = f"{WHICH}; copies in the current folder come before the course's own"
 
 
 def _positive(text: str) -> int:
@@ -143,7 +144,7 @@ def lab_command(notebook: Path, port: int, *, browser: bool = True) -> list[str]
 def _lab(arguments: argparse.Namespace) -> int:
     from gbi_helpers.course.trust import start_trusting
 
-    chosen = notebooks.select([arguments.notebook])[0]
+    chosen = notebooks.select([arguments.notebook], own=True)[0]
     start_trusting(dict.fromkeys([chosen, *sorted(chosen.parent.glob("*.ipynb"))]))
     command = lab_command(chosen, arguments.port, browser=not arguments.no_browser)
     if os.name == "posix":
@@ -155,7 +156,7 @@ def _lab(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from gbi_helpers.course import execution
 
-    chosen = notebooks.select(arguments.notebooks)
+    chosen = notebooks.select(arguments.notebooks, own=True)
     out = arguments.out or _course_of(chosen[0]) / "build"
     done = execution.run(chosen, out)
     _report(done)
@@ -184,7 +185,7 @@ def _report(done: Sequence[Execution]) -> None:
 def _store(arguments: argparse.Namespace) -> int:
     from gbi_helpers.course import execution
 
-    done = [execution.store(path) for path in notebooks.select(arguments.notebooks)]
+    done = [execution.store(path) for path in notebooks.select(arguments.notebooks, own=True)]
     _report(done)
     return int(any(one.failure for one in done))
 

@@ -186,6 +186,35 @@ def test_run_writes_copies_and_pages_names_the_failing_cell_and_goes_on(tmp_path
     assert nbformat.read(good, as_version=4).cells[2].outputs == [], "the notebook itself stays as it was"
 
 
+@pytest.fixture
+def copies(tmp_path, monkeypatch):
+    """The current folder: a student's, with a copy of one chapter and something else."""
+    save(tmp_path / "05_mnist.ipynb", 'print("my own")')
+    save(tmp_path / "notes.ipynb", "1 / 0")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_run_takes_the_copy_of_the_current_folder_for_the_courses_own_notebook(copies, capsys):
+    assert cli.main(["run", "05"]) == 0
+    assert texts(copies / "build" / "05_mnist.ipynb") == ['print("my own")']
+    assert "05_mnist.ipynb" in capsys.readouterr().out
+
+
+def test_copies_of_the_current_folder_come_first_and_the_course_is_still_at_hand(copies, monkeypatch, tmp_path):
+    own, course = copies / "05_mnist.ipynb", ROOT / "notebooks"
+    assert notebooks.select(["05", "06"], own=True) == [own, course / "06_mnist_ood.ipynb"]
+    assert notebooks.select(own=True) == [own]
+    assert notebooks.select(["05"]) == [course / "05_mnist.ipynb"], "copies are made of the course's own"
+    monkeypatch.setattr(notebooks, "course_folder", lambda: (_ for _ in ()).throw(FileNotFoundError("no clone")))
+    assert notebooks.select(own=True) == notebooks.select(["05"], own=True) == [own], "without a clone, too"
+    with pytest.raises(FileNotFoundError, match="Known: 05_mnist"):
+        notebooks.select(["06"], own=True)
+    own.unlink()
+    with pytest.raises(FileNotFoundError, match="no clone"):
+        notebooks.select(own=True)
+
+
 def test_run_never_writes_over_a_notebook_or_another_copy(tmp_path, capsys):
     path, other = save(tmp_path / "a" / "x.ipynb", "x = 1\nx"), save(tmp_path / "b" / "x.ipynb", "2")
     before = path.read_bytes()
@@ -310,6 +339,20 @@ def test_student_copies_have_no_solutions_and_are_never_overwritten(tmp_path, ca
     assert (out / "x.ipynb").read_text() == "a student's work"
 
 
+def test_students_copies_speak_of_no_solution_and_of_no_clone(tmp_path):
+    path = save(tmp_path / "x.ipynb", notebooks.bootstrap())
+    book = nbformat.read(path, as_version=4)
+    book.cells[0].source = "Run the cell below the solution. Below the solution is more. The solution is 2."
+    notebooks.write(book, path)
+    assert cli.main(["student", str(tmp_path / "out"), str(path)]) == 0
+    text, first = nbformat.read(tmp_path / "out" / "x.ipynb", as_version=4).cells
+    assert text.source == "Run the cell below the check. Below the check is more. The solution is 2."
+    assert "pip install its .whl file" in first.source
+    assert "-e ." not in first.source
+    linked = notebooks.bootstrap("https://github.com/a/b")
+    assert "whl" not in linked, "with an address it installs itself"
+
+
 def number_cells(path):
     """What nbstripout does: cells are named 0, 1, 2."""
     book = nbformat.read(path, as_version=4)
@@ -345,6 +388,7 @@ def test_teach_puts_solutions_between_nbgraders_marks_and_makes_checks_strict(tm
     marked = "    ### BEGIN SOLUTION\n    # as asked\n    y = g(1) * 2 * x\n    return y\n    ### END SOLUTION"
     assert answer.source == STUB.replace("    # YOUR CODE HERE\n    raise NotImplementedError()", marked)
     assert check.source.endswith('import_module("gbi_helpers.checks.ch00")).twice.grade(f)')
+    assert check.metadata.tags == ["raises-exception"], "a stub does not stop the student's other cells"
 
 
 @pytest.mark.parametrize(

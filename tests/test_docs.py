@@ -81,6 +81,28 @@ def test_every_gbi_command_in_the_texts_exists():
         assert end.value.code == 0, f"gbi {command}"
 
 
+def test_a_teacher_reads_the_points_of_each_chapter():
+    cells = {path.stem[:2]: nbformat.read(path, as_version=4).cells for path in BOOKS}
+    points = {
+        number: sum(c.metadata.get("nbgrader", {}).get("points", 0) for c in all) for number, all in cells.items()
+    }
+    told = re.search(r"(\d+) in all: <!-- points:begin -->(.*)<!-- points:end -->", README)
+    assert told[2] == ", ".join(f"{number}: {own}" for number, own in points.items())
+    assert int(told[1]) == sum(points.values())
+
+
+def test_a_teachers_round_is_the_one_that_is_tried():
+    tried = (ROOT / "tests" / "course" / "test_nbgrader.py").read_text("utf-8")
+    block = re.search(r"```bash\n +gbi teach.*?```", README, re.DOTALL)[0]
+    commands = re.findall(r"^ +nbgrader (\w+)(.*?)(?: +#.*)?$", block, re.MULTILINE)
+    assert [name for name, _ in commands] == ["generate_assignment", "autograde", "generate_feedback", "export"]
+    for name, options in commands:
+        assert ", ".join(f'"{word}"' for word in ["nbgrader", name, *options.split()]) in tried
+    config = re.findall(r"^c\..*", tried, re.MULTILINE)
+    assert len(config) == 3
+    assert all(f"  {line}" in README for line in config)
+
+
 def anchors(path):
     """The anchors of a page: GitHub's for Markdown, JupyterLab's for notebooks."""
     headings = re.findall(r"^#+ +(.+?)\s*$", re.sub(r"^```.*?^```", "", prose(path), flags=re.M | re.S), re.MULTILINE)

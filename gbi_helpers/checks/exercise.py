@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from gbi_helpers.checks.priced import Ask, unspent
-from gbi_helpers.checks.written import OURS, called, hint
+from gbi_helpers.checks.written import OURS, called, hint, quiet
 from gbi_helpers.claims import say
 
 Inputs = tuple[Any, ...]
@@ -76,25 +73,29 @@ class Exercise:
             self._try(student)
         except NotTriedError as error:
             say(str(error))
-            return
-        say(f"✓ {self.name}: right on {len(self.cases) + len(self.hard)} random inputs")
+        else:
+            self._say_right()
 
     def grade(self, student: Callable[..., Any]) -> None:
-        """Raise ``AssertionError`` unless ``student`` is right, and for a stub too; print nothing, warn of nothing.
+        """Say in a line that ``student`` is right; else, and for a stub too, raise ``AssertionError``; warn of nothing.
 
         A grader gives points by these two: nbgrader takes them where a check raises or writes to stderr.
         """
-        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             self._try(student)
+        self._say_right()
 
     def settled(self, student: Callable[..., Any]) -> Callable[..., Any]:
         """The student's function once it is right, the reference until then: for a cell that puts it to use."""
         try:
-            self.grade(student)
+            with quiet():
+                self._try(student)
         except AssertionError:
             return self.reference
         return student
+
+    def _say_right(self) -> None:
+        say(f"✓ {self.name}: right on {len(self.cases) + len(self.hard)} random inputs")
 
     def _try(self, student: Callable[..., Any]) -> None:
         if taken := {"reference"} if student is self.reference else called(student).intersection(OURS + self.without):

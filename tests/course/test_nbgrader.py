@@ -1,5 +1,6 @@
-"""nbgrader itself, from `gbi teach` to points and feedback. By a flag: GBI_TEST_NBGRADER=00 (chapters, or all)."""
+"""nbgrader itself, from `gbi teach` to points, feedback, grades.csv. By a flag: GBI_TEST_NBGRADER=00 (or all)."""
 
+import csv
 import json
 import os
 import subprocess
@@ -80,10 +81,23 @@ def without_checks(notebook):
     notebook.cells = [cell for cell in notebook.cells if not grader(cell).get("grade")]
 
 
+def solved_as_in(path):
+    """Answers for stubs, from nbgrader's source; the checks stay the notebook's own, as `gbi student` wrote them."""
+    answers = {grader(c).grade_id: c.source for c in notebooks.read(path).cells if grader(c).get("solution")}
+
+    def solve(notebook):
+        for cell in notebook.cells:
+            cell.source = answers.get(grader(cell).get("grade_id"), cell.source)
+
+    return solve
+
+
 def handed_in(course, name):
-    """What six students hand in, by student: the solved notebook or the released one, changed."""
-    solved, released = (course / folder / "one" / name for folder in ("source", "release"))
+    """What eight students hand in, by student: the solved notebook, the released one or `gbi student`'s, changed."""
+    solved, released, copied = (course / folder / "one" / name for folder in ("source", "release", "copies"))
     changes = {
+        "copy": (copied, solved_as_in(solved)),
+        "copied stub": (copied, lambda notebook: None),
         "right": (solved, lambda notebook: None),
         "stub": (released, lambda notebook: None),
         "wrong": (released, lambda notebook: replaced(notebook, STUB, "return 0.5")),
@@ -104,13 +118,23 @@ def test_points_are_those_that_a_teacher_expects(number, run, tmp_path):
     (tmp_path / "nbgrader_config.py").write_text(CONFIG)
     source, version = tmp_path / "source" / "one", coursework.teacher_version
     (written,), _ = coursework.write_copies(notebooks.select([number]), source, version)
+    coursework.write_copies(notebooks.select([number]), tmp_path / "copies" / "one", coursework.student_version)
     points = sum(grader(cell).get("points", 0) for cell in notebooks.read(written).cells)
     run(tmp_path, "nbgrader", "generate_assignment", "one", "--create")
     handed_in(tmp_path, written.name)
     run(tmp_path, "nbgrader", "autograde", "one", "--create")
     scores = json.loads(run(tmp_path, "python", "-c", SCORES))
-    full = {"right", "text"}  # nbgrader gives a cell its kind back, but a check that is gone gives nothing
+    full = {"right", "text", "copy"}  # nbgrader gives a cell its kind and its check back; a check gone gives nothing
     assert scores == {student: [points if student in full else 0, points] for student in scores}
-    assert len(scores) == 6
+    assert len(scores) == 8
     run(tmp_path, "nbgrader", "generate_feedback", "one")
-    assert len(list((tmp_path / "feedback").rglob("*.html"))) == 6
+    assert len(list((tmp_path / "feedback").rglob("*.html"))) == 8
+    told = {name: (tmp_path / "feedback" / name / "one").glob("*.html") for name in ("right", "stub")}
+    right, stub = (next(pages).read_text("utf-8") for pages in told.values())
+    assert "random inputs" in right, "the tutor's own words"
+    assert "not tried yet" in stub
+    run(tmp_path, "nbgrader", "export")
+    rows = csv.DictReader((tmp_path / "grades.csv").open(encoding="utf-8"))
+    assert {row["student_id"]: float(row["score"]) for row in rows} == {
+        name: score for name, (score, _) in scores.items()
+    }

@@ -397,6 +397,7 @@ def test_a_students_copy_has_no_solutions_and_does_not_speak_of_them(path):
         assert not cell.get("outputs")
         assert coursework.SUFFIX not in cell.source
         assert "a solution" not in cell.source or (cell.cell_type == "markdown" and "holds" not in cell.source)
+        assert "elow the solution" not in cell.source, "the check stands there"
 
 
 BETWEEN = re.compile(rf"^ *{coursework.BEGIN}.*{coursework.END}$", re.DOTALL | re.MULTILINE)
