@@ -15,10 +15,6 @@ def _gated(h: Tensor, z: Tensor, gate: Tensor, weight: Tensor, bias: Tensor) -> 
     return (h * (z @ gate)) @ weight.T + bias
 
 
-def _stacked(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.baddbmm(bias[:, None], x, weight.mT)
-
-
 def _bell(bias: Tensor, sd: float) -> Tensor:
     return sd * math.sqrt(2 / math.pi) * (-(bias**2) / (2 * sd**2)).exp()
 
@@ -110,33 +106,42 @@ gated = Exercise(
 )
 
 
-def _stacked_inputs(draw: Generator, seeds: int, batch: int, wide: int, out: int) -> Inputs:
-    return normal(draw, seeds, batch, wide), normal(draw, seeds, out, wide), normal(draw, seeds, out)
+def _reordered(z: Tensor, block: int, order: Tensor) -> Tensor:
+    blocks = z.unflatten(1, (-1, block))
+    return blocks[torch.arange(len(z), device=z.device)[:, None], order].flatten(1, 2)
 
 
-stacked = Exercise(
-    "stacked",
-    "student(x (S, B, I), weight (S, O, I), bias (S, O)) -> the S linear layers' outputs (S, B, O).",
-    _stacked,
-    drawn(204, _stacked_inputs, (3, 4, 5, 2), (2, 6, 3, 4), (5, 2, 4, 3), (4, 3, 2, 6)),
+def _labels_inputs(draw: Generator, seeds: int, blocks: int, block: int, tasks: int) -> Inputs:
+    said = uniform(draw, seeds, blocks, tasks).softmax(-1)  # soft, so that no block is like another
+    return said.repeat_interleave(block, dim=1), block, uniform(draw, seeds, blocks).argsort(1)
+
+
+reorder_blocks = Exercise(
+    "reorder_blocks",
+    "student(z (S, N, K), block, order (S, N / block)) -> labels (S, N, K): at place b stands z's block order[s, b].",
+    _reordered,
+    drawn(204, _labels_inputs, (3, 6, 4, 2), (2, 8, 3, 3), (5, 5, 6, 2), (4, 7, 2, 4)),
     mistakes=[
+        Mistake(lambda z, b, o: z, "Nothing has moved: these are the true labels."),
+        Mistake(lambda z, b, o: _reordered(z, b, o[:1].expand_as(o)), "Each seed has an order of its own: order[s]."),
         Mistake(
-            lambda x, w, b: _stacked(x, w[:1].expand_as(w), b[:1].expand_as(b)),
-            "Every seed uses the weights of the first one: multiply x[s] by weight[s].",
+            lambda z, b, o: _reordered(z, b, o.argsort(1)),
+            "You send block b to place order[s, b]. Asked is the reverse: at place b stands block order[s, b].",
         ),
         Mistake(
-            lambda x, w, b: _stacked(x, w[:1].expand_as(w), b),
-            "Every seed uses the weights of the first one: multiply x[s] by weight[s].",
+            lambda z, b, o: z.unflatten(1, (b, -1))[
+                torch.arange(len(z), device=z.device)[:, None, None],
+                torch.arange(b, device=z.device)[:, None],
+                o[:, None],
+            ].flatten(1, 2),
+            "You cut across the blocks: numbers of one block lie side by side, so the axes are (blocks, block).",
         ),
-        Mistake(lambda x, w, b: _stacked(x, w, b[:1].expand_as(b)), "Every seed uses the bias of the first one."),
         Mistake(
-            lambda x, w, b: _stacked(x, w.mean(0, keepdim=True).expand_as(w), b.mean(0, keepdim=True).expand_as(b)),
-            "You average the weights over seeds: each seed has its own.",
+            lambda z, b, o: _reordered(z, b, o).flip(-1),
+            "You renamed the labels as well: 'low' says 'high'. Leave each block's label as it is.",
         ),
-        Mistake(lambda x, w, b: _stacked(x, w, 0 * b), "The bias is missing: bias[:, None] reaches every row."),
-        Mistake(lambda x, w, b: _stacked(x, w, -b), "The bias is subtracted: add it."),
     ],
-    without=("baddbmm", "stacked_linear"),
+    without=("shuffled_z",),
 )
 
 
