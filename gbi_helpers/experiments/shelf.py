@@ -82,7 +82,7 @@ class Shelf:
         model, kept = self.get(
             path,
             lambda: train(_resumed(path.with_suffix(".pt"))),
-            lambda p: (load_model(p)[0], TrainingRecord.load(record)),
+            lambda p: (load_model(p)[0], TrainingRecord.load(_seen(record))),
             save,
         )
         return model.eval(), kept
@@ -96,17 +96,28 @@ def read_kept(path: Path) -> Any:
 
 
 def _read(path: Path, load: Callable[[Path], T]) -> T:
-    """What lies there; ``LookupError`` where nothing does, or what cannot be read."""
-    if not path.exists():
-        raise LookupError
+    """What lies there; ``LookupError`` where nothing does, or what is damaged. The system's own errors are raised."""
     try:
-        return load(path)
-    except (MemoryError, PermissionError):
-        raise  # no fault of the file
+        return load(_seen(path))
+    except FileNotFoundError as error:
+        raise LookupError from error
     except Exception as error:  # one wrong bit makes NumPy, zipfile and pickle raise any of ten kinds
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+            raise  # no fault of the file
         print(f"{path} is damaged: what it held is made anew.", file=sys.stderr)
         path.unlink(missing_ok=True)  # said once
         raise LookupError from error
+
+
+def _seen(path: Path) -> Path:
+    """A file that has been read through: a disk that fails, or too many open files, raise here, as what they are.
+
+    Inside libraries they would pass for damage.
+    """
+    with path.open("rb") as stream:
+        while stream.read(1 << 20):
+            pass
+    return path
 
 
 def _resumed(path: Path) -> Path:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -83,3 +88,51 @@ def test_a_damaged_network_is_trained_anew_and_said_once(shelf, ending, capsys):
         shelf.network("net", "x", trained(3, resumes))
     assert len(resumes) == 2
     assert capsys.readouterr().err.count("is damaged: what it held is made anew") == 1
+
+
+def test_an_error_of_the_system_is_raised_and_costs_no_file(shelf, monkeypatch):
+    """Too many open files, or a disk that fails, say nothing of what lies there: hours of measuring would be lost."""
+    resumes = []
+    path = shelf.place("a", "x")
+    shelf.values("a", "x", lambda: {"found": 1})
+    shelf.network("net", "x", trained(3, resumes))
+    half = path.with_name("half.pt")
+    torch.save({"step": 7}, half)
+    files = sorted(p for p in shelf.folder.iterdir() if not p.name.startswith("."))
+    assert len(files) == 4
+    reading = {
+        ".json": lambda: module.read_kept(path),
+        ".safetensors": lambda: shelf.network("net", "x", trained(3, resumes)),
+        ".npz": lambda: shelf.network("net", "x", trained(3, resumes)),
+        ".pt": lambda: module._resumed(half),
+    }
+    for number, (ending, read) in itertools.product((errno.EMFILE, errno.EIO), reading.items()):
+        monkeypatch.setattr(Path, "open", failing(ending, number))
+        with pytest.raises(OSError, match=os.strerror(number)):
+            read()
+        monkeypatch.undo()
+    assert [p for p in files if not p.exists()] == []
+    assert shelf.values("a", "x", lambda: {"found": 2}) == {"found": 1}
+    shelf.network("net", "x", trained(3, resumes))
+    assert len(resumes) == 1
+
+
+def failing(ending, number):
+    """Path.open, which fails for files of this ending."""
+    plain = Path.open
+
+    def opened(path, *how, **more):
+        if path.suffix == ending:
+            raise OSError(number, os.strerror(number), str(path))
+        return plain(path, *how, **more)
+
+    return opened
+
+
+def test_a_network_without_its_record_is_trained_anew(shelf):
+    resumes = []
+    shelf.network("net", "x", trained(3, resumes))
+    shelf.place("net", "x", ".npz").unlink()
+    shelf.network("net", "x", trained(3, resumes))
+    shelf.network("net", "x", trained(3, resumes))
+    assert len(resumes) == 2
