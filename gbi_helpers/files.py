@@ -234,5 +234,5 @@ def add_asset(path: str | Path, **facts: Any) -> dict[str, Any]:
     with locked(ASSETS / MANIFEST):  # two who write at once must not lose each other's entry
         entries = manifest() | {name: entry}
         with part_file(ASSETS / MANIFEST) as part:
-            part.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            part.write_bytes((json.dumps(entries, indent=1, sort_keys=True) + "\n").encode())  # Unix line ends
     return entry

@@ -17,7 +17,7 @@ from gbi_helpers.checkpoints import run_facts
 from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.results import Results, load_results, plain
 from gbi_helpers.experiments.shelf import Shelf
-from gbi_helpers.experiments.study import SMALL, Study, Task, tasks
+from gbi_helpers.experiments.study import SMALL, Study, Task, tasks, typed
 from gbi_helpers.experiments.workers import measure_there
 from gbi_helpers.files import ASSETS, DataError, add_asset, locked, part_file
 from gbi_helpers.progress import progress_bar
@@ -134,8 +134,8 @@ def reproduce(
     left_out: dict[str, DataError] = {}
     results = run(study, range(seeds), rows, variant=chosen, shelf=bench.shelf, workers=workers, left_out=left_out)
     whole = rows is None and chosen != SMALL and seeds >= study.shipped_seeds(chosen) and not left_out
-    options = (f" --size {chosen}" if chosen else "") + (f" --rows {' '.join(rows)}" if rows else "")
-    command = f"gbi reproduce {study.name} --seeds {seeds}{options}"
+    options = [*(["--size", chosen] if chosen else []), *(["--rows", *rows] if rows else [])]
+    command = typed(["gbi", "reproduce", study.name, "--seeds", str(seeds), *options])
     minutes = round((_row_seconds(results) + _network_seconds(bench, results)) / 60, 1)
     facts = run_facts(command=command, seed=list(range(seeds)), threads=1, minutes=minutes, **results.facts)
     if left_out:
@@ -155,7 +155,7 @@ def write_record(path: Path, results: Results, facts: Mapping[str, Any]) -> Path
     """The one shape of all records: settings and words by row, facts, and what was measured by row and seed."""
     content = {"settings": results.settings, "facts": facts, "words": results.words, "rows": results.rows}
     with part_file(path) as part:
-        part.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+        part.write_bytes((json.dumps(content, separators=(",", ":")) + "\n").encode())  # Unix line ends: it is hashed
     return path
 
 

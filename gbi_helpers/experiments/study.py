@@ -124,5 +124,10 @@ def tasks(study: Study, names: Sequence[str], seeds: Sequence[int]) -> Iterator[
                 yield from (Task(name, (seed,)) for seed in mine[turn * row.times :][: row.times])
 
 
+def typed(words: Iterable[str]) -> str:
+    """A command as it is typed: a word with a space stands in quotes, which sh, cmd and PowerShell all take."""
+    return " ".join(f'"{word}"' if " " in word else word for word in words)
+
+
 def _said(choices: Iterable[str]) -> str:
     return ", ".join(choice for choice in choices if choice)

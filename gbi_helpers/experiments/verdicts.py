@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-import shlex
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from gbi_helpers.experiments.cifar.tables import paired, right
 from gbi_helpers.experiments.ood.tables import with_images
 from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results, load_results
+from gbi_helpers.experiments.study import typed
 from gbi_helpers.experiments.tables import sampling_error
 from gbi_helpers.files import ASSETS
 from gbi_helpers.metrics import Summary, summarise
@@ -179,7 +179,7 @@ class Judged:
             words, seeds = place.again(self.load)
             studies.setdefault(words, {})[place.row] = seeds
         return [
-            shlex.join([*words, "--seeds", str(seeds), "--rows", *rows]) if (seeds := max(rows.values())) else words[0]
+            typed([*words, "--seeds", str(seeds), "--rows", *rows]) if (seeds := max(rows.values())) else words[0]
             for words, rows in studies.items()
         ]
 

@@ -8,6 +8,7 @@ import json
 import math
 import multiprocessing
 from collections import Counter
+from pathlib import Path
 
 import counting
 import lacking
@@ -232,6 +233,24 @@ def test_a_whole_study_ships_its_record_with_facts_and_what_lies_beside_it(folde
     assert {"command", "commit", "seed", "device", "versions", "minutes", "data", "sha256"} <= set(facts)
     assert facts["seed"] == [0, 1]
     assert facts["minutes"] == 0.1  # both networks say 1.5 seconds: 3 of 60
+
+
+def test_the_command_in_a_record_can_be_typed_again(folder):
+    (path,) = reproduce(STUDY, 2, ["net a", "fast"])
+    command = load_results("counting", path).facts["command"]
+    assert command == 'gbi reproduce counting --seeds 2 --rows "net a" fast'
+
+
+def test_a_record_has_unix_line_ends_on_every_system(folder, monkeypatch):
+    """Its SHA-256 is kept, and must hold where git, or another system, has written it."""
+    write = Path.write_text
+    monkeypatch.setattr(Path, "write_text", lambda path, text, **how: write(path, text, **how | {"newline": "\r\n"}))
+    for module in (runner, files):
+        monkeypatch.setattr(module, "ASSETS", folder / "assets")
+    reproduce(STUDY, 5)
+    written = [path for path in (folder / "assets").rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert sorted(path.name for path in written) == ["counting.json", "manifest.json"]
+    assert not any(b"\r" in path.read_bytes() for path in written)
 
 
 def test_fewer_seeds_than_are_shipped_leave_the_shipped_record_alone(folder, monkeypatch):

@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import nbformat
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from gbi_helpers.experiments import STUDIES as STUDY_MODULES
 from gbi_helpers.experiments import verdict_views as views
 from gbi_helpers.experiments.cifar.measure import packed
 from gbi_helpers.experiments.paper import reported
@@ -289,6 +292,19 @@ def test_rows_that_are_compared_are_measured_by_one_command(statements):
     for one in statements:
         studies = [command.split()[2] for command in one.commands if command.startswith("gbi reproduce")]
         assert len(set(studies)) == len(studies), one.commands
+
+
+def test_a_command_is_one_for_sh_cmd_and_powershell_alike(statements):
+    """Windows' cmd knows no single quotes; and what stands in double ones must be a row's name as it is."""
+    for command in (command for one in statements for command in one.commands):
+        assert "'" not in command
+        words = shlex.split(command)
+        if words[:2] == ["gbi", "reproduce"]:
+            assert set(words[words.index("--rows") + 1 :]) <= set(study_of(words[2]).rows)
+
+
+def study_of(name):
+    return importlib.import_module(STUDY_MODULES[name]).STUDY
 
 
 def test_the_filter_counts_every_verdict_and_needs_no_script(statements, monkeypatch):
