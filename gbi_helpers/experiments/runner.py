@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gbi_helpers.checkpoints import run_facts
 from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.results import Results, load_results, plain
-from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.shelf import Shelf, mark, read_kept, write_values
 from gbi_helpers.experiments.study import SMALL, Study, Task, tasks, typed
 from gbi_helpers.experiments.workers import measure_there
 from gbi_helpers.files import ASSETS, DataError, add_asset, locked, part_file
@@ -160,18 +161,41 @@ def write_record(path: Path, results: Results, facts: Mapping[str, Any]) -> Path
 
 
 def _keep_shipped(results: Results, shelf: Shelf) -> None:
-    """Keep the shipped record that other numbers are about to replace, so that they can be held against it."""
+    """Keep the shipped record that other numbers are about to replace, so that they can be held against it.
+
+    And a mark of those numbers: the record that they leave is no shipped one, and never kept as such.
+    """
     shipped = shipped_results(results.name)
-    if shipped and shipped.rows != results.rows:
-        write_record(_before(results.name, shelf), shipped, shipped.facts)
+    if shipped and shipped.rows == results.rows:
+        return
+    if shipped and not _made_here(shipped, shelf):
+        write_record(_beside(shipped.name, "before", shelf), shipped, shipped.facts)
+    own = _beside(results.name, "own", shelf)
+    marks = {mark(results.rows), *(read_kept(own) or [])}
+    with part_file(own) as part:
+        write_values(sorted(marks), part)
 
 
 def shipped_before(measured: Results, shelf: Shelf) -> Results | None:
-    """The shipped record, or the one that these very numbers have replaced; None where there is none."""
-    shipped, before = shipped_results(measured.name), _before(measured.name, shelf)
-    if shipped and shipped.rows == measured.rows and before.exists():
-        return load_results(measured.name, before)
-    return shipped
+    """The shipped record, or the one that numbers measured here have replaced; None where there is none."""
+    shipped, before = shipped_results(measured.name), _beside(measured.name, "before", shelf)
+    if not shipped or not _made_here(shipped, shelf):
+        return shipped
+    try:
+        return load_results(measured.name, before) if before.exists() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        print(f"{before} cannot be read: {measured.name} is held against no shipped record.", file=sys.stderr)
+        return None
+
+
+def _made_here(shipped: Results, shelf: Shelf) -> bool:
+    """Whether the record among the assets holds numbers that were measured here, and not those that were shipped."""
+    return mark(shipped.rows) in (read_kept(_beside(shipped.name, "own", shelf)) or [])
+
+
+def _beside(record: str, which: str, shelf: Shelf) -> Path:
+    """A file beside a record on the shelf: the shipped one "before", or marks of its "own" numbers."""
+    return shelf.folder / "records" / f"{record}.{which}.json"
 
 
 def shipped_results(record: str) -> Results | None:
@@ -179,10 +203,6 @@ def shipped_results(record: str) -> Results | None:
     with contextlib.suppress(DataError):
         return load_results(record)
     return None
-
-
-def _before(record: str, shelf: Shelf) -> Path:
-    return shelf.folder / "records" / f"{record}.before.json"
 
 
 def _row_seconds(results: Results) -> float:
@@ -193,7 +213,14 @@ def _network_seconds(bench: Bench, results: Results) -> float:
     """Of the networks behind the rows, whenever and wherever they were trained, as far as they lie on this shelf."""
     needed = {(need, seed) for row, by in results.rows.items() for need in bench.study.rows[row].needs for seed in by}
     files = [path for need, seed in sorted(needed) for path in bench.files(need, int(seed)) if path.suffix == ".npz"]
-    return sum(TrainingRecord.load(path).facts["cpu_seconds"] for path in files if path.exists())
+    return sum(map(_cpu_seconds, files))
+
+
+def _cpu_seconds(path: Path) -> float:
+    """Of the training that left this record; 0 where there is none, or none that can be read."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return TrainingRecord.load(path).facts["cpu_seconds"]
+    return 0.0
 
 
 def on_the_shelf(

@@ -218,6 +218,65 @@ def test_what_moved_is_told_and_still_is_when_the_new_record_has_replaced_the_ol
         assert set(load_results("counting").rows) == {"fast", "once", "together", "net a", "net b"}
 
 
+MOVED = r"counting +fast +score +2 +0\.666666 +-1\.33 ± 0\.33"  # against the shipped record
+SHIPPED = {"fast": [1.0, 1.5, 2.0, 2.5, 3.0], "together": [0.0, 10.0, 20.0, 30.0, 40.0]}
+
+
+@pytest.mark.parametrize("then", [{"rows": ["fast"]}, {"seeds": 6}])
+def test_after_a_whole_study_every_other_one_is_still_held_against_what_was_shipped(then, folder, capsys):
+    """And not against the record that was measured here before, in which nothing ever moves."""
+    ship(folder, **SHIPPED)
+    reproduce("counting")
+    for _ in range(2):
+        capsys.readouterr()
+        assert reproduce("counting", **then) == 0
+        assert re.search(MOVED, capsys.readouterr().out)
+    assert reproduce("counting") == 0
+    assert re.search(MOVED, capsys.readouterr().out), "once more whole"
+
+
+def test_a_shipped_record_that_came_since_is_the_one_to_be_held_against(folder, capsys):
+    ship(folder, **SHIPPED)
+    reproduce("counting")
+    ship(folder, fast=[4.0, 4.5, 5.0, 5.5, 6.0])
+    for _ in range(2):
+        capsys.readouterr()
+        reproduce("counting", seeds=6)
+        assert re.search(r"counting +fast +score +5 +0\.666666 +-4\.33 ± 0\.33", capsys.readouterr().out)
+
+
+def test_where_nothing_was_shipped_a_study_is_not_held_against_itself(folder, capsys):
+    reproduce("counting")
+    capsys.readouterr()
+    reproduce("counting", rows=["fast"])
+    assert "Nothing of this size is shipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("left", ['{"rows": {"fa', "{}", None])
+def test_a_damaged_file_beside_the_record_stops_neither_record_nor_report(left, folder, capsys):
+    ship(folder, **SHIPPED)
+    reproduce("counting")
+    (before,) = (folder / "cache").rglob("*.before.json")
+    before.unlink() if left is None else before.write_text(left)
+    for seeds in (6, 5):
+        assert reproduce("counting", seeds=seeds) == 0
+    told = capsys.readouterr()
+    assert ("before.json cannot be read: counting is held against no shipped record." in told.err) == bool(left)
+    assert load_results("counting").seeds() == 5
+    (own,) = (folder / "cache").rglob("*.own.json")
+    own.write_text('["')
+    assert reproduce("counting", seeds=6) == 0
+
+
+def test_the_damaged_record_of_a_training_costs_its_minutes_and_no_more(folder):
+    reproduce("counting", seeds=1, size="small")
+    (training,) = (folder / "cache").rglob("net-0-*.npz")
+    training.write_bytes(training.read_bytes()[:50])
+    assert reproduce("counting", seeds=1, size="small") == 0
+    path = folder / "cache" / "shelf" / "counting" / "records" / "counting_small.json"
+    assert load_results("counting_small", path).facts["minutes"] == 0
+
+
 def test_a_record_that_holds_the_same_numbers_has_not_moved(folder):
     ship(folder, fast=[1.0])
     shelf = Shelf.of("counting")
