@@ -38,6 +38,11 @@ class Asked:
         """The name of the record."""
         return self.study.record(self.variant)
 
+    @property
+    def replaces(self) -> bool:
+        """Whether it is to replace the shipped one."""
+        return runner.replaces(self.study, self.variant, self.seeds, self.rows)
+
 
 def asked(name: str, size: str | None, seeds: int | None, rows: Sequence[str] | None) -> list[Asked]:
     """The records that are meant by a study's name or "all"; without a size, of all studies every shipped one.
@@ -78,12 +83,21 @@ def reproduce(wanted: Sequence[Asked], title: str, on: str | None = None, dry: b
         print(foretold(estimates, max(1, len(client.nthreads())) if client else 1), flush=True)
         if dry:
             return int(any(one.lacking or one.problem for one in estimates))
+        _say_if_barred(wanted, folder)
         outcomes = [_reproduced(one, client, alone=len(wanted) == 1) for one in wanted]
     print(summary(outcomes))
     name = "-".join(title.removeprefix("gbi ").split())
     print(f"The report is {write_page(folder / f'{name}.html', title, outcomes)}.")
     print(f"The shelf takes {sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 1e6:,.0f} MB.")
     return int(any(one.left_out for one in outcomes))
+
+
+def _say_if_barred(wanted: Sequence[Asked], folder: Path) -> None:
+    """Say in a sentence that records are to be replaced and cannot be, if so."""
+    why = runner.barred() if any(one.replaces for one in wanted) else ""
+    if why:
+        stay = f"the shipped records stay, and those measured now lie in {folder}"
+        print(f"gbi: the course's own folder cannot be written ({why}): {stay}.", file=sys.stderr)
 
 
 def foretold(estimates: Sequence[Estimate], at_hand: int) -> str:

@@ -20,7 +20,7 @@ from gbi_helpers.experiments.results import Results, load_results, plain
 from gbi_helpers.experiments.shelf import Shelf, mark, read_kept, write_values
 from gbi_helpers.experiments.study import SMALL, Study, Task, tasks, typed
 from gbi_helpers.experiments.workers import measure_there
-from gbi_helpers.files import ASSETS, DataError, add_asset, locked, part_file
+from gbi_helpers.files import ASSETS, DataError, add_asset, locked, part_file, try_writing
 from gbi_helpers.progress import progress_bar
 from gbi_helpers.records import TrainingRecord
 from gbi_helpers.runtime import one_thread
@@ -126,15 +126,16 @@ def reproduce(
 ) -> list[Path]:
     """Measure for seeds 0 .. ``seeds`` - 1 and write the record, and what is shipped beside it; the paths.
 
-    The shipped record is replaced by a whole one only: some rows, fewer seeds, or the small variant leave theirs on
-    the shelf. Rows whose data are not at hand are left out, and the record says so: ``facts["left_out"]``.
-    Raises ``DataError`` where that would be all of them.
+    The shipped record is replaced by a whole one only, and where it can be: some rows, fewer seeds, the small variant,
+    or an install that cannot be written leave theirs on the shelf. Rows whose data are not at hand are left out, and
+    the record says so: ``facts["left_out"]``. Raises ``DataError`` where that would be all of them.
     """
     chosen = study.variant(variant)
     bench = Bench(study, chosen, Shelf.of(study.name))
     left_out: dict[str, DataError] = {}
+    whole = replaces(study, chosen, seeds, rows) and not barred()
     results = run(study, range(seeds), rows, variant=chosen, shelf=bench.shelf, workers=workers, left_out=left_out)
-    whole = rows is None and chosen != SMALL and seeds >= study.shipped_seeds(chosen) and not left_out
+    whole = whole and not left_out
     options = [*(["--size", chosen] if chosen else []), *(["--rows", *rows] if rows else [])]
     command = typed(["gbi", "reproduce", study.name, "--seeds", str(seeds), *options])
     minutes = round((_row_seconds(results) + _network_seconds(bench, results)) / 60, 1)
@@ -150,6 +151,21 @@ def reproduce(
     add_asset(path, **facts)
     with one_thread():
         return [path, *(study.ship(bench.world, load_results(results.name)) if study.ship else ())]
+
+
+def replaces(study: Study, variant: str, seeds: int, rows: Sequence[str] | None) -> bool:
+    """Whether the record of so many seeds and of these rows (all if None) is to replace the shipped one."""
+    return rows is None and variant != SMALL and seeds >= study.shipped_seeds(variant)
+
+
+def barred() -> str:
+    """Why the shipped records cannot be replaced here, as where the course is installed read-only; "" if they can."""
+    try:
+        for folder in (ASSETS, ASSETS / "records"):
+            try_writing(folder)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def write_record(path: Path, results: Results, facts: Mapping[str, Any]) -> Path:

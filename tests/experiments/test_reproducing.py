@@ -73,7 +73,20 @@ def test_where_all_is_there_the_exit_status_is_zero(capsys):
 
 def test_a_record_without_some_rows_does_not_replace_the_shipped_one(folder):
     assert reproduce("lacking") == 1
-    assert not (folder / "assets").exists()
+    assert not list((folder / "assets").rglob("*.json"))
+
+
+def test_where_the_course_cannot_be_written_that_is_said_first_and_the_record_lies_on_the_shelf(folder, capsys):
+    (folder / "assets").write_text("no folder, so that nothing can be written into it: as if read-only")
+    assert reproduce("counting") == 0
+    told = capsys.readouterr()
+    shelf = folder / "cache" / "shelf"
+    assert told.err.startswith("gbi: the course's own folder cannot be written (File exists): the shipped records stay")
+    assert f"counting.json is in {shelf / 'counting' / 'records'}." in told.out
+    assert (shelf / "reproduce-counting.html").exists()
+    assert load_results("counting", shelf / "counting" / "records" / "counting.json").seeds() == 5
+    reproduce("counting", rows=["fast"])
+    assert capsys.readouterr().err == "", "it would not have replaced the shipped one anyway"
 
 
 def test_a_row_that_is_asked_for_by_name_and_has_no_data_is_one_sentence():
