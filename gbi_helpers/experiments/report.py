@@ -35,7 +35,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 class Outcome:
     """What was left of one record: how many ``rows``, at ``path``; None as the comparison where none is shipped.
 
-    ``left_out``: rows whose data are not at hand, and why; ``path`` is None where that is so for all of them.
+    ``left_out``: rows that failed, or whose data are not at hand, and why; ``path`` is None where no row is left.
     """
 
     record: str
@@ -139,7 +139,7 @@ def page(title: str, outcomes: Sequence[Outcome]) -> str:
         "<p>Each value is held against the shipped record's, paired by seed. A value is one number over all seeds; ± "
         f"is half of the 95 % interval of the paired difference. {CHANCE}</p>",
         _table("Records", overview(outcomes)),
-        _table("Left out, for want of data", [["record", "row", "why"], *left_out]) if left_out else "",
+        _table("Left out", [["record", "row", "why"], *left_out]) if left_out else "",
         "<h2>Values</h2>" + _chosen(moved) if moved else f"<p>{NOTHING_SHIPPED.capitalize()}.</p>",
         _table("Times, as ratios", [_TIMES, *(_time(*one) for one in times)]) if times else "",
         "</main>\n</body>\n</html>\n",

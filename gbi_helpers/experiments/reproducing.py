@@ -73,7 +73,7 @@ def _sizes(study: Study, size: str | None, rows: Sequence[str] | None, whole: bo
 
 
 def reproduce(wanted: Sequence[Asked], title: str, on: str | None = None, dry: bool = False) -> int:
-    """Say how long, measure, say what moved, and write a page; 1 where something was left out for want of data, else 0.
+    """Say how long, measure, say what moved, and write a page; 1 where something failed or has no data, else 0.
 
     ``on``: a number of processes, or the address of a Dask scheduler; ``dry``: say how long, and no more.
     """
@@ -132,21 +132,26 @@ def _rows(n: int) -> str:
 
 
 def _reproduced(one: Asked, client: Any, alone: bool) -> Outcome:
-    """A record measured anew and held against the shipped one; of several, one without data is named and left out."""
+    """A record measured anew and held against the shipped one; of several, one of which no row is left is named.
+
+    (What no other one would survive is raised: Ctrl-C, a full disk.)
+    """
     try:
         paths = runner.reproduce(one.study, one.seeds, one.rows, variant=one.size, workers=client)
-    except DataError as error:
+    except OSError:
+        raise
+    except Exception as error:  # whatever a row may raise
         if alone:
             raise
         _left_out(one, error)
-        return Outcome(one.record, left_out=dict.fromkeys(one.study.names(one.variant, one.rows), str(error)))
+        return Outcome(one.record, left_out=dict.fromkeys(one.study.names(one.variant, one.rows), runner.why(error)))
     for path in paths:
         print(f"{path.name} is in {path.parent}.", flush=True)
     return _compared(one, paths[0])
 
 
-def _left_out(one: Asked, error: DataError) -> int:
-    print(f"gbi: {one.record} was left out: {error}", file=sys.stderr)
+def _left_out(one: Asked, error: Exception) -> int:
+    print(f"gbi: {one.record} was left out: {runner.why(error)}", file=sys.stderr)
     return 1
 
 

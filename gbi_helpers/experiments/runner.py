@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,12 +38,13 @@ def run(
     variant: str | None = None,
     shelf: Shelf | None = None,
     workers: Client | None = None,
-    left_out: dict[str, DataError] | None = None,
+    left_out: dict[str, Exception] | None = None,
 ) -> Results:
     """Measure the named rows (all if None) for each seed, and nothing twice: what lies on the shelf is taken from it.
 
     ``workers``: a client of Dask's scheduler, to which the rows go; None: this process. ``left_out``: where to enter
-    the rows whose data are not at hand, and why; without it the first of them is raised, when the others are done.
+    the rows that failed, or whose data are not at hand, and why; without it the first such error is raised, when the
+    others are done. What no row can help stops all at once: Ctrl-C, a full disk (``OSError``).
     Raises ``ValueError`` for an unknown row or variant, with the choices.
     """
     chosen = study.variant(variant)
@@ -66,7 +68,7 @@ def run(
     return Results(study.record(chosen), found, settings, dict(bench.world.facts), words)
 
 
-def _here(bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None], lost: dict[str, DataError]) -> None:
+def _here(bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None], lost: dict[str, Exception]) -> None:
     """Measure in this process. What another process is at comes last: perhaps it is done by then."""
     queue, busy = deque(wanted), 0
     while queue:
@@ -79,7 +81,10 @@ def _here(bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None], lo
             if mine:
                 try:
                     bench.measure(task)
-                except DataError as error:
+                except OSError:
+                    raise
+                except Exception as error:  # whatever a row may raise; the others go on
+                    traceback.clear_frames(error.__traceback__)  # the memory that they hold is the others'
                     lost[task.row] = error
                 done(task)
             else:
@@ -127,12 +132,12 @@ def reproduce(
     """Measure for seeds 0 .. ``seeds`` - 1 and write the record, and what is shipped beside it; the paths.
 
     The shipped record is replaced by a whole one only, and where it can be: some rows, fewer seeds, the small variant,
-    or an install that cannot be written leave theirs on the shelf. Rows whose data are not at hand are left out, and
-    the record says so: ``facts["left_out"]``. Raises ``DataError`` where that would be all of them.
+    or an install that cannot be written leave theirs on the shelf. Rows that failed, or whose data are not at hand, are
+    left out, and the record says so: ``facts["left_out"]``. Where that would be all of them, the first error is raised.
     """
     chosen = study.variant(variant)
     bench = Bench(study, chosen, Shelf.of(study.name))
-    left_out: dict[str, DataError] = {}
+    left_out: dict[str, Exception] = {}
     whole = replaces(study, chosen, seeds, rows) and not barred()
     results = run(study, range(seeds), rows, variant=chosen, shelf=bench.shelf, workers=workers, left_out=left_out)
     whole = whole and not left_out
@@ -141,7 +146,7 @@ def reproduce(
     minutes = round((_row_seconds(results) + _network_seconds(bench, results)) / 60, 1)
     facts = run_facts(command=command, seed=list(range(seeds)), threads=1, minutes=minutes, **results.facts)
     if left_out:
-        facts["left_out"] = {name: str(error) for name, error in left_out.items()}
+        facts["left_out"] = {name: why(error) for name, error in left_out.items()}
     if whole:
         _keep_shipped(results, bench.shelf)
     folder = ASSETS / "records" if whole else bench.shelf.folder / "records"
@@ -151,6 +156,11 @@ def reproduce(
     add_asset(path, **facts)
     with one_thread():
         return [path, *(study.ship(bench.world, load_results(results.name)) if study.ship else ())]
+
+
+def why(error: Exception) -> str:
+    """Why a row was left out, for a record: what is to be done about its data, or how it failed."""
+    return str(error) if isinstance(error, DataError) else f"it failed with {type(error).__name__}: {error}"
 
 
 def replaces(study: Study, variant: str, seeds: int, rows: Sequence[str] | None) -> bool:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import Task
-from gbi_helpers.files import DataError, locked, part_file
+from gbi_helpers.files import locked, part_file
 from gbi_helpers.runtime import device
 
 if TYPE_CHECKING:
@@ -95,13 +95,14 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def measure_there(
-    client: Client, bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None], lost: dict[str, DataError]
+    client: Client, bench: Bench, wanted: Sequence[Task], done: Callable[[Task], None], lost: dict[str, Exception]
 ) -> None:
     """Have the workers of a client measure what is missing; each row is on this shelf as soon as it is back.
 
-    A row that fails does not take the others with it: its error is raised when all are back. ``lost``: where rows are
-    entered whose data the workers do not have.
-    Raises ``ConnectionError`` where workers, or the scheduler, are gone for good.
+    A row that fails does not take the others with it. ``lost``: where rows are entered that failed, or whose data the
+    workers do not have.
+    Raises ``ConnectionError`` where workers, or the scheduler, are gone for good, and the ``OSError`` of a worker's
+    disk, when all are back.
     """
     from distributed import as_completed
 
@@ -111,22 +112,24 @@ def measure_there(
     folder = str(bench.shelf.folder) if here else ""
     address = (bench.study.module, bench.variant, folder, version(), bench.world.digest, device().type)
     rows, networks = _submitted(client, bench, address, [task for task in wanted if bench.missing(task)])
-    failed: list[Exception] = []
+    stopped: list[OSError] = []
     try:
         for future in as_completed(list(rows)):
             try:
                 bench.keep(rows[future].row, future.result())
                 done(rows[future])
-            except DataError as error:
-                lost[rows[future].row] = error
             except Exception as error:  # whatever a row may raise; the others go on
-                failed.append(error)
-        for future in networks if not (failed or lost) else ():  # for whoever ships them, or counts their seconds
+                told = _told(error)
+                if isinstance(told, OSError):
+                    stopped.append(told)
+                else:
+                    lost[rows[future].row] = told
+        for future in networks if not (stopped or lost) else ():  # for whoever ships them, or counts their seconds
             _put_all(bench.shelf, future.result())
     finally:
         client.cancel([*rows, *networks])
-    if failed:
-        raise _told(failed[0])
+    if stopped:
+        raise stopped[0]
 
 
 def _submitted(

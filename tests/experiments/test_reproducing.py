@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import failing
 import pytest
 
 from gbi_helpers import cli, files
@@ -87,6 +89,56 @@ def test_where_the_course_cannot_be_written_that_is_said_first_and_the_record_li
     assert load_results("counting", shelf / "counting" / "records" / "counting.json").seeds() == 5
     reproduce("counting", rows=["fast"])
     assert capsys.readouterr().err == "", "it would not have replaced the shipped one anyway"
+
+
+def test_rows_that_fail_take_neither_other_rows_nor_later_studies_with_them(folder, monkeypatch, capsys):
+    monkeypatch.setattr(reproducing, "STUDIES", {"failing": "failing", "lacking": "lacking"})
+    assert reproduce(seeds=2, size="small") == 1
+    told = capsys.readouterr()
+    why = "it failed with RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB."
+    assert f"gbi: failing_small: row too large was left out: {why}" in told.err
+    assert "gbi: failing_small: row nan was left out: it failed with ValueError: A measurement is NaN" in told.err
+    left = load_results("failing_small", folder / "cache" / "shelf" / "failing" / "records" / "failing_small.json")
+    assert (list(left.rows), left.facts["left_out"]["too large"]) == (["fast"], why)
+    page = (folder / "cache" / "shelf" / "reproduce-all.html").read_text("utf-8")
+    assert why in page
+    assert "CIFAR-1000 is not here" in page
+    lines = (folder / "measured.txt").read_text().splitlines()
+    assert lines.count("too large 0") == 1
+    assert "too large 1" not in lines, "it has failed once"
+
+
+def test_a_row_that_failed_holds_no_memory_of_which_the_others_would_run_short(folder):
+    lost = {}
+    runner.run(failing.STUDY, [0], shelf=Shelf(folder / "shelf"), left_out=lost)
+    assert set(lost) == {"too large", "nan"}
+    assert [ref() for ref in failing.held] == [None] * len(failing.held)
+    with pytest.raises(RuntimeError, match="CUDA out of memory") as error:
+        runner.run(failing.STUDY, [1], shelf=Shelf(folder / "shelf"))
+    assert error.traceback[-1].name == "too_large", "the place where it failed is still told"
+    assert len(list((folder / "shelf").glob("fast-*.json"))) == 2
+
+
+def test_of_all_studies_those_go_on_that_come_after_one_without_a_row(folder, monkeypatch, capsys):
+    monkeypatch.setattr(failing, "STUDY", dataclasses.replace(failing.STUDY, rows={"nan": failing.ROWS["nan"]}))
+    monkeypatch.setattr(reproducing, "STUDIES", {"failing": "failing", "lacking": "lacking"})
+    assert reproduce() == 1
+    told = capsys.readouterr()
+    assert "gbi: failing was left out: it failed with ValueError: A measurement is NaN" in told.err
+    assert "lacking.json is in " in told.out
+    assert (folder / "cache" / "shelf" / "reproduce-all.html").exists()
+
+
+def test_ctrl_c_stops_rows_and_studies_at_once(folder, monkeypatch):
+    def stops(world, seed, settings):
+        raise KeyboardInterrupt
+
+    rows = {"stops": dataclasses.replace(failing.ROWS["nan"], measure=stops), "fast": failing.ROWS["fast"]}
+    monkeypatch.setattr(failing, "STUDY", dataclasses.replace(failing.STUDY, rows=rows))
+    monkeypatch.setattr(reproducing, "STUDIES", {"failing": "failing", "lacking": "lacking"})
+    with pytest.raises(KeyboardInterrupt):
+        reproduce()
+    assert not (folder / "measured.txt").exists()
 
 
 def test_a_row_that_is_asked_for_by_name_and_has_no_data_is_one_sentence():
