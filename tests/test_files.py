@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import http.server
 import json
@@ -110,6 +111,15 @@ def test_a_download_arrives_whole_and_is_not_fetched_twice(server, tmp_path):
     get(server, path)
     assert server.requests == 1
     assert names_in(tmp_path) == ["new folder", str(Path("new folder/digits.bin"))]
+
+
+@pytest.mark.parametrize("trouble", [[], ["truncated"]])
+def test_a_download_needs_no_bar(server, tmp_path, monkeypatch, trouble):
+    """As with TQDM_DISABLE, or a notebook run without bars: then a bar counts nothing."""
+    monkeypatch.setattr(downloads, "progress_bar", functools.partial(downloads.progress_bar, disable=True))
+    server.troubles = [*trouble]
+    assert get(server, tmp_path / "digits.bin").read_bytes() == GOOD
+    assert server.requests == 1 + len(trouble)
 
 
 @pytest.mark.parametrize("trouble", ["500", "truncated", "wrong", "hang", "hang inside"])

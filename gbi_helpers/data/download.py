@@ -104,8 +104,8 @@ def _fetch(url: str, part: Path, digest: str | None, timeout: float) -> None:
                 stream.write(chunk)
                 seen.update(chunk)
                 bar.update(len(chunk))
-            if total and bar.n < total:
-                raise _TryAgainError(f"the file broke off after {bar.n} of {total} bytes")
+        if stream.tell() < total:  # the bar counts nothing where bars are switched off
+            raise _TryAgainError(f"the file broke off after {stream.tell()} of {total} bytes")
     if digest and seen.hexdigest() != digest:
         raise _TryAgainError("the file sent has another SHA-256 than the one expected")
 
