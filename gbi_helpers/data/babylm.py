@@ -29,8 +29,14 @@ def babylm_folder() -> tuple[str, Path | None]:
     root = layouts.data_dir()
     if root and (folder := lies_in(root)):
         return "from GBI_DATA_DIR", folder
-    cached = cache_dir() / "babylm"
-    return ("from the cache", cached) if cached.is_dir() else ("", None)
+    cached = _kept()
+    return ("from the cache", cached) if cached else ("", None)
+
+
+def _kept() -> Path | None:
+    """The folder in the cache, if there is anything in it."""
+    folder = cache_dir() / "babylm"
+    return folder if layouts.entries(folder) else None
 
 
 def fetch_babylm() -> Path:
@@ -39,8 +45,7 @@ def fetch_babylm() -> Path:
     No checksum is published with it, so each archive is held to the checksums (CRC) inside it.
     Raises :class:`DataError` when offline, unreachable, broken or not writable.
     """
-    folder = cache_dir() / "babylm"
-    if folder.is_dir():
+    if folder := _kept():
         return folder
     if offline():
         raise DataError(
@@ -48,6 +53,7 @@ def fetch_babylm() -> Path:
             "GBI_DATA_DIR."
         )
     cache = writable_cache()
+    folder = cache / "babylm"
     sweep(cache, ".babylm.*.part")
     with tempfile.TemporaryDirectory(prefix=".babylm.", suffix=".part", dir=cache, ignore_cleanup_errors=True) as part:
         whole = Path(part) / "texts"
@@ -55,8 +61,10 @@ def fetch_babylm() -> Path:
         for name, url in PARTS.items():
             _unpack(download(url, Path(part) / name, None), whole)
         with contextlib.suppress(OSError):  # another process may have been quicker; then its copy is used
+            if folder.is_dir() and not _kept():
+                shutil.rmtree(folder)  # emptied, but for what is hidden
             os.rename(whole, folder)
-    if not folder.is_dir():
+    if not _kept():
         raise DataError(f"BabyLM cannot be moved to {folder}: delete what is there, or set GBI_CACHE_DIR.")
     return folder
 

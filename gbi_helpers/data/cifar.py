@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from gbi_helpers.data.cifar_files import DELETE, FOLDER, NAME, given, kept, over
 from gbi_helpers.data.cifar_files import FILE as FILE
 from gbi_helpers.data.cifar_files import lies_in as lies_in
 from gbi_helpers.data.download import offline
-from gbi_helpers.data.image_files import fetch_with
+from gbi_helpers.data.image_files import fetch_with, set_aside
 from gbi_helpers.data.images import SEED, SPLITS, ImageData, Images, stratified_order
 from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir, part_file
 
@@ -88,7 +89,7 @@ def load_cifar100(size: str | None = None) -> ImageData:
 
 
 def find() -> tuple[str, Path | None]:
-    """Where the real set lies, (place, file or folder), or ("", None). A damaged copy in the cache is passed over."""
+    """Where the real set lies, (place, file or folder), or ("", None). A damaged copy in the cache is set aside."""
     if path := given():
         return "from GBI_DATA_DIR", path
     path = find_cached()
@@ -96,15 +97,14 @@ def find() -> tuple[str, Path | None]:
 
 
 def find_cached() -> Path | None:
-    """The file or folder of the set in the cache, or None; a damaged one is left alone, with a warning."""
-    path = kept()
-    try:
-        if path:
+    """The file or folder of the set in the cache, or None; a damaged one is set aside, with a warning."""
+    for path in filter(None, map(kept, (FILE, FOLDER))):
+        try:
             read(path, DELETE)
-    except DataError as error:
-        warnings.warn(f"The copy in the cache is not used: {error}", stacklevel=4)
-        return None
-    return path
+            return path
+        except DataError:
+            set_aside(NAME, path)
+    return None
 
 
 def read(path: Path, advice: str = layouts.REPLACE) -> Parts:
@@ -132,6 +132,9 @@ def _check(parts: Parts) -> None:
 
 
 def _read_npz(path: Path) -> Parts:
+    with path.open("rb") as stream:
+        if not zipfile.is_zipfile(stream):  # NumPy would take it for a pickle
+            raise ValueError("it is no whole npz file")
     with np.load(path, allow_pickle=False) as stored:
         names = stored["fine_label_names"].tolist() if "fine_label_names" in stored else list(CLASSES)
         if names != list(CLASSES):

@@ -21,9 +21,10 @@ DELETE = "delete it, so that a good one is used"
 ARCHIVES = ("cifar100pythontar", "cifar100pythontgz", "cifar100pythonzip")  # plain names
 
 
-def kept() -> Path | None:
-    """The file or folder of the set in the cache, if there is one; it is not looked into."""
-    return next((path for path in (cache_dir() / FILE, cache_dir() / FOLDER) if path.exists()), None)
+def kept(name: str) -> Path | None:
+    """:data:`FILE` or :data:`FOLDER` in the cache, if it is there; it is not looked into."""
+    path = cache_dir() / name
+    return path if path.exists() else None
 
 
 def given() -> Path | None:

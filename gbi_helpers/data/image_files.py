@@ -52,16 +52,20 @@ def cached(spec: ImageSet) -> Path | None:
     try:
         return present(cache_dir(), spec)
     except DataError:
-        damaged = cache_dir() / spec.folder
-    aside = damaged.with_name(f"{spec.folder}.damaged")
+        set_aside(spec.name, cache_dir() / spec.folder)
+        return None
+
+
+def set_aside(name: str, damaged: Path) -> None:
+    """Move a damaged copy of the set ``name`` out of its place in the cache, with a warning to who loads the set."""
+    aside = damaged.with_name(f"{damaged.name}.damaged")
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        damaged.rename(aside)
+        damaged.replace(aside)
         done = f"moved to {aside}, which can be deleted"
     except OSError:
         done = f"left alone; delete {damaged}"
-    warnings.warn(f"{spec.name} in the cache is damaged or incomplete, so it is not used but {done}.", stacklevel=4)
-    return None
+    warnings.warn(f"{name} in the cache is damaged or incomplete, so it is not used but {done}.", stacklevel=5)
 
 
 def present(root: Path, spec: ImageSet) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gbi_helpers import runtime
@@ -86,9 +87,9 @@ def _cifar_row() -> DataSet:
     found: dict[str, Path] = {}
     problems: dict[str, str] = {}
     images = 0
-    for place, look, advice in (("GBI_DATA_DIR", cifar.given, REPLACE), ("cache", cifar.kept, cifar.DELETE)):
+    for place, look, advice in _CIFAR_PLACES:
         try:
-            if path := look():
+            if (path := look()) and place not in found:
                 images = images or sum(len(y) for _, y in cifar.read(path, advice).values())
                 found[place] = path
         except DataError as error:
@@ -106,6 +107,12 @@ def _cifar_row() -> DataSet:
         "nothing, until that is mended" if "GBI_DATA_DIR" in problems else uses,
         " ".join(filter(None, [*problems.values(), told])),
     )
+
+
+_CIFAR_PLACES: list[tuple[str, Callable[[], Path | None], str]] = [
+    ("GBI_DATA_DIR", cifar.given, REPLACE),
+    *(("cache", partial(cifar.kept, name), cifar.DELETE) for name in (cifar.FILE, cifar.FOLDER)),
+]
 
 
 def _text_row() -> DataSet:

@@ -289,15 +289,43 @@ def test_a_damaged_torchvision_folder_is_one_sentence(torchvision_files, tmp_pat
         data.load_cifar100()
 
 
-def test_a_damaged_copy_in_the_cache_is_passed_over(small, tmp_path, monkeypatch):
+def test_a_damaged_copy_in_the_cache_is_set_aside_and_told_once(small, tmp_path, monkeypatch):
     folder = own_cache(monkeypatch, tmp_path)
     folder.mkdir()
     (folder / cifar.FILE).write_bytes(b"half")
     monkeypatch.setattr(standin, "render_standin", lambda n: (np.zeros((n, 32, 32, 3), np.uint8), np.arange(n) % 100))
-    with pytest.warns(UserWarning, match="copy in the cache is not used: .* delete it"):
+    with pytest.warns(UserWarning, match=r"CIFAR-100 in the cache is damaged .* moved to .*npz\.damaged") as told:
+        assert data.load_cifar100().name == "Glyphs-100"
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         assert data.load_cifar100().name == "Glyphs-100"
     np.savez(folder / cifar.FILE, **small)
     assert data.load_cifar100().source.endswith("from the cache")
+
+
+def test_a_whole_copy_in_the_cache_is_used_beside_a_damaged_one(small, torchvision_files, tmp_path, monkeypatch):
+    cache = own_cache(monkeypatch, tmp_path)
+    folder = lay(cache, torchvision_files)
+    (cache / cifar.FILE).write_bytes(b"cut")
+    assert (row().found, row().checksum) == ("cache", "wrong"), "the catalogue only looks"
+    with pytest.warns(UserWarning, match="moved to .*npz.damaged"):
+        assert data.fetch("cifar-100") == folder
+    assert left(cache) == [cifar.FOLDER, f"{cifar.FILE}.damaged"]
+    assert data.load_cifar100("full").source.endswith("from the cache")
+    assert (row().found, row().checksum) == ("cache", "ok")
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"", b"PK\x03\x04garbage"])
+def test_what_is_no_npz_is_said_to_be_none(tmp_path, monkeypatch, content):
+    """NumPy would advise to load it unsafely, with allow_pickle."""
+    (tmp_path / cifar.FILE).write_bytes(content)
+    monkeypatch.setenv("GBI_DATA_DIR", str(tmp_path))
+    with pytest.raises(
+        DataError, match=r"not CIFAR-100 \(it is no whole npz file\): put the original in its place"
+    ) as error:
+        data.load_cifar100()
+    assert "pickle" not in str(error.value)
 
 
 def test_full_without_the_set_says_why_and_takes_the_standin():
@@ -373,6 +401,17 @@ def test_full_is_downloaded_once_and_then_cached(server, tmp_path):
     assert data.fetch("CIFAR-100") == data.fetch("cifar-100") == tmp_path / "own" / cifar.FOLDER
     assert left(tmp_path / "own") == [cifar.FOLDER]
     assert row().found == "cache"
+
+
+@pytest.mark.parametrize("name", [cifar.FILE, f"{cifar.FOLDER}/train"])
+def test_a_damaged_copy_in_the_cache_costs_one_download_and_no_more(server, tmp_path, name, monkeypatch):
+    path = tmp_path / "own" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"cut")
+    with pytest.warns(UserWarning, match="damaged or incomplete, so it is not used"):
+        assert data.fetch("cifar-100") == tmp_path / "own" / cifar.FOLDER
+    monkeypatch.setenv("GBI_OFFLINE", "1")
+    assert data.fetch("cifar-100") == tmp_path / "own" / cifar.FOLDER
 
 
 def test_a_download_that_keeps_failing_is_one_sentence_and_leaves_nothing(server, tmp_path, monkeypatch):

@@ -530,6 +530,18 @@ def test_babylm_is_fetched_and_used_from_then_on(server, tmp_path, capsys, monke
     assert same(load_text("babylm"), data)
 
 
+@pytest.mark.parametrize("hidden", [True, False])
+def test_an_emptied_folder_of_babylm_is_none(server, tmp_path, hidden):
+    folder = tmp_path / "cache" / "babylm"
+    folder.mkdir(parents=True)
+    if hidden:
+        (folder / ".DS_Store").write_bytes(b"a Finder was here")
+    assert load_text().name == "packages"
+    assert catalogue()[-1].found == "packages"
+    assert len(list(fetch("babylm").iterdir())) == 6
+    assert load_text().name == "babylm"
+
+
 @pytest.mark.parametrize("trouble", ["broken", "other", "gone"])
 def test_a_bad_download_leaves_nothing(server, tmp_path, trouble):
     whole = server.archives["dev.zip"]
