@@ -142,10 +142,10 @@ def lab_command(notebook: Path, port: int, *, browser: bool = True) -> list[str]
 
 
 def _lab(arguments: argparse.Namespace) -> int:
-    from gbi_helpers.course.trust import start_trusting
+    from gbi_helpers.course.trust import own_beside, start_trusting
 
     chosen = notebooks.select([arguments.notebook], own=True)[0]
-    start_trusting(dict.fromkeys([chosen, *sorted(chosen.parent.glob("*.ipynb"))]))
+    start_trusting(own_beside(chosen))
     command = lab_command(chosen, arguments.port, browser=not arguments.no_browser)
     if os.name == "posix":
         sys.stdout.flush()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 
 from gbi_helpers import cli
-from gbi_helpers.course import coursework, execution, notebooks, publish
+from gbi_helpers.course import coursework, execution, notebooks, publish, trust
 from gbi_helpers.data import DataError
 from gbi_helpers.data.text_sources import DATA_PACKAGES
 from gbi_helpers.experiments import runner
@@ -533,7 +534,7 @@ def test_lab_addresses_have_no_letters_that_an_address_may_not_have(tmp_path):
 
 
 def test_lab_serves_the_course_and_trusts_it(tmp_path):
-    path = save(tmp_path / "notebooks" / notebooks.START, "x = 1")
+    path = ROOT / "notebooks" / notebooks.START
     variables = {**os.environ, "JUPYTER_DATA_DIR": str(tmp_path / "data"), "JUPYTER_TOKEN": "t"}
     command = [sys.executable, "-m", "gbi_helpers.cli", "lab", str(path), "--no-browser", "--port", "19876"]
     process = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
@@ -547,6 +548,30 @@ def test_lab_serves_the_course_and_trusts_it(tmp_path):
         process.terminate()
         process.wait(20)
         process.stderr.close()
+
+
+def test_lab_trusts_no_notebook_from_elsewhere_nor_what_lies_beside_it(tmp_path, monkeypatch):
+    """Its outputs may hold any script, which would run in the reader's JupyterLab."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(trust, "start_trusting", trust.trust)
+    monkeypatch.setattr(os, "execv", lambda *command: None)
+    monkeypatch.setattr(subprocess, "call", lambda command: 0)
+    page = nbformat.v4.new_output("display_data", {"text/html": "<script>alert(1)</script>"})
+    for folder, name in (("downloads", "alice"), ("downloads", "05_mnist"), ("notebooks", "00_start_here")):
+        cell = nbformat.v4.new_code_cell("1", outputs=[page])
+        notebooks.write(nbformat.v4.new_notebook(cells=[cell]), save(tmp_path / folder / f"{name}.ipynb"))
+    for path in sorted(tmp_path.rglob("*.ipynb")):
+        assert cli.main(["lab", str(path), "--no-browser"]) == 0
+    assert not [path for path in tmp_path.rglob("*.ipynb") if NotebookNotary().check_signature(notebooks.read(path))]
+
+
+def test_lab_trusts_the_courses_own_notebooks_and_no_other_in_their_folder(tmp_path, monkeypatch):
+    for name in (notebooks.START, "05_mnist.ipynb", "from_a_friend.ipynb"):
+        save(tmp_path / "notebooks" / name, "x = 1")
+    monkeypatch.setattr(trust, "course_folder", lambda: tmp_path)
+    own = [path.name for path in trust.own_beside(tmp_path / "notebooks" / "05_mnist.ipynb")]
+    assert own == ["05_mnist.ipynb", notebooks.START]
+    assert trust.own_beside(save(tmp_path / "elsewhere" / "05_mnist.ipynb", "x = 1")) == []
 
 
 def _patiently(address, wanted=b""):

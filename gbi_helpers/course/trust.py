@@ -12,7 +12,23 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from gbi_helpers.course.notebooks import read
+from gbi_helpers.course.notebooks import course_folder, read
+from gbi_helpers.files import questions
+
+
+def own_beside(notebook: Path) -> list[Path]:
+    """The course's own notebooks, this one first, if it lies among them; none beside any other notebook.
+
+    What others have made, a student's copy or a download, is for the reader to trust: its outputs may hold any script.
+    """
+    try:
+        course = (course_folder() / "notebooks").resolve()
+    except FileNotFoundError:
+        return []
+    if notebook.resolve().parent != course:
+        return []
+    found = dict.fromkeys(path.resolve() for path in (notebook, *sorted(course.glob("*.ipynb"))))
+    return [path for path in found if path.stem in questions()]
 
 
 def trust(paths: Iterable[Path]) -> None:
@@ -26,8 +42,10 @@ def trust(paths: Iterable[Path]) -> None:
 
 def start_trusting(paths: Iterable[Path]) -> None:
     """Sign notebooks in another process, without waiting for it."""
-    command = [sys.executable, "-m", __name__, *map(str, paths)]
-    subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    names = [str(path) for path in paths]
+    if names:
+        command = [sys.executable, "-m", __name__, *names]
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
