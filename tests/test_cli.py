@@ -216,6 +216,25 @@ def test_copies_of_the_current_folder_come_first_and_the_course_is_still_at_hand
         notebooks.select(own=True)
 
 
+def test_a_kernel_that_does_not_start_is_one_sentence_and_the_other_notebooks_run(tmp_path, monkeypatch, capsys):
+    find, commands = execution._ThisPython.get_kernel_spec, [["/nowhere/python"], [sys.executable, "-c", "1 / 0"]]
+
+    def spec(self, name):
+        found = find(self, name)
+        found.argv = commands.pop() if commands else found.argv
+        return found
+
+    monkeypatch.setattr(execution._ThisPython, "get_kernel_spec", spec)
+    for name in "abc":
+        save(tmp_path / f"{name}.ipynb", "x = 1")
+    paths = [str(tmp_path / f"{name}.ipynb") for name in "abc"]
+    assert cli.main(["run", *paths, "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr()
+    assert [line.split()[-1] == "failed" for line in told.out.splitlines()[1:4]] == [True, True, False]
+    assert "gbi: a.ipynb: its kernel does not start (Kernel died before replying to kernel_info): install" in told.err
+    assert re.search(r"gbi: b.ipynb: its kernel does not start \(.*/nowhere/python'?\): install", told.err)
+
+
 def test_run_never_writes_over_a_notebook_or_another_copy(tmp_path, capsys):
     path, other = save(tmp_path / "a" / "x.ipynb", "x = 1\nx"), save(tmp_path / "b" / "x.ipynb", "2")
     before = path.read_bytes()

@@ -110,11 +110,21 @@ def execute(path: Path, *, plain: bool = False) -> Execution:
         resources={"metadata": {"path": str(path.resolve().parent)}},
     )
     started = time.perf_counter()
-    with environment(plain=plain) as variables, client.setup_kernel(env=variables):
-        failure = _execute_cells(client, path)
+    with contextlib.ExitStack() as stack:
+        failure = _start_kernel(client, stack, path, plain) or _execute_cells(client, path)
         seconds = time.perf_counter() - started
         peak = 0.0 if failure else _peak_mb(client)
     return Execution(path, notebook, seconds, peak, failure)
+
+
+def _start_kernel(client: NotebookClient, stack: contextlib.ExitStack, path: Path, plain: bool) -> str:
+    """Start a kernel that ends with the stack; returns why it does not start, or an empty string."""
+    variables = stack.enter_context(environment(plain=plain))
+    try:
+        stack.enter_context(client.setup_kernel(env=variables))
+    except Exception as error:  # of Jupyter, of ZeroMQ or of the system
+        return f"{path.name}: its kernel does not start ({error}): install the course and ipykernel again."
+    return ""
 
 
 def _execute_cells(client: NotebookClient, path: Path) -> str:
