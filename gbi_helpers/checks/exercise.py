@@ -140,11 +140,14 @@ class Exercise:
         if not isinstance(several, tuple | list) or len(several) != len(self.parts):
             self._fail(f"return {len(self.parts)} things, in this order: {', '.join(self.parts)}.")
         try:
-            return tuple(_numbers(item) for item in several)
+            numbers = tuple(_numbers(item) for item in several)
         except (TypeError, ValueError, RuntimeError):
             if isinstance(result, tuple) and hasattr(result, "indices"):  # of max(-1), min(-1), sort(), topk()
                 self._fail("you return values *and* places, as `max(-1)` gives both: return its `.values`.")
-            return self._fail(f"return a tensor of numbers, not {type(several[0]).__name__}.")
+            self._fail(f"return a tensor of numbers, not {type(several[0]).__name__}.")
+        if any(part.is_complex() for part in numbers):
+            self._fail("your answer is complex, with an imaginary part: return real numbers.")
+        return numbers
 
     def _check_shapes(self, inputs: Inputs, right: Answer, given: Answer) -> None:
         for name, want, got in zip(self.parts, right, given, strict=True):
@@ -248,7 +251,9 @@ def _unchanged(before: Tensor, after: Tensor) -> bool:
 
 
 def _numbers(answer: Any) -> Tensor:
-    return torch.as_tensor(answer, dtype=torch.float64, device="cpu").detach()
+    """An answer in float64, dense; one with an imaginary part as it is."""
+    numbers = torch.as_tensor(answer, dtype=torch.complex128, device="cpu").detach().to_dense()
+    return numbers if numbers.imag.any() else numbers.real
 
 
 def drawn(seed: int, inputs: Callable[..., Inputs], *sizes: tuple[Any, ...]) -> list[Inputs]:
