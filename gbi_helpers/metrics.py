@@ -241,14 +241,6 @@ def forward_transfer(r: Tensor, untrained: Tensor) -> float:
     return float((_square(r).diagonal(1) - untrained[1:]).mean())
 
 
-def own_forgetting(r: Tensor, joint: Tensor) -> float:
-    """:func:`forgetting`, less that of learners trained anew on all contexts so far (their R: ``joint`` (T, T)).
-
-    More classes make the same image harder, so even what cannot forget seems to; this takes that part away.
-    """
-    return forgetting(r) - forgetting(joint)
-
-
 def _square(r: Tensor) -> Tensor:
     if r.dim() != 2 or r.shape[0] != r.shape[1] or len(r) < 2:
         raise ValueError(f"R has a row and a column for each of two or more contexts, but is {tuple(r.shape)}.")

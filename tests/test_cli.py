@@ -166,8 +166,12 @@ def test_what_is_not_there_is_one_sentence(arguments, capsys):
     assert len(told.splitlines()) == 1
 
 
-def test_a_file_that_is_no_notebook_is_one_sentence(tmp_path, capsys):
-    (tmp_path / "x.ipynb").write_text("not json")
+NULL = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [null]}'
+
+
+@pytest.mark.parametrize("content", ["not json", "[]", NULL])
+def test_a_file_that_is_no_notebook_is_one_sentence(tmp_path, capsys, content):
+    (tmp_path / "x.ipynb").write_text(content)
     assert cli.main(["run", str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "out")]) == 1
     assert "is not a notebook" in capsys.readouterr().err
 
@@ -471,7 +475,7 @@ def clone(tmp_path):
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n\n[project.urls]\n\n[tool.x]\na = 1\n')
     begin, end = publish.BADGES
     (tmp_path / "README.md").write_text(f"# Course\n{begin}\n{end}\nText.\n")
-    save(tmp_path / "notebooks" / "00_start_here.ipynb", notebooks.BOOTSTRAP, "x = 1")
+    save(tmp_path / "notebooks" / "00_start_here.ipynb", notebooks.bootstrap(), "x = 1")
     return tmp_path
 
 
@@ -510,7 +514,7 @@ def test_bootstrap_finds_the_package_above_the_notebook_or_says_what_to_do(tmp_p
     (tmp_path / "clone" / "gbi_helpers" / "__init__.py").write_text("")
     for folder in (tmp_path / "clone" / "notebooks", tmp_path / "elsewhere" / "notebooks"):
         folder.mkdir(parents=True)
-    program = notebooks.BOOTSTRAP + "\nimport gbi_helpers"
+    program = notebooks.bootstrap() + "\nimport gbi_helpers"
     command = [sys.executable, "-S", "-I", "-c", program]
     found = subprocess.run(command, cwd=tmp_path / "clone" / "notebooks", capture_output=True, text=True)
     assert found.returncode == 0, found.stderr

@@ -205,7 +205,6 @@ CALLS = {
     "metrics.forgetting": lambda d: metrics.forgetting(d.weights[:, :3]),
     "metrics.backward_transfer": lambda d: metrics.backward_transfer(d.weights[:, :3]),
     "metrics.forward_transfer": lambda d: metrics.forward_transfer(d.weights[:, :3], d.weights[:, 3]),
-    "metrics.own_forgetting": lambda d: metrics.own_forgetting(d.weights[:, :3], d.weights[:, 2:]),
     "metrics.log_odds": lambda d: metrics.log_odds(d.other),
     "metrics.first_below": lambda d: metrics.first_below(d.h[:, 0].cumsum(0), d.h[:, 1], 0.0),
     "metrics.by_block": lambda d: metrics.by_block(d.many, 10),
@@ -315,7 +314,6 @@ NEEDS_NUMBERS = {
     "models.hundred.on_sphere", "models.hundred.balanced_sphere", "models.factored.mixture_of_turns",
     "models.image.reconstruction", "models.image.free_energy", "metrics.final_accuracy", "metrics.learning_accuracy",
     "metrics.first_below", "metrics.forgetting", "metrics.backward_transfer", "metrics.forward_transfer",
-    "metrics.own_forgetting",
 }  # fmt: skip
 
 

@@ -34,9 +34,6 @@ def bootstrap(address: str = "") -> str:
     return f'{_FIND}\n{_TEST}get_ipython().run_line_magic("pip", "install -q --no-deps {packages}")  # fmt: skip'
 
 
-BOOTSTRAP = bootstrap()  # as it stands until `gbi links` has written an address
-
-
 def address_of(pyproject: str) -> str:
     """The repository's address as the text of pyproject.toml gives it, or an empty string."""
     found = re.search(r'^Repository = "([^"]*)"', pyproject, flags=re.MULTILINE)
@@ -93,7 +90,7 @@ def read(path: Path) -> NotebookNode:
 
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError) as error:
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is not a notebook that can be read.") from error
 
 

@@ -75,13 +75,6 @@ def slope_along(loss_fn: LossFn, z0: Tensor, way: Tensor) -> Tensor:
         return torch.func.jvp(loss_fn, (z0,), (way.expand_as(z0),))[1]
 
 
-def forward_step(loss_fn: LossFn, z0: Tensor) -> Tensor:
-    """One step's log posterior (B, K) by K - 1 slopes, from the last task to each other: for two tasks it takes one."""
-    corners = torch.eye(z0.shape[1], dtype=z0.dtype, device=z0.device)
-    slopes = [slope_along(loss_fn, z0, corner - corners[-1]) for corner in corners[:-1]]
-    return torch.log_softmax(-torch.stack([*slopes, torch.zeros_like(slopes[0])], dim=-1), dim=-1)
-
-
 def forward_mode(name: str, batch: int, turns: int, seconds: float) -> Found:
     """One slope, which is all that two tasks need: its FLOPs and its time over those of a forward and of one step.
 

@@ -50,7 +50,6 @@ MAIN = (
     *("one_step", "delta", "dreamed", "start", "one_step_within_99", "delta_within_99", "one_step_top_2"),
     *("one_step_top_3", "one_step_top_10", "midpoint", "zoom_quarter", "zoom_half", "all"),
 )
-RULES = {"by_accuracy": "accuracy", "by_log_score": "log score", "by_kl": "nearness to all passes"}
 DELTA_OR_NOT = ("mnist", "mnist_aware", "cifar_code", "language_5", "language_20", "language_50")
 
 Point = tuple[str, float, float]  # way, price, accuracy
@@ -117,13 +116,6 @@ def _line(results: Results, row: str, way: str) -> list[str]:
 def right(results: Results, row: str, way: str) -> Summary:
     """Accuracy of a way, with an interval that counts the test samples, too."""
     return with_samples(results.summary(row, way, "accuracy"), int(results.first(row, "samples", "test")))
-
-
-def delta_or_not(results: Results, rows: Sequence[str] = DELTA_OR_NOT) -> Table:
-    """What δ adds to one step, seed by seed, in points; how often each rule takes it, and what that adds."""
-    taken = {rule: ("with_delta_or_not", rule) for rule in RULES}
-    header = ["set", "δ adds", *(text for words in RULES.values() for text in (f"{words} takes it", "that adds"))]
-    return header, [_decided(results, row, "delta", taken) for row in rows if results.has(row)]
 
 
 def rescored_or_not(results: Results, rows: Sequence[str] = DELTA_OR_NOT) -> Table:

@@ -32,8 +32,6 @@ BEYOND = {
     ("gradient_aware", "relative"): "gradient-aware: relative gradient",
     ("classifier", "energy"): "classifier: energy",
 }
-ACROSS = (("vae_mul", "max_z"), ("vae_mul", "relative"), ("vae_mul", "relative_likelihood"), ("vae_mul", "regret"),
-          ("classifier", "softmax"), ("classifier", "energy"))  # fmt: skip
 
 
 @dataclass(frozen=True)

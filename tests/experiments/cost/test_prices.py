@@ -178,7 +178,10 @@ def test_what_takes_too_long_is_left_out():
 def test_forward_mode_takes_the_same_step_and_keeps_nothing(name):
     question = asked(name, 3, 2, dtype=torch.float64)
     step = one_step(question.rows(), question.z0)
-    torch.testing.assert_close(faster.forward_step(question.rows(), question.z0), step.log_q, rtol=0, atol=1e-9)
+    first, second, third = torch.eye(3, dtype=torch.float64)
+    slopes = [faster.slope_along(question.rows(), question.z0, way - third) for way in (first, second)]
+    log_q = torch.log_softmax(-torch.stack([*slopes, torch.zeros(2, dtype=torch.float64)], 1), 1)
+    torch.testing.assert_close(log_q, step.log_q, rtol=0, atol=1e-9)
     found = faster.forward_mode(name, batch=2, turns=1, seconds=0.0)
     assert found["saved"] == 0
     assert found["flops"]["step"] > 1.3  # dearer than the step, and than the two passes

@@ -22,6 +22,8 @@ from gbi_helpers.models.image import Classifier, ConditionalVAE
 from gbi_helpers.readouts import decoder_loss
 
 SEEDS = 5
+ACROSS = (("vae_mul", "max_z"), ("vae_mul", "relative"), ("vae_mul", "relative_likelihood"), ("vae_mul", "regret"),
+          ("classifier", "softmax"), ("classifier", "energy"))  # fmt: skip
 
 
 @pytest.fixture(scope="module", name="data")
@@ -180,7 +182,7 @@ def test_the_small_study_measures_every_row_for_every_table(tmp_path):
         assert set(by_seed["0"]["detection"]) >= ({"near"} if row.startswith("near") else {"fashion"})
     lines = [*tables.paper_table(results), *tables.beyond(results)]
     assert all(0 <= line.auroc.mean <= 1 for line in lines)
-    assert all(results.has(*tables.at(*score, foreign)) for score in tables.ACROSS for foreign in tables.FOREIGN)
+    assert all(results.has(*tables.at(*score, foreign)) for score in ACROSS for foreign in tables.FOREIGN)
 
 
 def test_an_ensemble_shares_its_first_network_with_the_classifier(tmp_path):
@@ -200,7 +202,7 @@ def test_shipped_record_holds_every_row_and_its_facts():
     assert not any(math.isnan(line.auroc.half_width) for line in lines)
     assert {"command", "commit", "versions", "device", "minutes", "data"} <= results.facts.keys()
     for foreign in tables.FOREIGN:
-        assert all(results.summary(*tables.at(*score, foreign)).n >= SEEDS for score in tables.ACROSS)
+        assert all(results.summary(*tables.at(*score, foreign)).n >= SEEDS for score in ACROSS)
 
 
 def test_shipped_record_reaches_what_the_course_promises():
