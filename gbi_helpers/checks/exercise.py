@@ -211,9 +211,7 @@ class Exercise:
         if factors[0] != 0 and torch.allclose(factors, factors[0].expand_as(factors), rtol=1e-5):
             return f"It is always {factors[0]:.3g} times the right answer: a factor is missing or too many."
         if self.logs and not all(torch.allclose(s := g.exp().sum(-1), torch.ones_like(s)) for g in got):
-            return (
-                "The probabilities (the exp of what you return) do not sum to 1, and that is not the only thing wrong."
-            )
+            return "The probabilities (exp of what you return) do not sum to 1, and that is not the only thing wrong."
         return f"The numbers are wrong.{self._impossible(got)}"
 
     def _impossible(self, got: Sequence[Tensor]) -> str:

@@ -288,19 +288,19 @@ def test_an_answer_that_is_not_written_or_does_not_run_is_told(exercise):
 
 
 def test_an_imaginary_part_is_told_and_none_is_no_fault(exercise_of_one_part):
-    exercise = exercise_of_one_part
+    exercise, right = exercise_of_one_part, rightly(exercise_of_one_part)
     with pytest.raises(AssertionError, match="your answer is complex, with an imaginary part: return real"):
-        exercise(lambda *inputs: exercise.reference(*inputs).to(torch.complex128) + 1j)
+        exercise(lambda *inputs: right(*inputs).to(torch.complex128) + 1j)
     with pytest.raises(AssertionError, match="your answer is complex"):
-        exercise(lambda *inputs: exercise.reference(*inputs).numpy() * (1 + 0.5j))
-    exercise(lambda *inputs: exercise.reference(*inputs).to(torch.complex128))
+        exercise(lambda *inputs: right(*inputs).numpy() * (1 + 0.5j))
+    exercise(lambda *inputs: right(*inputs).to(torch.complex128))
 
 
 def test_a_sparse_answer_counts_as_what_it_says(exercise_of_one_part):
-    exercise = exercise_of_one_part
-    exercise(lambda *inputs: exercise.reference(*inputs).to_sparse())
+    exercise, right = exercise_of_one_part, rightly(exercise_of_one_part)
+    exercise(lambda *inputs: right(*inputs).to_sparse())
     with pytest.raises(AssertionError, match="not yet"):
-        exercise(lambda *inputs: (2 * exercise.reference(*inputs)).to_sparse())
+        exercise(lambda *inputs: (2 * right(*inputs)).to_sparse())
 
 
 @pytest.fixture
