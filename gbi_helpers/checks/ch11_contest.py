@@ -52,8 +52,8 @@ class Discovery(Contest):
             return "These are no slots: return the number of the slot for each sample, as argmax does."
         can = self.named(want)
         return (
-            f"Its adjusted Rand index is {self.named(got):.0f} %. A sound use of the same samples reaches {can:.0f}, "
-            f"and {can - self.margin:.0f} are enough here. {self._wrong(got)}"
+            f"Its adjusted Rand index is {self.named(got):.1f} %. A sound use of the same samples reaches {can:.1f}, "
+            f"and {can - self.margin:.1f} are enough here. {self._wrong(got)}"
         )
 
     def _wrong(self, got: Sequence[Tensor]) -> str:

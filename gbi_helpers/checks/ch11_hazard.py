@@ -75,7 +75,10 @@ hazard_by_nats = Exercise(
     "student(validation (T, K), task (T,), test (U, K), hazards (H,)) -> nats (H,) a sample, the hazard that is "
     "chosen by it, and its nats a sample on test.",
     lambda e, y, test, hs: (_nats(e, hs), _chosen(e, hs), _nats(test, _chosen(e, hs)[None])[0]),
-    drawn(1127, _choice_inputs, (40, 3, (0.1, 0.5)), (30, 2, (0.3, 0.03)), (50, 4, (0.03, 0.2))),
+    [
+        *drawn(1127, _choice_inputs, (40, 3, (0.1, 0.5)), (30, 2, (0.3, 0.03)), (50, 4, (0.03, 0.2))),
+        *drawn(1133, _choice_inputs, (40, 3, (0.1, 0.5))),  # here the nats say otherwise than a count of the labels
+    ],
     mistakes=[
         Mistake(lambda e, y, test, hs: _of_labels(e, y, hs), _LABELS, "nats"),
         Mistake(lambda e, y, test, hs: _of_labels(e, y, hs, after=False), _LABELS, "nats"),
@@ -114,6 +117,7 @@ hazard_by_nats = Exercise(
             "hazard",
         ),
         Mistake(lambda e, y, test, hs: hs[_accuracy(e, y, hs).argmax()], _LABELS, "hazard"),
+        Mistake(lambda e, y, test, hs: hs[(hs - (y.diff() != 0).double().mean()).abs().argmin()], _LABELS, "hazard"),
         Mistake(lambda e, y, test, hs: hs[_of_labels(e, y, hs).argmin()], _LABELS, "hazard"),
         Mistake(lambda e, y, test, hs: _chosen(test, hs), _ON_TEST, "hazard"),
         Mistake(

@@ -34,8 +34,8 @@ class Contest(Exercise):
             return "These are no class numbers: return the number of the class for each new vector, as argmax does."
         can = self.named(want)
         return (
-            f"It names {self.named(got):.0f} % of the new vectors right. A sound use of the same data names {can:.0f}, "
-            f"and {can - self.margin:.0f} are enough here."
+            f"It names {self.named(got):.1f} % of the new vectors right. A sound use of the same data names {can:.1f}, "
+            f"and {can - self.margin:.1f} are enough here."
         )
 
     def _example(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
@@ -73,8 +73,8 @@ class Duel(Contest):
             return "These are no tasks: return the number of the task for each sample, as argmax does."
         rival = self._of_rival()
         return (
-            f"It names what all passes name in {self.named(got):.0f} % of the samples ({self._each(got)} by problem). "
-            f"The rival does in {self.named(rival):.0f} % ({self._each(rival)}), and {self.enough:.0f} are enough here."
+            f"It names what all passes name in {self.named(got):.1f} % of the samples ({self._each(got)} by problem). "
+            f"The rival does in {self.named(rival):.1f} % ({self._each(rival)}), and {self.enough:.1f} are enough here."
         )
 
     def _each(self, answers: Sequence[Tensor]) -> str:
