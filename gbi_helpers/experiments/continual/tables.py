@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.tables import Table, interval, sampling_error
+from gbi_helpers.experiments.tables import Table, interval, with_samples
 from gbi_helpers.metrics import Summary
 
 SCENARIOS = ("task", "domain", "class")
@@ -39,7 +38,7 @@ RECALLED: Mapping[str, tuple[str, str, str]] = {
 
 def widened(value: Summary, tested: int = TESTED) -> Summary:
     """The same with an interval that counts the test images, too."""
-    return Summary(value.mean, value.sd, math.hypot(value.half_width, sampling_error(value.mean, tested)), value.n)
+    return with_samples(value, tested)
 
 
 def told(results: Results, row: str, *path: str, tested: int = TESTED) -> str:
