@@ -91,6 +91,14 @@ auroc = Exercise(
             "You compared with the mean of the foreign scores. Compare with every one of them.",
         ),
         Mistake(
+            lambda a, b: 2 * _share_won(0.5)(a, b) - 1,
+            "That is pairs won minus pairs lost. Asked for is the share won, a tie half: 1/2 where nothing is told.",
+        ),
+        Mistake(
+            lambda a, b: _share_won(0.5)(a, b) * len(a) * len(b),
+            "That is how many pairs are won. Divide by how many there are: take the mean, not the sum.",
+        ),
+        Mistake(
             _pairs_in_order, "You compared the first with the first, the second with the second. Take *all* pairs."
         ),
     ],
@@ -187,6 +195,12 @@ def _slope(loss_fn: CodeLoss, h: Tensor, z: Tensor) -> Tensor:
     return gradient
 
 
+def _regret_with_one_z(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float) -> Tensor:
+    corners = torch.eye(tasks, dtype=h.dtype, device=h.device)
+    z = min((corner.expand(len(h), -1) for corner in corners), key=lambda z: float(loss_fn(h, z).sum()))
+    return loss_fn(h, z) - _fitted(loss_fn, h, z, steps, lr)
+
+
 def _regret_from_uniform(loss_fn: CodeLoss, h: Tensor, tasks: int, steps: int, lr: float) -> Tensor:
     middle = h.new_full((len(h), tasks), 1 / tasks)
     return loss_fn(h, middle) - _fitted(loss_fn, h, _best(loss_fn, h, tasks), steps, lr)
@@ -215,6 +229,10 @@ likelihood_regret = Exercise(
             _regret_rechosen,
             "You chose z anew at every step. Then the fall is no longer that of fitting the code alone: choose z once, "
             "before the first step, and hold it.",
+        ),
+        Mistake(
+            _regret_with_one_z,
+            "You chose one z for the whole batch. Each sample has its own best one: losses.argmin(1), not argmin().",
         ),
         Mistake(_regret_at_uniform, "You kept z uniform throughout. Take each sample's best one-hot z first."),
         Mistake(

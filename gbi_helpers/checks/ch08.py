@@ -91,6 +91,14 @@ naive_bayes = Exercise(
             "The added ones are missing in the total: divide by the sum of counts + 1, else shares sum to over 1.",
         ),
         Mistake(
+            lambda c, w: _bayes()(c, w.unique()),
+            "A word that comes twice is evidence twice: look up every word of the text, not every different one.",
+        ),
+        Mistake(
+            lambda c, w: torch.log_softmax(_bayes()(c, w) + c.sum(1).log(), 0),
+            "You gave long sources more prior. Here it is flat: each source is as likely before the first word.",
+        ),
+        Mistake(
             _bayes(0.0),
             "A word that a source never used makes its likelihood 0 for good. Add 1 to each count first.",
         ),
@@ -262,6 +270,14 @@ adapt_z = Exercise(
             "z0 is on the simplex already, so its logits are log z0: softmax(z0) is another place.",
         ),
         Mistake(_adapt(logits=True), "You return the logits u. Asked for is z = softmax(u)."),
+        Mistake(
+            lambda f, z0, n, lr: _adapt()(lambda z: f(z)[:1], z0, n, lr),
+            "You used the first window's loss only. All windows are of the one source: sum the losses of all.",
+        ),
+        Mistake(
+            lambda f, z0, n, lr: _adapt()(f, z0, n - 1, lr),
+            "One step is missing: `steps` gradients, each followed by a move.",
+        ),
         Mistake(_adapt(most=1), "That is one step. Take `steps` of them, each with a new gradient."),
     ],
     between=(0, 1),

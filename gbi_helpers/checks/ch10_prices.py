@@ -74,6 +74,11 @@ half_of_ceiling = Exercise(
             "advantage",
         ),
         Mistake(
+            lambda k, w, d: k * d / (2 * d + k) / k,
+            "That is one pass over one step. All K tasks are tried: K passes.",
+            "advantage",
+        ),
+        Mistake(
             lambda k, w, d: d,
             "That is the ceiling itself, F / 2w = outputs. As a K it gives a third of it only. Solve advantage(K) = "
             "ceiling / 2 for K.",

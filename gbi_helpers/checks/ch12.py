@@ -78,6 +78,22 @@ near = Exercise(
             "half",
         ),
         Mistake(
+            lambda x, told, spread, t: t * x.std(1) / math.sqrt(len(x)),
+            "You divided by the root of the number of *statements*. The mean is over seeds: sqrt(values.shape[1]).",
+            "half",
+        ),
+        Mistake(
+            lambda x, told, spread, t: _room(x, told, (_half(x, t).square() + spread.square()).sqrt()),
+            "You added the two ± as independent errors. What the paper's ± stands for is not known to us, so we let "
+            "both count in full: h + s.",
+            "room",
+        ),
+        Mistake(
+            lambda x, told, spread, t: _half(x, t) + spread,
+            "The distance is missing: subtract |mean - reported|.",
+            "room",
+        ),
+        Mistake(
             lambda x, told, spread, t: _room(x, told, _half(x, t)),
             "You left out the paper's own ±. Its number is uncertain as well: add both.",
             "room",
@@ -144,6 +160,14 @@ seeds_needed = Exercise(
         Mistake(
             lambda d, effect: max(_needed(d, effect) - len(d), 0),
             "That is how many *more* than the pilot has. Return all of them.",
+        ),
+        Mistake(
+            lambda d, effect: _needed(d, effect, _t(2)),
+            "You kept one t, that of two seeds. It falls as n grows: look it up anew for each n.",
+        ),
+        Mistake(
+            lambda d, effect: len(d),
+            "That is the pilot's own number of seeds. Ask how many would make its interval as narrow as `effect`.",
         ),
         Mistake(
             lambda d, effect: _needed(d, effect / 2),
