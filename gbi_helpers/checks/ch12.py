@@ -33,6 +33,10 @@ def _room(x: Tensor, told: Tensor, allowed: Tensor) -> Tensor:
     return allowed - (x.mean(1) - told).abs()
 
 
+def _both(x: Tensor, spread: Tensor, t: float) -> Tensor:
+    return torch.hypot(_half(x, t), spread)
+
+
 _SD = (
     "That is the standard deviation: how far single seeds spread. Asked for is how well their *mean* is known: t times "
     "the deviation over sqrt(S)."
@@ -43,7 +47,7 @@ near = Exercise(
     "student(values (M, S), reported (M,), spread (M,), t) -> half of the 95 % interval of each mean (M,), and the "
     "room (M,): how far the mean could still move away before the reported number is out of reach. t: Student's t for "
     "S seeds.",
-    lambda x, told, spread, t: (_half(x, t), _room(x, told, _half(x, t) + spread)),
+    lambda x, told, spread, t: (_half(x, t), _room(x, told, _both(x, spread, t))),
     drawn(1211, _near_inputs, (12, 5), (20, 3), (30, 8)),
     mistakes=[
         Mistake(lambda x, told, spread, t: x.std(1), _SD, "half"),
@@ -83,38 +87,38 @@ near = Exercise(
             "half",
         ),
         Mistake(
-            lambda x, told, spread, t: _room(x, told, (_half(x, t).square() + spread.square()).sqrt()),
-            "You added the two ± as independent errors. What the paper's ± stands for is not known to us, so we let "
-            "both count in full: h + s.",
+            lambda x, told, spread, t: _room(x, told, _half(x, t) + spread),
+            "You added the two ± as they are. Two uncertainties that know nothing of each other rarely err together: "
+            "their squares add, as in chapter 05.",
             "room",
         ),
         Mistake(
-            lambda x, told, spread, t: _half(x, t) + spread,
+            lambda x, told, spread, t: _both(x, spread, t),
             "The distance is missing: subtract |mean - reported|.",
             "room",
         ),
         Mistake(
             lambda x, told, spread, t: _room(x, told, _half(x, t)),
-            "You left out the paper's own ±. Its number is uncertain as well: add both.",
+            "You left out the paper's own ±. Its number is uncertain as well: both count, as squares.",
             "room",
         ),
         Mistake(
             lambda x, told, spread, t: _room(x, told, spread),
-            "You left out your own interval: the mean of S seeds is uncertain as well. Add both.",
+            "You left out your own interval: the mean of S seeds is uncertain as well. Both count, as squares.",
             "room",
         ),
         Mistake(
-            lambda x, told, spread, t: _room(x, told, x.std(1) + spread),
+            lambda x, told, spread, t: _room(x, told, torch.hypot(x.std(1), spread)),
             "You used the spread of single seeds. Asked is how well their *mean* is known: use half.",
             "room",
         ),
         Mistake(
-            lambda x, told, spread, t: -_room(x, told, _half(x, t) + spread),
+            lambda x, told, spread, t: -_room(x, told, _both(x, spread, t)),
             "The sign is turned round: room is positive where the number is reproduced.",
             "room",
         ),
         Mistake(
-            lambda x, told, spread, t: _half(x, t) + spread - (x.mean(1) - told),
+            lambda x, told, spread, t: _both(x, spread, t) - (x.mean(1) - told),
             "Far *below* is not near either: take the absolute difference.",
             "room",
         ),

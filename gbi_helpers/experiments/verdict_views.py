@@ -35,7 +35,8 @@ def found(one: Judged, measured: Summary | None) -> str:
         return ""
     digits = one.statement.digits
     half = "" if math.isnan(measured.half_width) else f" ± {measured.half_width:.{digits}f}"
-    seeds = f" ({measured.n} {one.statement.of})" if measured.n > 1 else " (one run)"
+    images = " and images" if one.statement.images or one.statement.paired else ""
+    seeds = f" ({measured.n} {one.statement.of}{images})" if measured.n > 1 else " (one run)"
     return f"{measured.mean:z.{digits}f}{half} {one.statement.unit}".rstrip() + seeds
 
 

@@ -59,12 +59,12 @@ class Line:
 
 
 def spread(found: Summary, n: int) -> float:
-    """Half-width of a 95 % interval of an accuracy in percent: n test images and, from three seeds on, seeds."""
+    """Half-width of a 95 % interval of an accuracy in percent: n test images and, from two seeds on, seeds."""
     return math.hypot(sampling_error(found.mean, n), _over_seeds(found))
 
 
 def _over_seeds(found: Summary) -> float:
-    return found.half_width if found.n >= 3 else 0.0
+    return found.half_width if found.n > 1 else 0.0
 
 
 def line(results: Results, row: str) -> Line:

@@ -25,7 +25,7 @@ RIVALS = {
 AGREEMENT = {"one_to_one": "one-to-one %", "many_to_one": "many-to-one %", "ari": "ARI"}
 SETS = {
     "fashion": "clothes",
-    "faint": "faint",
+    "faint": "faint clothes",
     "rotated": "turned",
     "inverted": "inverted",
     "letters": "letters",
