@@ -205,7 +205,8 @@ class Judged:
             told = self.reported
             if told is None or told.value is None:
                 raise ValueError(f"'{self.statement.says}' is near no number of the paper: name one that has a value.")
-            return "holds" if abs(found.mean - told.value) <= math.hypot(found.half_width, told.spread or 0) else "does not hold"
+            room = math.hypot(found.half_width, told.spread or 0)
+            return "holds" if abs(found.mean - told.value) <= room else "does not hold"
         ahead = (found.mean - float(limit)) * (1 if kind == "above" else -1)
         if not abs(ahead) > found.half_width:  # not known at all from a single run
             return "undecided"

@@ -274,4 +274,5 @@ function learningPanels(parent, record, go, refresh) {
 }
 
 KINDS.learning = { css: LEARN_CSS, unpack: unpackLearning, panels: learningPanels, words: sayLearning,
+  place: ({ contexts, context, at }, step) => `context ${context[step] + 1} of ${contexts.length}, step ${at[step]}`,
   name: "Learners that go through contexts", slider: "Moment of training" };

@@ -6,15 +6,15 @@ const HEIGHT = 188; // of a chart
 // HTML element of a view begins at the browser's own style (SVG's attributes are styles too, and would go with them).
 // Views of an older release may stand on the same page: they lack the second class, and keep their looks.
 const OWN = ".gbi.gbi-own:not(#a#b)";
-const RESET = `
-.gbi { all: initial; color-scheme: inherit; }
+const RESET_CSS = `
+.gbi { all: initial; color-scheme: inherit; direction: ltr; unicode-bidi: isolate; }
 .gbi *:not(svg *) { all: revert; box-sizing: border-box; }
 .gbi svg * { fill: inherit; stroke: inherit; stroke-width: inherit; letter-spacing: inherit; opacity: 1; }
 .gbi::before, .gbi::after, .gbi ::before, .gbi ::after { content: none; }
 `;
 
 const COMMON_CSS = `
-.gbi { --blue: #0072B2; --mark: #D55E00; --green: #009E73; --paper: var(--jp-layout-color0, #fff);
+.gbi { --blue: #0072B2; --mark: #D55E00; --green: #009E73; --paper: var(--jp-layout-color0, Canvas);
   --line: color-mix(in srgb, currentColor 22%, transparent); --soft: color-mix(in srgb, currentColor 76%, transparent);
   --ground: color-mix(in srgb, currentColor 8%, transparent); --rail: color-mix(in srgb, currentColor 30%, transparent);
   color: var(--jp-content-font-color1, inherit);
@@ -28,7 +28,7 @@ body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
 .gbi .gbi-panel.gbi-wide { flex: 1.35 1 215px; }
 .gbi .gbi-pictures { flex: 0 0 auto; display: flex; gap: 12px; }
 .gbi .gbi-pictures figure { margin: 0; }
-.gbi .gbi-head { font-size: 12px; color: var(--soft); margin: 0 0 2px; white-space: nowrap; }
+.gbi .gbi-head { font-size: 12px; color: var(--soft); margin: 0 0 2px; overflow-wrap: anywhere; }
 .gbi svg { display: block; width: 100%; height: ${HEIGHT}px; overflow: visible; }
 .gbi svg text { font: 11px var(--jp-ui-font-family, system-ui, sans-serif); fill: var(--soft);
   font-variant-numeric: tabular-nums; }
@@ -108,7 +108,10 @@ body[data-jp-theme-name*="High Contrast"] .gbi { ${MORE_CONTRAST} }
 }
 `;
 
-// The styles of all views, with those of the kinds of record.
+// The styles of all views, with those of the kinds of record. Each view on a page brings its own, and a later view's
+// common styles stand behind an earlier one's kinds: so kinds are more specific than what is common, and the last more
+// than kinds.
 function styles(kinds) {
-  return [RESET, COMMON_CSS, ...kinds, LAST_CSS].join("").replace(/\.gbi(?![\w-])/g, OWN);
+  const own = (css, more) => css.replace(/\.gbi(?![\w-])/g, OWN + more);
+  return own(RESET_CSS + COMMON_CSS, "") + own(kinds.join(""), ".gbi") + own(LAST_CSS, ".gbi.gbi");
 }

@@ -118,4 +118,5 @@ function modules(parent, record, go) {
 }
 
 KINDS.modules = { css: MODULES_CSS, unpack: unpackModules, panels: modules, words: sayModules,
+  place: ({ at, last }, step) => `training step ${count(at[step])} of ${count(at[last])}`,
   name: "Units and tasks over training", slider: "Moment of training" };

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,7 @@ class Path(Packed):
     def top(self, entry: int) -> str:
         """The largest task of an entry in words, as the read-out says it."""
         z = self.z[entry]
-        if z.max() - z.min() < 5e-4:
+        if len(z) > 1 and z.max() - z.min() < 5e-4:
             return f"all {len(z)} equal at {number(z[0])}"
         best = int(z.argmax())
         return f"{self.noun} {self.labels[best]} at {number(z[best])}".strip() + self._of_group(z, best)
@@ -112,9 +113,12 @@ class Path(Packed):
 
 
 def number(value: float) -> str:
-    """A number as the read-out writes it: two decimals below 10, one below 1,000, then none."""
+    """A number as the read-out writes it: two decimals below 10, one below 1,000, then none; if small, two digits."""
     size = abs(value)
-    return f"{value:.{2 if size < 10 else 1 if size < 1000 else 0}f}".replace("-", "\N{MINUS SIGN}")
+    if size < 1e-6:
+        return "0.00"
+    small = 1 - math.floor(math.log10(size)) if size < 0.01 else 2
+    return f"{value:.{small if size < 10 else 1 if size < 1000 else 0}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def read(

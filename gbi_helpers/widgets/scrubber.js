@@ -43,7 +43,7 @@ function largest(record, step) {
     if (value < least) least = value;
   }
   const value = z[step * dim + best];
-  return { best: value - least < 5e-4 ? -1 : best, value };
+  return { best: dim > 1 && value - least < 5e-4 ? -1 : best, value };
 }
 
 function words(record, step) {
@@ -75,9 +75,12 @@ function totals(record, step) {
     record.z.subarray(start + from, start + from + size).reduce((sum, value) => sum + value, 0));
 }
 
+// Two decimals below 10, one below 1,000, then none; of a small number two digits, down to a millionth.
 function number(value) {
   const size = Math.abs(value);
-  return value.toFixed(size < 10 ? 2 : size < 1000 ? 1 : 0).replace("-", "\u2212");
+  if (size < 1e-6) return "0.00";
+  const small = size < 0.01 ? 1 - Math.floor(Math.log10(size)) : 2;
+  return value.toFixed(size < 10 ? small : size < 1000 ? 1 : 0).replace("-", "\u2212");
 }
 
 // ---- drawing ----
@@ -134,7 +137,7 @@ function bars(parent, record) {
   const height = record.groups ? HEIGHT + 72 : HEIGHT;
   const hatch = `gbi-hatch-${Math.random().toString(36).slice(2)}`;  // each view brings its own copy of this code
   const steps = Array.from(Array(record.entries).keys());
-  const top = summed ? Math.max(...steps.flatMap((step) => totals(record, step))) : record.range[1];
+  const top = summed ? steps.reduce((most, step) => Math.max(most, ...totals(record, step)), 0) : record.range[1];
   let low = Math.min(0, record.range[0]);
   let high = simplex && top > 0.5 ? 1 : Math.max(0, top);
   if (high === low) high = low + 1;
@@ -315,8 +318,13 @@ function path(parent, record, go) {
   return panels;
 }
 
+// Where the slider stands, in short: what is there, the read-out says.
+function whichStep({ words: named, last }, step) {
+  return `${named?.step ?? "step"} ${step} of ${last}`;
+}
+
 // What the frame asks of a kind of record: its arrays, its panels, the read-out, and names for the screen reader; and
-// where its slider stands, if that is less than the read-out says.
+// where its slider stands, if that is not a step of so many.
 const KINDS = {
   path: { unpack: unpackPath, panels: path, words, name: "Steps of an inference", slider: "Gradient step" },
 };
@@ -331,6 +339,26 @@ function button(parent, name, label, text = "") {
   make("path", { d: ICONS[name] }, make("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, node));
   if (text) make("span", {}, node, text);
   return node;
+}
+
+// What a page keeps of its views must not keep them alive: an output that is run again drops its view without a word.
+const HELD = new WeakMap(); // a view's element -> its methods, which live as long
+const GONE = new FinalizationRegistry((leave) => leave());
+
+// When it is told of a print, the page has the paper's width already. Canvases hold colours: themes change these.
+function listen(held) {
+  const view = new WeakRef(held);
+  const fit = () => view.deref()?.fit();
+  const media = ["print", "(forced-colors: active)"].map((query) => matchMedia(query));
+  for (const each of media) each.addEventListener("change", fit);
+  const theme = new MutationObserver(() => view.deref()?.again());
+  theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+  const leave = () => {
+    theme.disconnect();
+    for (const each of media) each.removeEventListener("change", fit);
+  };
+  GONE.register(held, leave);
+  return leave;
 }
 
 export function view(host, record) {
@@ -356,9 +384,9 @@ export function view(host, record) {
   function show(step) {
     now = Math.min(step, record.last);
     for (const each of panels) each.draw(now);
-    const { words: said, place: stands = said } = KINDS[record.kind];
+    const { words: said, place: stands = whichStep } = KINDS[record.kind];
     slider.value = now;
-    slider.setAttribute("aria-valuetext", stands(record, now));
+    if (!timer) slider.setAttribute("aria-valuetext", stands(record, now)); // while it plays: too many to read out
     readout.textContent = said(record, now);
   }
   function go(step) {
@@ -431,11 +459,9 @@ export function view(host, record) {
     panels.forEach(lay);
     show(now);
   }
-  // When it is told of a print, the page has the paper's width already. Canvases hold colours: themes change these.
-  const media = ["print", "(forced-colors: active)"].map((query) => matchMedia(query));
-  for (const each of media) each.addEventListener("change", fit);
-  const theme = new MutationObserver(() => show(now));
-  theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+  const held = { fit, again: () => show(now) };
+  HELD.set(root, held);
+  const leave = listen(held);
   const watch = new ResizeObserver(() => { if (box.clientWidth !== drawn) fit(); });
   watch.observe(box);
 
@@ -469,8 +495,7 @@ export function view(host, record) {
     destroy() {
       stop();
       watch.disconnect();
-      theme.disconnect();
-      for (const each of media) each.removeEventListener("change", fit);
+      leave();
       root.remove();
     },
   };

@@ -9,8 +9,9 @@ const SLIDE_CSS = `
 .gbi .gbi-legend svg { width: 26px; height: 10px; flex: none; }
 .gbi .gbi-knobs { flex: 1 1 100%; display: grid; gap: 2px 24px;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }
-.gbi .gbi-second { display: flex; align-items: center; gap: 8px; min-width: 0; }
-.gbi .gbi-second span { flex: none; }
+.gbi .gbi-second { display: flex; flex-wrap: wrap; align-items: center; gap: 0 8px; min-width: 0; }
+.gbi .gbi-second span { flex: none; max-width: 100%; }
+.gbi .gbi-second input[type=range] { flex: 1 1 80px; min-width: 80px; }
 .gbi .gbi-second .gbi-value { min-width: 3.2em; text-align: right; }
 .gbi svg .gbi-spot { fill: var(--blue); stroke: var(--paper); stroke-width: 1.5; }
 .gbi svg .gbi-spot-1 { fill: var(--mark); }

@@ -217,5 +217,5 @@ function typePanels(parent, record) {
   return [];
 }
 
-KINDS.type = { css: TYPE_CSS, unpack: unpackTyping, panels: typePanels, words: () => "",
+KINDS.type = { css: TYPE_CSS, unpack: unpackTyping, panels: typePanels, words: () => "", place: () => "",
   name: "A text box, and what is believed of its text", slider: "Word of the text" };

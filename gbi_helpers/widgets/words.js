@@ -265,6 +265,7 @@ function wordPanels(parent, record, go, refresh) {
 }
 
 KINDS.words = { css: WORDS_CSS, unpack: unpackWords, panels: wordPanels, words: sayWord,
+  place: ({ entries }, step) => `word ${step + 1} of ${entries}`,
   name: "A text and what its words speak for", slider: "Word of the text" };
 
 // A text box in which nothing has been typed yet.

@@ -75,7 +75,7 @@ class Reading(Packed):
     def top(self, word: int) -> str:
         """The task most believed after a word, in words."""
         belief = self.belief[word]
-        if belief.max() - belief.min() < 5e-4:
+        if len(belief) > 1 and belief.max() - belief.min() < 5e-4:
             return f"all {len(belief)} equal at {number(belief[0])}"
         return f"{self.tasks[int(belief.argmax())]} at {number(belief.max())}"
 

@@ -341,3 +341,113 @@ def test_a_path_of_more_entries_than_a_call_takes_arguments_opens(browser, tmp_p
     page.goto(path.as_uri())
     page.locator(SLIDER).wait_for(timeout=10_000)
     page.close()
+
+
+# ---- several views, narrow pages, other directions ----
+
+LOOK = """root => {
+  const seen = ".gbi-hollow, .gbi-full, .gbi-thick, .gbi-slide, .gbi-head, .gbi-bar";
+  return Array.from(root.querySelectorAll(seen), (node) => {
+    const { fill, stroke, strokeWidth, strokeDasharray, flexGrow, flexBasis } = getComputedStyle(node);
+    return [fill.replace(/hatch-\\w+/, ""), stroke, strokeWidth, strokeDasharray, flexGrow, flexBasis].join();
+  });
+}"""
+
+
+@pytest.mark.parametrize("name", ["slide", "theorem", "learn", "draw", "graph"])
+def test_a_view_looks_as_it_does_alone_whatever_stands_below_it(opened, html, tmp_path, name):
+    looks = []
+    for shown in ([name], [name, *(other for other in VIEWS if other != name)]):
+        path = tmp_path / f"{len(shown)}.html"
+        path.write_text(PAGE.format(style="", views="<hr>".join(html[each] for each in shown)), encoding="utf-8")
+        looks.append(opened(path).locator(".gbi").first.evaluate(LOOK))
+    assert looks[0] == looks[1]
+    assert len(looks[0]) > 0
+
+
+def test_at_four_hundred_percent_nothing_leaves_the_page(opened, html, tmp_path):
+    path = tmp_path / "narrow.html"
+    moves = {
+        "how many numbers there are": Move("sd", 0.5, 2),
+        "share of the third in z0 at the start": Move("z0", 0, 1),
+    }
+    long = slide(moves, OneStep([1.0, 0.0], [[0, 0], [2, 1], [2, -1]], 1.0)).html
+    head = "which of a hundred is the farthest in its own direction"
+    heads = slide({"z0": [0, 1, 2]}, Bars(head, torch.eye(3), list("abc")), says={"x": [1, 2, 3]}).html
+    views = "<hr>".join([*(html[name] for name in VIEWS), long, heads])
+    path.write_text(f'<!doctype html><html lang="en"><title>V</title><body>{views}</body></html>', encoding="utf-8")
+    page = opened(path, viewport={"width": 320, "height": 256})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    ends = page.evaluate(
+        "Array.from(document.querySelectorAll('.gbi-value, .gbi-head'), n => n.getBoundingClientRect().right)"
+    )
+    assert max(ends) <= 320
+
+
+def test_a_page_that_reads_from_the_right_leaves_the_charts_as_they_are(opened, html, tmp_path):
+    places = []
+    for direction in ("ltr", "rtl"):
+        path = tmp_path / f"{direction}.html"
+        path.write_text(
+            f'<body dir="{direction}"><section style="width: 700px">{html["scrub"]}</section>', encoding="utf-8"
+        )
+        marks = """root => {
+          const left = (node) => node.getBoundingClientRect().left;
+          return Array.from(root.querySelectorAll('svg text'), (text) => Math.round(left(text) - left(root)));
+        }"""
+        places.append(opened(path).locator(".gbi").first.evaluate(marks))
+    assert places[0] == places[1]
+
+
+# ---- records at the edges ----
+
+
+def test_a_long_record_with_many_groups_opens(opened, tmp_path):
+    z = torch.softmax(torch.randn(20_000, 1, 20), -1)
+    path = tmp_path / "groups.html"
+    groups = [f"kind {k}" for k in range(20)]
+    path.write_text(scrub(Trajectory(z=z, loss=torch.rand(20_000, 1), q=z), groups=groups).html, encoding="utf-8")
+    page = opened(path)
+    assert page.locator(".gbi-readout").inner_text().startswith("step 0 of 19999: ")
+    assert page.locator(".gbi-fallback").is_hidden()  # else it says that the view did not open
+
+
+def test_one_task_is_the_largest_and_small_losses_can_be_told_apart(opened, tmp_path):
+    z, loss = torch.tensor([[[1.0]], [[2.0]], [[2.0]]]), torch.tensor([[0.003], [0.00012], [-1e-9]])
+    path = tmp_path / "one.html"
+    path.write_text(scrub(Trajectory(z, loss)).html, encoding="utf-8")
+    page = opened(path)
+    page.locator(SLIDER).focus()
+    said = [page.locator(".gbi-readout").inner_text()]
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+        said.append(page.locator(".gbi-readout").inner_text())
+    assert [each.partition(": ")[2] for each in said] == [
+        "task 0 at 1.00, loss 0.0030 nats",
+        "task 0 at 2.00, loss 0.00012 nats",
+        "task 0 at 2.00, loss 0.00 nats",
+    ]
+
+
+def test_an_output_that_is_run_again_leaves_nothing_of_the_old_view(opened, html, tmp_path):
+    path = tmp_path / "again.html"
+    path.write_text(f"<!doctype html><title>V</title><div id=out>{html['scrub']}</div>", encoding="utf-8")
+    page = opened(path)
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.enable")
+
+    def nodes():
+        for _ in range(3):
+            session.send("HeapProfiler.collectGarbage")
+        return session.send("Memory.getDOMCounters")["nodes"]
+
+    counts = []
+    for _ in range(12):
+        page.evaluate(
+            "html => { const out = document.getElementById('out'); out.replaceChildren(); out.innerHTML = html; }",
+            html["scrub"],
+        )
+        page.locator(".gbi").wait_for()
+        page.wait_for_timeout(100)
+        counts.append(nodes())
+    assert counts[-1] < counts[1] + 200  # one view has some 200
