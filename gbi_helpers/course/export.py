@@ -24,7 +24,6 @@ TEMPLATES = ASSETS / "template"
 MIME_TYPES = ["text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain"]
 FUNCTIONS = ("log", "exp", "ln", "max", "min", "sin", "cos", "tanh", "Pr", "det")
 CLOSING = (")", "]", "}", "!", "|", "∣", "‖", "′")
-WIDE = 28  # characters of code that a phone shows without scrolling
 
 # What latex2mathml does not know, in words that it knows.
 _OTHER_WORDS = (
@@ -82,7 +81,7 @@ def _formula(tex: str, *, block: bool = False) -> str:
         written = mathml(tex, block=block)
     except ValueError:
         return f'<code class="tex">{html.escape(tex)}</code>'
-    return f'<div class="formula" tabindex="0">{written}</div>' if block else written
+    return f'<div class="formula">{written}</div>' if block else written
 
 
 class _Inline(MathInlineParser):
@@ -183,7 +182,7 @@ def page_of(node: NotebookNode, name: str, folder: str, site: Mapping[str, Any] 
     exporter = _Exporter(template_name="course", extra_template_basedirs=[str(TEMPLATES)], extra_template_paths=paths)
     page, _ = exporter.from_notebook_node(node, {"metadata": {"name": name, "path": folder}, "site": site})
     soup = BeautifulSoup(page, "html.parser")
-    for step in (_title, _contents, _links, _tables, _scrollable, _remote):
+    for step in (_title, _contents, _links, _tables, _remote):
         step(soup)
     return soup
 
@@ -219,7 +218,10 @@ def _links(soup: BeautifulSoup) -> None:
 
 
 def _tables(soup: BeautifulSoup) -> None:
-    """Headers say what they head; wide tables scroll, except inside a scrubber, which looks after its own."""
+    """Headers say what they head; wide tables scroll, except inside a scrubber, which looks after its own.
+
+    Which of them are wide only the page knows: there reach.js lets the keyboard in.
+    """
     for cell in soup.select("th"):
         if not cell.get_text(strip=True):
             cell.name = "td"
@@ -228,14 +230,7 @@ def _tables(soup: BeautifulSoup) -> None:
     for table in soup.select("table"):
         table.attrs.pop("border", None)
         if not table.find_parent(class_="gbi-host"):
-            table.wrap(soup.new_tag("div", attrs={"class": "table", "tabindex": "0"}))
-
-
-def _scrollable(soup: BeautifulSoup) -> None:
-    """Text that may be wider than the page can be reached, and so scrolled, by keyboard."""
-    for block in soup.select("pre"):
-        if max(map(len, block.get_text().splitlines()), default=0) > WIDE:
-            block["tabindex"] = "0"
+            table.wrap(soup.new_tag("div", attrs={"class": "table"}))
 
 
 def _remote(soup: BeautifulSoup) -> None:
