@@ -98,6 +98,7 @@ function sayDrawing(record, step) {
 const HELP = "Drawing pad. Arrow keys move the pen, with Shift further. Space puts it down or lifts it. "
   + "Backspace takes back the last stroke, Delete clears all.";
 const HINT = "Keys: arrows, Space (pen), Backspace, Delete.";
+const OFFERED = "Enter takes it, Escape leaves the pad as it is.";
 const NO_POINTER = "This browser tells of no pointer: use the keys (arrows, Space), or choose.";
 const KEY_MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -112,6 +113,7 @@ function pad(parent, record, changed) {
   let drawing = null; // the pointer that does
   let waiting = 0;
   let say = () => {};
+  let anew = () => {};
 
   function paint() {
     const ink = getComputedStyle(canvas).color;
@@ -150,6 +152,7 @@ function pad(parent, record, changed) {
     if (record.image !== null) record.strokes = [];
     record.image = record.written = null;
     record.strokes.push([spot]);
+    anew();
     say("");
     later();
   }
@@ -162,6 +165,7 @@ function pad(parent, record, changed) {
   function put(strokes, image = null, told = "") {
     Object.assign(record, { strokes, image, written: null });
     [down, drawing] = [false, null];
+    anew();
     say(told);
     later();
   }
@@ -215,9 +219,45 @@ function pad(parent, record, changed) {
     paint();
   });
   for (const seen of ["focus", "blur"]) canvas.addEventListener(seen, paint);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint); // its ink is a colour
+  // Its ink is a colour. The browser's list of listeners would keep a pad that is gone; an observer is told of that.
+  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  new ResizeObserver(() => {
+    if (!canvas.isConnected) return scheme.removeEventListener("change", paint);
+    scheme.addEventListener("change", paint);
+    return paint();
+  }).observe(canvas);
   canvas.pad = { record, put, write }; // for a page that keeps in its address what is drawn
-  return { paint, put, write, tell: (how) => { say = how; } };
+  return { paint, put, write, tell(how, reset) { [say, anew] = [how, reset]; } };
+}
+
+// A choice made by pointer, or in an open list, is taken at once. Arrow keys on a closed list change its value with
+// each press, on the way to the entry that is meant: that one is taken with Enter, or where the focus leaves. `offer`
+// is told whether one waits to be taken. Returned is what forgets the choice, for when something else is on the pad.
+function choice(select, take, offer) {
+  let keyed = false; // by a key that opens no list
+  let waits = false;
+  const wait = (yes) => { if (yes !== waits) offer(yes); waits = yes; };
+  const forget = () => { waits = keyed = false; select.value = ""; };
+  const drop = () => { wait(false); forget(); };
+  const taken = () => {
+    const { value } = select;
+    wait(false);
+    if (value) take(value);
+    select.value = value; // the next arrow goes on from here
+  };
+  select.addEventListener("keydown", (event) => {
+    const { key, altKey } = event;
+    const done = { Enter: taken, Escape: drop }[key];
+    if (waits && done) {
+      event.preventDefault();
+      done();
+    }
+    keyed = !altKey && ![" ", "Enter", "F4"].includes(key);
+  });
+  select.addEventListener("pointerdown", drop); // so that the same may be chosen again
+  select.addEventListener("change", () => { if (keyed) wait(select.value !== ""); else taken(); });
+  select.addEventListener("blur", () => { if (waits) taken(); forget(); });
+  return forget;
 }
 
 // The pad with what stands below it: clear, choose, prepare or not, and what the keys do.
@@ -242,16 +282,16 @@ function padPanel(parent, record, refresh) {
   make("span", {}, label, "prepared as MNIST was (size, centre)");
   const usual = "PointerEvent" in window ? HINT : NO_POINTER;
   const hint = make("p", { role: "status" }, box, usual);
-  tell((text) => { hint.textContent = text || usual; });
+  const say = (text) => { hint.textContent = text || usual; };
 
   clear.addEventListener("click", () => put([], null, "Pad cleared."));
   check.addEventListener("change", () => { record.prepared = check.checked; changed(); });
-  select.addEventListener("change", () => {
-    const [kind, k] = select.value.split(" ");
+  const take = (value) => {
+    const [kind, k] = value.split(" ");
     if (kind === "image") put([], +k);
-    if (kind === "written") write(+k);
-    select.value = "";
-  });
+    else write(+k);
+  };
+  tell(say, choice(select, take, (waits) => say(waits ? OFFERED : "")));
   return { draw: paint };
 }
 

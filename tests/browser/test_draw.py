@@ -160,6 +160,79 @@ def test_a_digit_is_taken_written_or_from_the_test_images(opened, digits):
     assert "digit 7" in walked(page, "One step: digit 7")
 
 
+LIST = """() => { const pad = document.querySelector('.gbi-pad'), { record } = pad.querySelector('canvas').pad;
+    return [pad.querySelector('select').selectedIndex, record.strokes.length, record.written?.[0] ?? null]; }"""
+
+
+def test_arrow_keys_go_through_the_list_and_a_drawing_stays_until_enter(opened):
+    page = opened()
+    status = page.locator(".gbi-pad [role=status]")
+    usual = status.inner_text()
+    draw(page, SEVEN)
+    page.locator(".gbi-pad select").focus()
+    for place in (1, 2, 3, 4):
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate(LIST) == [place, 1, None]
+        assert status.inner_text() == "Enter takes it, Escape leaves the pad as it is."
+    page.keyboard.press("Enter")
+    place, _, digit = page.evaluate(LIST)
+    assert (place, digit, status.inner_text()) == (4, 3, usual), "the fourth entry is a 3, and the next arrow leads on"
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(LIST)[::2] == [5, 3]
+    page.keyboard.press("Escape")
+    assert page.evaluate(LIST)[::2] == [0, 3]
+    assert status.inner_text() == usual
+    assert page.troubles == []
+
+
+def test_a_choice_by_keys_is_taken_where_the_focus_leaves_but_not_over_a_new_stroke(opened):
+    page = opened()
+    page.locator(".gbi-pad select").focus()
+    for key in ("ArrowDown", "ArrowDown", "Tab"):
+        page.keyboard.press(key)
+    assert page.evaluate(LIST)[::2] == [0, 1]
+    page.locator(".gbi-pad select").focus()
+    page.keyboard.press("ArrowDown")
+    draw(page, [(0.5, 0.1), (0.5, 0.9)])
+    assert page.evaluate(LIST)[::2] == [0, None]
+    assert walked(page, "One step: digit 1")
+
+
+def test_in_an_open_list_a_choice_is_taken_at_once(opened):
+    page = opened()
+    page.locator(".gbi-pad select").click()
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function(f"({LIST})()[2] === 1")
+    page.locator(".gbi-pad select").press("Space")
+    for key in ("ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function(f"({LIST})()[2] === 2")
+
+
+COUNT = """window.listening = 0;
+for (const [name, by] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+    const own = MediaQueryList.prototype[name];
+    MediaQueryList.prototype[name] = function (...all) {
+        if (this.media.includes("prefers-color-scheme")) window.listening += by;
+        return own.apply(this, all);
+    };
+}"""
+
+
+def test_a_pad_that_is_gone_listens_no_more_and_one_that_comes_back_does(browser, written):
+    page = browser.new_page()
+    page.add_init_script(COUNT)
+    page.goto(written.as_uri())
+    page.wait_for_function("listening === 1")
+    page.evaluate("() => { window.kept = document.querySelector('.gbi'); window.place = kept.parentNode; }")
+    page.evaluate("kept.remove()")
+    page.wait_for_function("listening === 0")
+    page.evaluate("place.append(kept)")
+    page.wait_for_function("listening === 1")
+    page.close()
+
+
 def test_without_the_preparation_the_network_sees_the_pad_as_it_is(opened):
     page = opened()
     page.get_by_role("button", name="Clear").click()
