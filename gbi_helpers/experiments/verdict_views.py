@@ -6,6 +6,7 @@ import html
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 
 from matplotlib.figure import Figure
 
@@ -17,6 +18,9 @@ from gbi_helpers.metrics import Summary
 HEAD = ("stated", "the paper", "measured", "verdict", "remark", "shown in")
 KNOWN = {"stated": "", "recalled": "recalled, unverified"}
 THIS = "12"
+# Radio buttons of one name are one group on the whole page, so those of a table have a name of their own: by its number
+# among the tables made, which is the same in each run of a notebook from its start.
+_MADE = count(1)
 
 
 def told(one: Judged) -> str:
@@ -121,6 +125,8 @@ def _rule(one: Judged) -> str:
 
 def _buttons(judged: Sequence[Judged], name: str) -> str:
     """Radio buttons, and the rules by which they hide rows: without CSS that knows ``:has`` all rows stay."""
+    made = next(_MADE)
+    group = name if made == 1 else f"{name}-{made}"
     number = counted(judged)
     rules = "".join(
         f'.{name}:has(input[value="{verdict}"]:checked) tbody tr:not([data-verdict="{verdict}"]){{display:none}}'
@@ -128,7 +134,7 @@ def _buttons(judged: Sequence[Judged], name: str) -> str:
     )
     choices = {"all": f"all ({len(judged)})", **{verdict: f"{marked(verdict)} ({n})" for verdict, n in number.items()}}
     labels = "".join(  # the attribute: or JupyterLab takes the arrow keys
-        f'<label style="margin-right:1em;white-space:nowrap"><input type="radio" name="{name}" value="{value}" '
+        f'<label style="margin-right:1em;white-space:nowrap"><input type="radio" name="{group}" value="{value}" '
         f"data-lm-suppress-shortcuts{' checked' if value == 'all' else ''}> {html.escape(words)}</label>"
         for value, words in choices.items()
     )

@@ -13,7 +13,7 @@ function pointBeside(key) {
     const text = kindOf(note.parentElement) === "words";
     const other = others.find((host) => (kindOf(host) === "type") === text) ?? others[0];
     if (!other) return;
-    other.id ||= "gbi-alive";
+    other.id ||= `gbi-alive-${other.dataset.gbiKey}`; // a page may have several that notes lead to
     const way = note.querySelector(".gbi-way-out") ?? make("span", { class: "gbi-way-out" }, note);
     way.replaceChildren(" Without one you can ");
     const link = make("a", { href: `#${other.id}` }, way, ALIVE[kindOf(other)]);

@@ -69,6 +69,24 @@ def test_in_an_exported_page_it_leads_to_the_view_that_needs_none(opened, copies
     assert page.troubles == []
 
 
+PAD = '<div class="gbi-host" data-gbi-key="{}"><!-- --><!--{{"header":{{"kind":"{}"}}}}--></div>'  # as notes see it
+
+
+def test_views_that_notes_lead_to_have_ids_of_their_own(browser, copies, tmp_path):
+    stand_ins = [PAD.format("a1", "draw"), PAD.format("b2", "type")]
+    (tmp_path / "both.html").write_text(PAGE.format("".join([*copies[:2], *stand_ins])), encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "both.html").as_uri())
+    page.locator(".gbi-way-out").nth(1).wait_for()
+    links = page.locator(".gbi-way-out a")
+    assert links.all_inner_texts() == ["draw a digit", "type a text"]
+    there = "all => all.map((link) => document.querySelectorAll(link.getAttribute('href')).length)"
+    assert links.evaluate_all(there) == [1, 1]
+    led = "all => all.map((link) => document.querySelector(link.getAttribute('href')).dataset.gbiKey)"
+    assert links.evaluate_all(led) == ["a1", "b2"]
+    page.close()
+
+
 def test_in_jupyterlab_with_the_kernel_stopped_too(without_kernel, copies, alive):
     with without_kernel("beside.ipynb", copies[0] + alive) as page:
         page.locator(".gbi-way-out").wait_for()

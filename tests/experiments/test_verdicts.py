@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import importlib
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -315,6 +316,31 @@ def test_the_filter_counts_every_verdict_and_needs_no_script(statements, monkeyp
     assert values == ["all", *views.counted(statements)]
     assert all(choice.has_attr("data-lm-suppress-shortcuts") for choice in page.find_all("input")), "JupyterLab's keys"
     assert sum(views.counted(statements).values()) == len(statements)
+
+
+def test_each_table_has_buttons_of_its_own_by_a_name_that_a_run_anew_gives_again(statements, monkeypatch):
+    def names():
+        monkeypatch.setattr(views, "_MADE", itertools.count(1))  # as in a new process
+        pages = [shown(statements, monkeypatch, filtered=True)[0] for _ in range(2)]
+        return [{choice["name"] for choice in page.find_all("input")} for page in pages]
+
+    first, second = names()
+    assert len(first) == len(second) == 1
+    assert first != second
+    assert names() == [first, second]
+
+
+@pytest.mark.browser
+def test_a_choice_in_one_table_leaves_another_as_it_is(statements, monkeypatch, browser):
+    tables = [str(shown(statements, monkeypatch, filtered=True)[0]) for _ in range(2)]
+    page = browser.new_page()
+    page.set_content("".join(tables))
+    rows = [page.locator(".gbi-verdicts-all").nth(k).locator("tbody tr:visible") for k in (0, 1)]
+    wanted = next(iter(views.counted(statements)))
+    page.locator(f"input[value='{wanted}']").first.check()
+    assert page.locator("input:checked").evaluate_all("all => all.map(({ value }) => value)") == [wanted, "all"]
+    assert [found.count() for found in rows] == [views.counted(statements)[wanted], len(statements)]
+    page.close()
 
 
 def test_a_folded_table_tells_its_verdicts(statements, monkeypatch):
