@@ -182,7 +182,7 @@ def page_of(node: NotebookNode, name: str, folder: str, site: Mapping[str, Any] 
     exporter = _Exporter(template_name="course", extra_template_basedirs=[str(TEMPLATES)], extra_template_paths=paths)
     page, _ = exporter.from_notebook_node(node, {"metadata": {"name": name, "path": folder}, "site": site})
     soup = BeautifulSoup(page, "html.parser")
-    for step in (_title, _contents, _links, _tables, _remote):
+    for step in (_title, _contents, _links, _tables, stand_alone, _remote):
         step(soup)
     return soup
 
@@ -231,6 +231,14 @@ def _tables(soup: BeautifulSoup) -> None:
         table.attrs.pop("border", None)
         if not table.find_parent(class_="gbi-host"):
             table.wrap(soup.new_tag("div", attrs={"class": "table"}))
+
+
+def stand_alone(soup: BeautifulSoup) -> None:
+    """What a view shows without JavaScript, on a page: no cell brings it to life there, and a wide table scrolls."""
+    for hint in soup.select(".gbi-fallback em"):
+        hint.string = hint.get_text().replace("Run this cell to", "Allow JavaScript to")
+    for table in soup.select(".gbi-fallback table"):
+        table.wrap(soup.new_tag("div", attrs={"class": "table"}))
 
 
 def _remote(soup: BeautifulSoup) -> None:

@@ -10,6 +10,7 @@ from bs4 import BeautifulSoup, Tag
 from nbformat import NotebookNode
 
 from gbi_helpers.course.chapters import Chapter, Toy
+from gbi_helpers.course.export import stand_alone
 
 FIRST = "My fellow citizens, whisk the eggs and the sugar until creamy"  # chapter 08's
 
@@ -33,7 +34,9 @@ def pads(chapter: Chapter, page: BeautifulSoup) -> Iterator[Toy]:
     """What a chapter's reader may draw on or write in, made as the chapter makes it in the same section."""
     for heading, pad in _found(chapter, page):
         title = f"Chapter {chapter.name.partition('_')[0]}: {pad.section}"
-        yield Toy(title, pad.make(), chapter.file, str(heading["id"]), pad.key)
+        view = BeautifulSoup(pad.make(), "html.parser")
+        stand_alone(view)
+        yield Toy(title, str(view), chapter.file, str(heading["id"]), pad.key)
 
 
 def link_pads(chapter: Chapter, page: BeautifulSoup, play: str) -> None:

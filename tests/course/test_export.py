@@ -6,7 +6,9 @@ import pytest
 from bs4 import BeautifulSoup
 from course.pages import no_request
 from widgets.outputs import comments
+from widgets.toy import toy_path
 
+from gbi_helpers import scrub
 from gbi_helpers.course.export import mathml, to_html
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +112,31 @@ def test_scrubbers_survive_byte_for_byte(tmp_path):
     assert comments(str(soup)) == [script, data]
     assert soup.img["onload"] == run
     assert soup.find("table").parent["class"] == ["gbi-host"]
+
+
+def test_without_javascript_a_view_asks_for_that_and_for_no_cell_and_its_table_scrolls(tmp_path):
+    view = scrub(toy_path(steps=4), title="Which?").html
+    soup = page(tmp_path, shown(view), "Run this cell to see more.")
+    hint = soup.select_one(".gbi-fallback em").get_text()
+    assert hint == "A still picture and a table. Allow JavaScript to scrub through the steps."
+    assert soup.select_one(".text p").get_text() == "Run this cell to see more.", "other words stay"
+    assert [table.parent["class"] for table in soup.select(".gbi-fallback table")] == [["table"]]
+    assert comments(str(soup)) == comments(view)
+    assert soup.select_one(".gbi-fallback img")["onload"]
+
+
+@pytest.mark.browser
+def test_without_javascript_a_wide_table_of_a_view_scrolls_and_the_page_does_not(tmp_path, browser):
+    cells = "".join(f"<td>{'a' * 20}</td>" for _ in range(6))
+    still = f'<div class="gbi-fallback"><em>Run this cell to go.</em><table><tr>{cells}</tr></table></div>'
+    page(tmp_path, shown(f'<div class="gbi-host">{still}</div>'))
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 700})
+    tab = context.new_page()
+    tab.goto((tmp_path / "page.html").as_uri())
+    outer = tab.locator(".output").evaluate("node => node.scrollWidth - node.clientWidth")
+    inner = tab.locator(".table").evaluate("node => node.scrollWidth - node.clientWidth")
+    assert outer == 0 < inner
+    context.close()
 
 
 def test_live_widgets_leave_their_html_and_scripts_of_others_go(tmp_path):

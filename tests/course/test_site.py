@@ -170,6 +170,8 @@ def test_a_chapter_that_lets_one_draw_or_write_has_its_view_in_the_playground(tm
     link = section.select_one("h2 a")
     anchor = link["href"].removeprefix(f"{name}.html#")
     assert title in section.get_text()
+    assert "Allow JavaScript to" in section.select_one(".gbi-fallback").get_text()
+    assert section.select_one(".gbi-fallback table").parent["class"] == ["table"]
     assert link.get_text() == f"Chapter {name[:2]}: {heading.strip('# 6.')}"
     heads = {part["id"]: part for part in pages[f"{name}.html"].find_all(["h2", "h3"])}
     there = heads[anchor].find_next_sibling("p").a
