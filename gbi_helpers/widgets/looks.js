@@ -77,12 +77,12 @@ body[data-jp-theme-light="false"] .gbi { --blue: #56B4E9; --mark: #E69F00; }
 @media (prefers-reduced-motion: no-preference) { .gbi .gbi-panels { transition: opacity .15s; } }
 `;
 
-const MORE_CONTRAST = `--soft: currentColor; --line: color-mix(in srgb, currentColor 60%, transparent);
+const MORE_CSS = `--soft: currentColor; --line: color-mix(in srgb, currentColor 60%, transparent);
   --rail: var(--line);`;
 // These stand behind the styles of every kind. In forced colours the reader's own few colours remain, so shapes tell.
 const LAST_CSS = `
-body[data-jp-theme-name*="High Contrast"] .gbi { ${MORE_CONTRAST} }
-@media (prefers-contrast: more) { .gbi { ${MORE_CONTRAST} } }
+body[data-jp-theme-name*="High Contrast"] .gbi { ${MORE_CSS} }
+@media (prefers-contrast: more) { .gbi { ${MORE_CSS} } }
 @media (forced-colors: active) {
   .gbi, body[data-jp-theme-light] .gbi { --blue: CanvasText; --mark: Highlight; --green: CanvasText; --paper: Canvas;
     --line: color-mix(in srgb, CanvasText 45%, Canvas); --soft: CanvasText;
