@@ -718,7 +718,8 @@ def near_by_scipy(values, reported, spread, t, quantile=None, ddof=1):
         stats.sem(row, ddof=ddof) * (quantile or stats.t(len(row) - 1).isf(0.025)) for row in values.numpy().tolist()
     ]
     half = torch.tensor(half, dtype=torch.float64)
-    low, high = values.mean(1) - half - spread, values.mean(1) + half + spread
+    both = (half**2 + spread**2) ** 0.5
+    low, high = values.mean(1) - both, values.mean(1) + both
     return half, torch.minimum(reported - low, high - reported)
 
 
