@@ -120,8 +120,13 @@ def test_shipped_slice_reaches_what_the_course_promises():
     assert results.mean("faithful", "likelihood") >= 87
     assert results.summary("vae_mul", "one_step").low >= 93
     assert results.summary("gradient_aware", "one_step").low >= 97
-    for row in ("faithful", "vae_mul", "gradient_aware"):  # the least of the seeds: a busy machine inflates the others
-        assert results.values(row, "train_cpu_seconds").min() <= 20
+    for row, alike in {
+        "faithful": "classifier",
+        "vae_mul": "classifier_long",
+        "gradient_aware": "classifier_long",
+    }.items():
+        times = [results.values(name, "train_cpu_seconds") for name in (row, alike)]
+        assert (times[0] / times[1]).min() <= 5  # a decoder and a code beside as many epochs of the encoder alone
 
 
 def test_shipped_full_reaches_what_the_course_promises():
