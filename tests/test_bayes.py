@@ -70,3 +70,13 @@ def test_prediction_of_a_certain_filter_is_the_mean_after_a_possible_jump():
     means = torch.tensor([[0.0], [1.0], [4.0]])
     certain = torch.tensor([[1.0, 0.0, 0.0]]).log()
     torch.testing.assert_close(predict_next(certain, 0.2, means), torch.tensor([[0.1 * 1 + 0.1 * 4]]))
+
+
+def test_the_likelihood_of_vectors_adds_up_over_their_numbers():
+    x, means = normal(7, 3), normal(4, 3, seed=1)
+    expected = torch.distributions.Normal(means, 0.7).log_prob(x[:, None]).sum(-1)
+    torch.testing.assert_close(log_likelihood(x, means, 0.7), expected)
+
+
+def test_of_an_empty_stream_the_filter_says_nothing():
+    assert bayes_filter(torch.zeros(0, 2), 0.1).shape == (0, 2)

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gbi_helpers.inference import enumerate_tasks, iterate, loss_of, max_entropy, one_step
+from gbi_helpers.inference import (
+    candidates,
+    enumerate_tasks,
+    fit_within,
+    iterate,
+    loss_of,
+    max_entropy,
+    one_step,
+    rescore,
+)
 
 F64 = torch.float64
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
@@ -494,3 +503,74 @@ def test_batch_norm_without_running_statistics_couples_samples_in_eval_mode_too(
 @pytest.mark.filterwarnings("error")
 def test_no_warning_for_a_model_in_eval_mode():
     loss_of(Decoder().eval(), torch.randn(5, 2, 3, 3), image_loss)
+
+
+# ---- what a penalty pulls to, what is kept, what stands where nothing is said ----
+
+
+def one_plain_step(space, z0, steps=1):
+    """z after plain gradient steps of size .25 on nothing but an l2 penalty of weight 1.5."""
+    told = {"space": space, "weight": 1.5, "penalty": "l2", "optimizer": torch.optim.SGD, "lr": 0.25}
+    return iterate(lambda z: 0.0 * z.sum(-1), z0, steps=steps, **told).z[-1]
+
+
+def test_a_penalty_shrinks_a_free_z_by_its_weight():
+    z0 = torch.tensor([[2.0, -1.0, 0.5]], dtype=F64)
+    torch.testing.assert_close(one_plain_step("free", z0), z0 * (1 - 0.25 * 1.5))
+
+
+def test_on_the_simplex_it_shrinks_logits_whose_mean_is_zero_and_so_pulls_to_the_middle():
+    z0 = torch.softmax(torch.tensor([[2.0, -1.0, 0.5]], dtype=F64), -1)
+    u = z0.log() - z0.log().mean(-1, keepdim=True)
+    torch.testing.assert_close(one_plain_step("logits", z0), torch.softmax(u * (1 - 0.25 * 1.5), -1))
+    torch.testing.assert_close(one_plain_step("logits", z0, steps=200), torch.full_like(z0, 1 / 3))
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("inf")])
+def test_a_weight_that_is_none_is_refused(weight):
+    with pytest.raises(ValueError, match="weight"):
+        iterate(lambda z: z.sum(-1), max_entropy(2, 3), weight=weight)
+
+
+def test_the_defaults_are_fifty_steps_of_two_tenths_and_the_two_best():
+    def loss(z):
+        return (z * torch.arange(5.0)).sum(-1)
+
+    z0 = max_entropy(2, 5)
+    assert torch.equal(iterate(loss, z0).z, iterate(loss, z0, steps=50, lr=0.2).z)
+    log_q = one_step(loss, z0).log_q
+    assert rescore(log_q, loss, z0).loss.isfinite().sum(1).tolist() == [2, 2]
+    assert candidates(log_q).sum(1).tolist() == [2, 2]
+
+
+def test_no_answer_holds_a_graph():
+    w = torch.randn(4, 3, requires_grad=True)
+
+    def loss(z):
+        return (z @ w).square().sum(-1)
+
+    z0 = max_entropy(2, 4)
+    one = one_step(loss, z0)
+    for found in (one, enumerate_tasks(loss, z0), rescore(one.log_q, loss, z0)):
+        assert not found.log_q.requires_grad
+        assert not found.loss.requires_grad
+
+
+def test_within_nothing_of_the_best_are_those_that_tie_with_it():
+    log_q = torch.tensor([[0.4, 0.4, 0.2]], dtype=F64).log()
+    losses = torch.tensor([3.0, 1, 2], dtype=F64)
+    found = rescore(log_q, lambda z: (z * losses).sum(-1), max_entropy(1, 3, F64), within=0.0)
+    assert found.loss.isfinite().tolist() == [[True, True, False]]
+
+
+@pytest.mark.parametrize("coverage", [0.0, -0.5])
+def test_a_coverage_of_nothing_is_refused(coverage):
+    flat = torch.zeros(9, 3).log_softmax(1)
+    with pytest.raises(ValueError, match="coverage"):
+        fit_within(flat, flat, coverage)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_a_start_a_thousandth_off_the_simplex_is_refused(dtype):
+    with pytest.raises(ValueError, match="simplex"):
+        one_step(lambda z: z.sum(-1), torch.tensor([[0.5, 0.501]], dtype=dtype))

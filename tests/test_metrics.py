@@ -123,3 +123,36 @@ def test_reliability_holds_the_calibration_error():
     n, confidence, right = metrics.reliability(q, labels, bins=15)
     assert (float(n.sum()), float(right.sum())) == (500, float((q.argmax(1) == labels).sum()))
     assert 100 * float((confidence - right).abs().sum()) / 500 == pytest.approx(metrics.calibration_error(q, labels))
+
+
+def test_a_certain_answer_lies_in_the_last_bin():
+    assert metrics.reliability(torch.eye(2), torch.tensor([0, 1]))[0].tolist() == [0] * 9 + [2]
+
+
+def test_detection_by_hand():
+    """A familiar score above the foreign one, and one below; infinite scores have an order, too."""
+    assert metrics.detection(torch.tensor([3.0, 1.0]), torch.tensor([2.0])).aupr == pytest.approx((1 + 2 / 3) / 2)
+    assert metrics.detection(torch.tensor([math.inf, 1.0]), torch.tensor([-math.inf, 0.0])).auroc == 1
+    assert metrics.detection(torch.arange(100.0), torch.arange(100.0)).fpr95 == pytest.approx(0.95)
+
+
+def test_a_fitted_step_size_undoes_any_scale():
+    draw = torch.Generator().manual_seed(0)
+    score = torch.randn(20_000, 5, generator=draw)
+    y = torch.multinomial(torch.softmax(0.3 * score, 1), 1, generator=draw).squeeze(1)
+    assert metrics.fitted_step_size(1000 * score, y) == pytest.approx(3e-4, rel=0.1)
+    assert metrics.fitted_step_size(score / 100, y) == pytest.approx(30, rel=0.1)
+
+
+def test_where_a_curve_first_reaches_a_goal_lies_on_the_line_between_two_looks():
+    x, curve = torch.tensor([0.0, 10, 20]), torch.tensor([3.0, 2.0, 1.0])
+    reached = [metrics.first_below(x, curve, goal) for goal in (3.5, 2.75, 2.0, 1.0, 0.5)]
+    assert reached == [0, 2.5, 10, 20, math.inf]
+    assert metrics.blocks_to_criterion(torch.ones(4, 1), 1.0).tolist() == [math.inf]  # below it, not at it
+
+
+def test_blocks_and_forgetting_ask_for_enough():
+    with pytest.raises(ValueError, match="whole number"):
+        metrics.by_block(torch.arange(3.0), 4, skipped=5)
+    with pytest.raises(ValueError, match="two or more"):
+        metrics.forgetting(torch.ones(1, 1))

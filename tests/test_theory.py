@@ -438,3 +438,37 @@ def test_of_words_the_second_order_overshoots_where_gates_are_strong():
     assert 3.99 < second_strong / second < 4.01
     assert gap_strong / gap < 3
     assert second_strong > 2 * gap_strong
+
+
+def test_the_first_order_bound_is_half_the_width_of_what_may_lie_between():
+    low, high = torch.tensor([[0.0, 1.0]]), torch.tensor([[9.0, 1.5]])
+    assert theory.first_order_bound(low, high).tolist() == [4.0]
+    assert theory.first_order_bound(low.flip(1), high.flip(1)).tolist() == [4.0]
+
+
+@pytest.mark.parametrize("a", [6.0, -6.0])
+def test_a_cubic_reaches_the_third_order_bound(a):
+    def loss(z):
+        return a * (z[:, 0] - z[:, 1]) ** 3
+
+    z0 = max_entropy(1, 2, F64)
+    error = theory.gap(loss, z0).diff().abs()[:, 0]
+    torch.testing.assert_close(theory.third_order_bound(loss, z0), error)
+
+
+def test_the_third_order_bound_looks_all_the_way_to_the_corners():
+    def bump(z):
+        return torch.exp(-8 * (z[:, 0] - z[:, 1]) ** 2)
+
+    z0 = max_entropy(1, 2, F64)
+    steep = theory.third_order_bound(lambda z: torch.exp(-2 * (z[:, 0] - z[:, 1])), z0)
+    assert float(steep) == pytest.approx(8 * torch.tensor(2.0, dtype=F64).exp().item() / 3)
+    assert float(theory.gap(bump, z0).diff().abs()) <= float(theory.third_order_bound(bump, z0)) + 1e-9
+
+
+def test_dreams_from_another_start_add_up_to_the_gap_there():
+    patterns, z0 = normal(6, 4), torch.softmax(normal(6, seed=1), 0)
+    x = z0 @ patterns + 2 * torch.linalg.qr(normal(4, 4, seed=2))[0]  # four dreams whose noise is white
+    grad = one_step(lambda z: (x - z @ patterns).square().sum(-1) / 2, z0.expand(4, -1)).grad
+    gap = -(patterns - z0 @ patterns).square().sum(-1) / 2
+    torch.testing.assert_close(theory.dreamed_delta(grad, z0), gap - gap.mean())

@@ -142,3 +142,21 @@ def test_a_record_beside_itself_has_not_moved(record):
     assert set(found.counts) == {EQUAL}
     assert found.rows == len(shipped.rows)
     assert found.ratio == 1.0
+
+
+# ---- what has no number, and what only fell ----
+
+
+def test_a_goal_that_was_never_reached_counts_as_infinite():
+    (value,) = compare(numbers(reached=[None, 2.0]), numbers(reached=[3.0, 2.0])).values
+    assert (value.verdict, value.shipped) == ("moved, no interval", math.inf)
+
+
+def test_times_without_a_number_or_of_nothing_make_no_ratio():
+    (one,) = compare(numbers(seconds=[0.0, None, 2.0]), numbers(seconds=[1.0, 1.0, 4.0])).times
+    assert one.ratio == 2
+
+
+def test_of_a_list_the_place_that_moved_most_is_named_also_where_it_fell():
+    (value,) = compare(numbers(curve=[[1.0, 5.0]] * 2), numbers(curve=[[1.1, 2.0]] * 2)).values
+    assert value.at == "1"

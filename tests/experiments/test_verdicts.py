@@ -355,3 +355,27 @@ def test_the_picture_tells_its_numbers(statements):
     lines = [one for one in statements if views.told(one) and one.measured]
     assert len(fig.axes[0].get_yticks()) == len(lines) >= 10
     assert all(one.statement.says in alt for one in lines)
+
+
+# ---- each part of a rule ----
+
+
+def made(values, other=(85.0, 85.1, 85.2), **more):
+    told = {"rule": "near", "paper": "mnist:faithful:one_step", "measured": ("made: one > right",), "unit": "%", **more}
+    return Judged(Statement("g", "w", "s", "05", **told), lambda name: record(values, other))
+
+
+def test_a_number_far_above_is_not_near_and_a_second_try_must_pass_itself():
+    assert made((95.0, 95.1, 95.2)).verdict == "does not hold"
+    twice = made((80.9, 81.0, 81.1), (70.0, 70.1, 70.2), otherwise=("made: other > right",))
+    assert twice.verdict == "does not hold"
+
+
+def test_shares_are_scaled_to_percent():
+    assert made((0.84, 0.85, 0.86), scale=100.0).measured.mean == pytest.approx(85)
+
+
+def test_a_difference_of_two_accuracies_has_the_chance_of_both():
+    sides_of = ("made: one > right", "made: other > right")
+    found = made((80.0,), (60.0,), rule="above 0", measured=sides_of, images=1000).measured
+    assert found.half_width == pytest.approx(196 * (0.16 / 1000 + 0.24 / 1000) ** 0.5)
