@@ -7,6 +7,7 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import re
 import subprocess
 import sys
@@ -387,3 +388,89 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
     with pytest.raises(OSError, match=r"Cannot write .*site \(in use\)"), files.part_folder(tmp_path / "site") as part:
         (part / "new").write_text("new")
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["site", "site/old"]
+
+
+# ---- leftovers, folders, and servers that refuse or stop ----
+
+
+def test_only_old_parts_are_swept_away_files_and_folders(tmp_path):
+    for name, age in (("old.part", 2e5), ("new.part", 60), ("old", 2e5), ("folder.part", 2e5)):
+        path = tmp_path / name
+        path.mkdir() if name.startswith("folder") else path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    files.sweep(tmp_path, "*.part")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.part", "old"]
+
+
+def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "old").touch()
+    with files.part_folder(tmp_path / "site") as part:
+        (part / "new").touch()
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["site", "site/new"]
+
+
+def test_a_file_written_over_with_as_many_bytes_is_another(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    files.sha256(path)
+    path.write_bytes(b"abd")
+    os.utime(path, ns=(1, 1))
+    assert files.sha256(path) == hashlib.sha256(b"abd").hexdigest()
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    def read_only(**_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", read_only)
+    with pytest.raises(DataError, match="cannot be written"):
+        files.writable_cache()
+
+
+class Stubborn(http.server.BaseHTTPRequestHandler):
+    """Refuses HEAD, and sends ``server.sent`` of the ten bytes it promises."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.send_error(405)
+
+    def do_GET(self):
+        self.server.asked += 1
+        self.send_response(200)
+        self.send_header("Content-Length", "10")
+        self.end_headers()
+        self.wfile.write(b"0123456789"[: self.server.sent])
+
+
+@pytest.fixture
+def stubborn():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stubborn)
+    server.sent, server.asked = 10, 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server, f"http://127.0.0.1:{server.server_address[1]}/a"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_that_refuses_to_be_asked_first_still_sends(stubborn, tmp_path):
+    _, address = stubborn
+    assert downloads.download(address, tmp_path / "a", None, pause=0).read_bytes() == b"0123456789"
+
+
+def test_half_a_file_is_refused_without_a_digest_too_after_as_many_tries_as_asked(stubborn, tmp_path):
+    server, address = stubborn
+    server.sent = 5
+    with pytest.raises(DataError, match="in 1 tries") as told:
+        downloads.download(address, tmp_path / "a", None, tries=1, pause=0)
+    assert "broke off" in str(told.value)
+    assert server.asked == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_a_digest_that_is_there_is_kept(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    assert downloads.download("http://127.0.0.1:9/a", tmp_path / "a", None).read_bytes() == b"x"
