@@ -169,7 +169,8 @@ def _means(pairs: list[tuple[Any, Any]]) -> tuple[float | str, float | str, Summ
     if not pairs:
         return "", "", None
     if any(isinstance(value, str) for pair in pairs for value in pair):
-        return str(pairs[0][0]), str(pairs[0][1]), None
+        old_words, new_words = next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])  # a seed that moved
+        return str(old_words), str(new_words), None
     old, new = ([float(value) for value in side] for side in zip(*pairs, strict=True))
     return sum(old) / len(old), sum(new) / len(new), _difference(pairs)
 

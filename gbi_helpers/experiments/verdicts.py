@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from gbi_helpers.files import ASSETS
 from gbi_helpers.metrics import Summary, summarise
 
 Load = Callable[[str], Results]
+RULE = re.compile(r"(near|(above|below) -?[0-9.]+(e[+-]?[0-9]+)?)?")
 VERDICTS = {
     "holds": "✓",
     "holds otherwise": "(✓)",
@@ -131,6 +133,10 @@ class Statement:
     paired: bool = False
     scale: float = 1.0
     digits: int = 1
+
+    def __post_init__(self) -> None:
+        if not RULE.fullmatch(self.rule):
+            raise ValueError(f"'{self.rule}' of '{self.says}' is no rule: write near, above x or below x, or nothing.")
 
 
 @dataclass(frozen=True)

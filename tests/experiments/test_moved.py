@@ -70,6 +70,11 @@ def test_the_paired_difference_is_told_with_its_interval():
     assert value.difference.half_width == pytest.approx(4.303 * 0.1 / math.sqrt(3), rel=1e-3)
 
 
+def test_of_words_that_moved_a_seed_is_shown_in_which_they_did():
+    value = the_one(numbers(named=["a", "b", "c"]), numbers(named=["a", "d", "e"]))
+    assert (value.verdict, value.shipped, value.measured) == (WORDS, "b", "d")
+
+
 def test_only_seeds_that_both_have_are_paired():
     value = the_one(numbers(score=[1.0, 2.0, 3.0]), numbers(score=[1.0, 2.0]))
     assert (value.verdict, value.difference.n) == (EQUAL, 2)

@@ -146,6 +146,12 @@ def test_a_reported_number_is_near_within_both_intervals(values, more, expected)
     assert Judged(statement, lambda name: record(values, (85.0, 85.1, 85.2))).verdict == expected
 
 
+@pytest.mark.parametrize("rule", ["abvoe 0", "above", "above zero", "near 1", "below 0 or so"])
+def test_a_mistyped_rule_is_refused_and_not_taken_for_another(rule):
+    with pytest.raises(ValueError, match=f"'{rule}' of 's' is no rule: write near, above x or below x"):
+        Statement("g", "w", "s", "05", rule=rule)
+
+
 def test_without_a_rule_nothing_is_judged():
     assert verdict((1.0, 1.1, 1.2), "") == "not comparable"
     assert Judged(Statement("g", "w", "s", "05", why="nobody did")).verdict == "not measured"
