@@ -50,6 +50,8 @@ def one_step(
     as the start from which one step is exact does (:func:`gbi_helpers.starts.exact_start`).
     Raises ``ValueError`` if z0 is off the simplex, or the loss is not one finite number per row with a gradient to z.
     """
+    if space not in ("simplex", "free"):
+        raise ValueError(f"space is '{space}': choose 'simplex', or 'free' for a z0 off the simplex.")
     (check_start if space == "free" else check_simplex)(z0)
     if not torch.as_tensor(step_size, device="cpu").isfinite().all():
         raise ValueError(f"step_size must be a finite number, but is {step_size}.")
@@ -106,7 +108,7 @@ def rescore(
     chosen = candidates(log_q, m, within)
     loss = torch.full_like(z0, torch.nan)
     with _frozen_surroundings(z0), torch.no_grad():
-        for sample, task in _passes(chosen, log_q, packed=rows is not None):
+        for sample, task in _passes(chosen, packed=rows is not None):
             one_hot = torch.nn.functional.one_hot(task, z0.shape[1]).to(z0)
             if rows:
                 found = checked_loss(rows(sample), one_hot)
@@ -168,14 +170,14 @@ PACKED = 1000  # candidates in a pass: more rows than fit a processor's cache ta
 ENTRIES = 10_000_000  # of their one-hot z, which grow with the number of tasks
 
 
-def _passes(chosen: Tensor, log_q: Tensor, packed: bool) -> list[tuple[Tensor, Tensor]]:
+def _passes(chosen: Tensor, packed: bool) -> list[tuple[Tensor, Tensor]]:
     """The candidates as (samples, tasks) of each pass: packed one after another, or the r-th of every sample."""
     if packed:
         sample, task = chosen.nonzero(as_tuple=True)
         size = max(1, min(PACKED, ENTRIES // chosen.shape[1]))
         return list(zip(sample.split(size), task.split(size), strict=True)) if len(sample) else []
     counts = chosen.sum(-1)
-    order = log_q.masked_fill(~chosen, -torch.inf).argsort(-1, descending=True)
+    order = chosen.int().argsort(dim=-1, descending=True, stable=True)  # not by log_q, where minus infinities tie
     parts = [(counts > rank).nonzero()[:, 0] for rank in range(int(counts.max()))]
     return [(sample, order[sample, rank]) for rank, sample in enumerate(parts)]
 

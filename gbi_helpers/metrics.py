@@ -59,12 +59,18 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 def agreement(q: Tensor, p: Tensor) -> float:
-    """Percent of samples for which two posteriors (B, K), or scores, choose the same task."""
+    """Percent of samples for which two posteriors (B, K), or scores, choose the same task.
+
+    Raises ``ValueError`` if the shapes differ.
+    """
+    if q.shape != p.shape:
+        raise ValueError(f"Both must be of the same samples and tasks, but are {tuple(q.shape)} and {tuple(p.shape)}.")
     return accuracy(q.argmax(-1), p.argmax(-1))
 
 
 def negative_log_score(log_q: Tensor, labels: Tensor) -> float:
-    """Mean -log q of the true task, in nats; log_q (B, K)."""
+    """Mean -log q of the true task, in nats; log_q (B, K). Raises ``ValueError`` unless labels are (B,)."""
+    _check_labels(log_q, labels)
     return -float(log_q.gather(1, labels[:, None]).double().mean())
 
 
@@ -72,24 +78,31 @@ def calibration_error(q: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error in percent: |confidence - accuracy| over equal bins of confidence, by their share.
 
     Guo et al. (2017), "On calibration of modern neural networks". q (B, K), labels (B,).
+    Raises ``ValueError`` as :func:`reliability` does.
     """
-    confidence, predicted = q.detach().double().cpu().max(-1)
-    right = (predicted == labels.cpu()).double()
-    place = (confidence * bins).long().clamp(0, bins - 1)
-    gap = confidence.new_zeros(bins).index_add_(0, place, confidence - right)
-    return 100 * float(gap.abs().sum()) / len(q)
+    _, confidence, right = reliability(q, labels, bins)
+    return 100 * float((confidence - right).abs().sum()) / len(q)
 
 
 def reliability(q: Tensor, labels: Tensor, bins: int = 10) -> Tensor:
     """What a reliability diagram is drawn from, (3, bins): samples by confidence, and their summed confidence and hits.
 
     Equal bins of confidence, the largest entry of q (B, K); labels (B,). Sums of seeds can be added.
+    Raises ``ValueError`` for labels of another shape, or no bin.
     """
+    _check_labels(q, labels)
+    if bins < 1:
+        raise ValueError(f"bins must be 1 or more, but is {bins}.")
     confidence, predicted = q.detach().double().cpu().max(-1)
     right = (predicted == labels.cpu()).double()
     place = (confidence * bins).long().clamp(0, bins - 1)
     columns = torch.stack([torch.ones_like(right), confidence, right])
     return columns.new_zeros(3, bins).index_add_(1, place, columns)
+
+
+def _check_labels(q: Tensor, labels: Tensor) -> None:
+    if q.dim() != 2 or labels.shape != q.shape[:1]:
+        raise ValueError(f"{tuple(labels.shape)} labels for beliefs {tuple(q.shape)}: give (B,) for (B, K).")
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> float:
@@ -191,6 +204,8 @@ def first_below(x: Tensor, curve: Tensor, goal: float) -> float:
     at = int(below[0])
     if at == 0:
         return float(x[0])
+    if curve[at - 1] == math.inf:  # it falls from there in no distance at all
+        return float(x[at])
     share = (curve[at - 1] - goal) / (curve[at - 1] - curve[at])
     return float(x[at - 1] + share * (x[at] - x[at - 1]))
 
@@ -200,6 +215,8 @@ def blocks_to_criterion(excess: Tensor, criterion: float, run: int = 3) -> Tenso
 
     ``excess`` (blocks, S). Counted from 1, at the last block of the run.
     """
+    if len(excess) < run:  # too few blocks for one run
+        return torch.full_like(excess[0], math.inf)
     mean = excess.unfold(0, run, 1).mean(-1) < criterion
     first = mean.float().argmax(0) + run
     return torch.where(mean.any(0), first.to(excess), math.inf)
@@ -237,8 +254,11 @@ def forward_transfer(r: Tensor, untrained: Tensor) -> float:
     """Accuracy on a context just before it is learned, less the untrained network's (T,), mean over all but the first.
 
     It says something only where the outputs of a context are in use before it comes: in the domain scenario.
+    Raises ``ValueError`` unless there is one number of the untrained network a context.
     """
-    return float((_square(r).diagonal(1) - untrained[1:]).mean())
+    if untrained.shape != _square(r).shape[:1]:
+        raise ValueError(f"{tuple(untrained.shape)} accuracies untrained for {len(r)} contexts: give one for each.")
+    return float((r.diagonal(1) - untrained[1:]).mean())
 
 
 def _square(r: Tensor) -> Tensor:

@@ -30,22 +30,18 @@ class Record:
 
         Raises ``ValueError`` where they do not.
         """
-        lengths: dict[str, tuple[int, str]] = {}
+        kind, lengths = type(self).__name__, dict[str, tuple[int, str]]()
         for name, axes in self.AXES.items():
             value = getattr(self, name)
             if not isinstance(value, Tensor):
                 continue
             named = [axis for axis in axes if axis != "..."]  # a last "..." leaves further axes free
             if value.dim() < len(named) or (value.dim() > len(named) and axes[-1] != "..."):
-                raise ValueError(
-                    f"{type(self).__name__}.{name} needs the axes {axes}, but has shape {tuple(value.shape)}."
-                )
+                raise ValueError(f"{kind}.{name} needs the axes {axes}, but has shape {tuple(value.shape)}.")
             for axis, length in zip(named, value.shape, strict=False):
                 seen, where = lengths.setdefault(axis, (length, name))
                 if seen != length:
-                    raise ValueError(
-                        f"{type(self).__name__}: axis '{axis}' is {seen} long in '{where}' but {length} in '{name}'."
-                    )
+                    raise ValueError(f"{kind}: axis '{axis}' is {seen} long in '{where}' but {length} in '{name}'.")
 
     def save(self, path: str | Path) -> Path:
         """Write the record to ``path`` (``.npz``), through a part file, so no half-written file is left."""
@@ -54,9 +50,9 @@ class Record:
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, item.name)
             if isinstance(value, Tensor):
-                arrays[item.name] = value.detach().cpu().numpy()
+                arrays[item.name] = _as_array(value)
             elif isinstance(value, dict) and value and all(isinstance(v, Tensor) for v in value.values()):
-                arrays |= {f"{item.name}/{key}": v.detach().cpu().numpy() for key, v in value.items()}
+                arrays |= {f"{item.name}/{key}": _as_array(v) for key, v in value.items()}
             else:
                 plain[item.name] = value
         path = Path(path)
@@ -88,6 +84,12 @@ class Record:
             return cls(**values)
         except TypeError as error:
             raise ValueError(f"{path} lacks a field of {kind}, or has one too many; write it again.") from error
+
+
+def _as_array(value: Tensor) -> np.ndarray:
+    """For the disk; NumPy has no bfloat16, of which float32 holds every number."""
+    value = value.detach().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -21,22 +21,12 @@ def device() -> torch.device:
     """
     named = os.environ.get("GBI_DEVICE")
     try:
-        return torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+        found = torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
         raise ValueError(f"GBI_DEVICE is '{named}': set it to cpu or cuda, or unset it.") from error
-
-
-def _tried(named: Callable[[], torch.device]) -> Callable[[], torch.device]:
-    """The function, whose device has to compute where the user named it."""
-
-    @functools.wraps(named)
-    def tried() -> torch.device:
-        found = named()
-        if os.environ.get("GBI_DEVICE"):
-            _compute(found)
-        return found
-
-    return tried
+    if named:
+        _compute(found)
+    return found
 
 
 @functools.cache
@@ -46,10 +36,6 @@ def _compute(on: torch.device) -> None:
     except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built without CUDA
         told = f"GBI_DEVICE is '{on}', on which PyTorch cannot compute here: set it to cpu, or unset it."
         raise ValueError(told) from error
-
-
-# Not a line in the function or above it: results on the shelf are marked by its code, and would all be measured anew.
-device = _tried(device)
 
 
 def profile() -> str:

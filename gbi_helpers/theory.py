@@ -77,11 +77,12 @@ def natural_kl(log_partition: Callable[[Tensor], Tensor], theta: Tensor, z: Tens
     ``log_partition``: theta (..., P) -> A (...); ``theta`` (K, P): what each pure task has; ``samples``: how many an x
     holds, such as the words of a text. ``z`` may lie off the simplex.
     """
-    at = (z.detach() @ theta.detach()).requires_grad_()
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        pure = theta.detach().clone()
+        at = (z.detach().clone() @ pure).requires_grad_()
         value = log_partition(at)
         (mean,) = torch.autograd.grad(value, at)
-    return samples * (log_partition(theta.detach()) - value.detach() - (theta.detach() - at.detach()) @ mean)
+        return samples * (log_partition(pure) - value - (pure - at) @ mean).detach()
 
 
 def natural_gap(log_partition: Callable[[Tensor], Tensor], theta: Tensor, z0: Tensor, samples: float = 1) -> Tensor:
@@ -217,14 +218,15 @@ def _corners(z0: Tensor) -> list[Tensor]:
 def _derivative_along(loss_fn: LossFn, z0: Tensor, way: Tensor, at: Tensor, order: int) -> Tensor:
     """Derivative of t -> L(z0 + t way) at each t of ``at`` (P,): (B, P)."""
     found = []
-    for t in at:
-        place = t.expand(len(z0)).clone().requires_grad_()
-        with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's mode
+        z0, way = z0.detach().clone(), way.detach().clone()
+        for t in at:
+            place = t.expand(len(z0)).clone().requires_grad_()
             value = loss_fn(z0 + place[:, None] * way)
             for _ in range(order):
                 linear = not value.requires_grad  # a derivative without a graph is constant: the next one is zero
                 value = torch.zeros_like(place) if linear else _slope(value, place)
-        found.append(value.detach())
+            found.append(value.detach())
     return torch.stack(found, dim=-1)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import io
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +59,7 @@ def fit(
     Raises ``ValueError`` if the loss is not one number, and where ``steps``, ``epochs``, ``batch_size``, ``warm_up`` or
     ``average`` mean nothing (``steps=0`` is no training), ``FloatingPointError`` when it turns NaN or infinite.
     """
+    _check_range(steps=steps, epochs=epochs, batch_size=batch_size, warm_up=warm_up, average=average)
     parameters = list(model.parameters() if isinstance(model, nn.Module) else model)
     batches, total = _plan(data, steps, epochs, batch_size, seed, device)
     if schedule not in ("cosine", "constant"):
@@ -92,7 +91,6 @@ def fit(
     return TrainingRecord(loss=losses, curves=run.stacked_curves(), facts=facts)
 
 
-_Arguments = ParamSpec("_Arguments")
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "steps": (lambda value: value >= 0 and value == int(value), "a whole number from 0 up"),
     "epochs": (lambda value: 0 < value < math.inf, "a number above 0"),
@@ -102,37 +100,12 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _in_range(train: Callable[_Arguments, TrainingRecord]) -> Callable[_Arguments, TrainingRecord]:
-    """The function, which refuses what means nothing before it begins."""
-    signature = inspect.signature(train)
-
-    @functools.wraps(train)
-    def checked(*args: _Arguments.args, **options: _Arguments.kwargs) -> TrainingRecord:
-        given = signature.bind(*args, **options)
-        given.apply_defaults()
-        _check(given.arguments)
-        return train(*args, **options)
-
-    return checked
-
-
-def _check(given: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` for a number that means nothing, or for so little of an epoch that no step is left."""
-    for name, (holds, told) in _RANGES.items():
-        if given[name] is not None and not holds(given[name]):
-            raise ValueError(f"{name} is {given[name]}: give {told}.")
-    data, epochs, size = given["data"], given["epochs"], given["batch_size"]
-    if (
-        epochs is not None
-        and not callable(data)
-        and size <= len(data[0])
-        and not round(epochs * (len(data[0]) // size))
-    ):
-        raise ValueError(f"epochs is {epochs} of {len(data[0]) // size} batches, which is no step: give more of them.")
-
-
-# Not a line in the function or above it: results on the shelf are marked by its code, and would all be measured anew.
-fit = _in_range(fit)
+def _check_range(**given: Any) -> None:
+    """Raise ``ValueError`` for a number that means nothing."""
+    for name, value in given.items():
+        holds, told = _RANGES[name]
+        if value is not None and not holds(value):
+            raise ValueError(f"{name} is {value}: give {told}.")
 
 
 class _Run:
@@ -254,6 +227,8 @@ def _plan(
     if (steps is None) == (epochs is None):
         raise ValueError("Give either steps=... or epochs=..., not both and not neither.")
     per_epoch = n // batch_size
+    if epochs is not None and not round(epochs * per_epoch):
+        raise ValueError(f"epochs is {epochs} of {per_epoch} batches, which is no step: give more of them.")
     order: dict[int, Tensor] = {}
 
     def batches(step: int) -> Batch:

@@ -574,3 +574,8 @@ def test_a_coverage_of_nothing_is_refused(coverage):
 def test_a_start_a_thousandth_off_the_simplex_is_refused(dtype):
     with pytest.raises(ValueError, match="simplex"):
         one_step(lambda z: z.sum(-1), torch.tensor([[0.5, 0.501]], dtype=dtype))
+
+
+def test_one_step_refuses_a_space_that_it_does_not_know():
+    with pytest.raises(ValueError, match="space is 'fre': choose 'simplex', or 'free'"):
+        one_step(lambda z: z.sum(-1), max_entropy(1, 2), space="fre")

@@ -156,3 +156,29 @@ def test_blocks_and_forgetting_ask_for_enough():
         metrics.by_block(torch.arange(3.0), 4, skipped=5)
     with pytest.raises(ValueError, match="two or more"):
         metrics.forgetting(torch.ones(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (lambda: metrics.agreement(torch.zeros(2, 3), torch.zeros(2, 5)), r"\(2, 3\) and \(2, 5\)"),
+        (
+            lambda: metrics.negative_log_score(torch.zeros(2, 3), torch.tensor([0, 1, 2])),
+            r"\(3,\) labels for .* \(2, 3\)",
+        ),
+        (lambda: metrics.calibration_error(torch.eye(3), torch.tensor([0])), r"\(1,\) labels"),
+        (lambda: metrics.reliability(torch.eye(3), torch.arange(3), bins=0), "bins must be 1 or more, but is 0"),
+        (lambda: metrics.forward_transfer(torch.ones(2, 2), torch.tensor(5.0)), "for 2 contexts: give one for each"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused_and_not_stretched(asked, told):
+    with pytest.raises(ValueError, match=told):
+        asked()
+
+
+def test_a_curve_that_starts_at_infinity_is_down_where_it_is_finite():
+    assert metrics.first_below(torch.tensor([0.0, 10, 20]), torch.tensor([math.inf, 2, 1]), 2.5) == 10
+
+
+def test_fewer_blocks_than_a_run_reach_no_criterion():
+    assert metrics.blocks_to_criterion(torch.zeros(2, 3), 1.0).tolist() == [math.inf] * 3

@@ -192,3 +192,9 @@ def test_a_damaged_file_is_answered_with_a_sentence(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match="write it again"):
         Trajectory.load(path)
+
+
+def test_half_precision_that_numpy_lacks_comes_back_as_the_same_numbers(tmp_path):
+    log_q = torch.randn(2, 3).log_softmax(1).bfloat16()
+    kept = Posterior(log_q, torch.zeros(2)).save(tmp_path / "a.npz")
+    assert torch.equal(Posterior.load(kept).log_q, log_q.float())

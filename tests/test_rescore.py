@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gbi_helpers.inference import enumerate_tasks, fit_within, max_entropy, one_step, rescore
+from gbi_helpers.inference import candidates, enumerate_tasks, fit_within, max_entropy, one_step, rescore
 from gbi_helpers.theory import one_step_gap
 
 F64 = torch.float64
@@ -177,3 +177,13 @@ def test_a_start_off_the_simplex_and_a_loss_of_another_precision_will_do():
     whole = rescore(log_q.float().log_softmax(1), lambda z: loss_fn(z.double()), z0.float(), 6)
     assert whole.log_q.dtype == torch.float32
     assert torch.allclose(whole.log_q.double(), exact.log_q, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_tasks", [5, 20, 50])
+def test_tasks_that_were_ruled_out_are_asked_again_like_any_other(n_tasks):
+    certain = torch.full((1, n_tasks), -torch.inf)
+    certain[0, 3] = 0
+    losses = torch.arange(float(n_tasks))
+    found = rescore(certain, lambda z: (z * losses).sum(-1), max_entropy(1, n_tasks), log_prior=certain)
+    assert torch.equal(found.log_q, certain)
+    assert torch.equal(found.loss.isfinite(), candidates(certain))

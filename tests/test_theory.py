@@ -472,3 +472,24 @@ def test_dreams_from_another_start_add_up_to_the_gap_there():
     grad = one_step(lambda z: (x - z @ patterns).square().sum(-1) / 2, z0.expand(4, -1)).grad
     gap = -(patterns - z0 @ patterns).square().sum(-1) / 2
     torch.testing.assert_close(theory.dreamed_delta(grad, z0), gap - gap.mean())
+
+
+def test_curvature_and_divergence_are_the_same_in_inference_mode():
+    def loss_fn(z):
+        return (z * torch.arange(z.shape[1])).exp().sum(-1)
+
+    def found():
+        z0, theta = max_entropy(2, 3, torch.float64), torch.eye(3, dtype=torch.float64)
+        return (
+            theory.curvature_along(loss_fn, z0, points=3),
+            theory.second_order_gap(loss_fn, z0),
+            theory.third_order_bound(loss_fn, max_entropy(2, 2, torch.float64)),
+            theory.natural_kl(lambda at: at.logsumexp(-1), theta, z0[0]),
+        )
+
+    outside = found()
+    with torch.inference_mode():
+        inside = found()
+    for one, other in zip(outside, inside, strict=True):
+        assert one.abs().amax() > 0
+        assert torch.equal(one, other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,41 +60,33 @@ def photographs(n: int = 2000) -> Tensor:
 
 
 def _cifar10() -> np.ndarray:
+    """CIFAR-10's test images (N, 32, 32, 3) uint8; ``DataError`` where they are not at hand, or not they."""
     folder = layouts.data_dir()
-    if folder and (folder / "cifar-10-test.npz").exists():
-        with np.load(folder / "cifar-10-test.npz") as file:
-            return file["x_test"]
+    file = folder / "cifar-10-test.npz" if folder else None
+    return _unpacked(file) if file and file.exists() else _downloaded(folder or cache_dir())
+
+
+def _unpacked(file: Path) -> np.ndarray:
+    try:
+        with np.load(file) as stored:
+            x = stored["x_test"]
+        if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (32, 32, 3):
+            raise ValueError(f"x_test is {x.dtype} of shape {x.shape}")
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, *ZIP_ERRORS) as error:
+        why = f"{error}".strip("'\"").rstrip(".")
+        told = f"{file.name} is damaged or has no x_test (N, 32, 32, 3) uint8 ({why}): {layouts.REPLACE}."
+        raise DataError(told) from error
+    return x
+
+
+def _downloaded(folder: Path) -> np.ndarray:
     try:
         from torchvision.datasets import CIFAR10  # heavy, and needed here alone
 
-        return np.asarray(CIFAR10(str(folder or cache_dir()), train=False, download=not offline()).data)
+        return np.asarray(CIFAR10(str(folder), train=False, download=not offline()).data)
     except (ImportError, OSError, RuntimeError) as error:
         advice = "put cifar-10-test.npz into GBI_DATA_DIR, or leave the row out with --rows"
         raise DataError(f"CIFAR-10 is not at hand: {advice}.") from error
-
-
-def _sound(read: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
-    """The function, whose array is CIFAR-10's test images, in one sentence if it is not."""
-
-    @functools.wraps(read)
-    def sound() -> np.ndarray:
-        try:
-            x = read()
-            if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (32, 32, 3):
-                raise ValueError(f"x_test is {x.dtype} of shape {x.shape}")
-        except DataError:  # it is not there, and that is said
-            raise
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, *ZIP_ERRORS) as error:
-            why = f"{error}".strip("'\"").rstrip(".")
-            told = f"cifar-10-test.npz is damaged or has no x_test (N, 32, 32, 3) uint8 ({why}): {layouts.REPLACE}."
-            raise DataError(told) from error
-        return x
-
-    return sound
-
-
-# Not a line in the function or above it: results on the shelf are marked by its code, and would all be measured anew.
-_cifar10 = _sound(_cifar10)
 
 
 @functools.cache
