@@ -154,3 +154,10 @@ def test_no_dead_badge_before_the_address_is_known():
     assert shown, "the place of the badges"
     assert bool(known) == bool(shown[1].strip())
     assert known in shown[1] or known.removeprefix("https://github.com/") in shown[1]
+
+
+def test_a_file_that_the_readme_names_is_there():
+    """Names alone, such as requirements.txt, may be the reader's own; of another folder than these, too."""
+    named = set(re.findall(r"`((?:tests|experiments|assets|widgets|gbi_helpers|\.ci)/[\w./-]+\.\w+)", README))
+    assert len(named) > 5
+    assert not [name for name in named if not ((ROOT / name).exists() or (ROOT / "gbi_helpers" / name).exists())]
