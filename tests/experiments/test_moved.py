@@ -129,6 +129,7 @@ def test_times_are_ratios_and_never_move():
         ("wall/mlp", "tie/batch", True),
         ("lookup", "clock/honest", True),
         ("half", "mlp/2/step", True),
+        ("sparse", "cost/one_step", True),  # milliseconds an image
         ("half/vae_mul", "accuracy", False),
         ("learning/LSTM", "excess, second half", False),
         ("structure", "second", False),

@@ -88,7 +88,7 @@ def longer(sets: Sets, steps: tuple[int, ...] = (150, 300, 600, 1200, 2400)) -> 
             late = interval(summarise(times), 2) if bool(times.isfinite().all()) else "more than it had"
             lstm = float(gap_curve(found)[2].mean(0)[look(found, n)])
             rows.append([name, f"{n:,}", f"{lstm:.3f}", interval(summarise(gap_after(found, n)), 3), late])
-    return ["data", "steps", "LSTM", "LSTM − GBI, paired", "tokens the LSTM needs, times"], rows
+    return ["data", "steps", "LSTM", "LSTM − GBI, paired", "words the LSTM needs, GBI's = 1"], rows
 
 
 # ---------------------------------------------------------------- beliefs
@@ -116,8 +116,7 @@ def ahead(found: Results, one: str, other: str, n: int, fitted: bool = True) -> 
 def filters(sets: Sets) -> Table:
     """Readers of the same streams by their evidence: loss, and sources named right.
 
-    Those of K passes and side by side are the row "stream"'s, with the settings chosen there; "–" where that row was
-    measured on another cut of the text.
+    Those of K passes and side by side are the row "stream"'s, with the settings chosen there.
     """
     rows = []
     for evidence, label in FILTERS.items():
@@ -130,16 +129,7 @@ def filters(sets: Sets) -> Table:
 def _filtered(sets: Sets, row: str, reader: str) -> list[str]:
     """Loss and sources named right, set by set."""
     keys = {"loss": 3, "accuracy": 1}
-    return [
-        interval(found.summary(row, reader, key), n) if row == "stream_counted" or same_text(found) else "–"
-        for found in sets.values()
-        for key, n in keys.items()
-    ]
-
-
-def same_text(found: Results) -> bool:
-    """Whether the rows that came later were measured on the same words, so that seeds are paired with the others'."""
-    return bool(found.facts.get("rows_added", {}).get("text") == found.facts["text"])
+    return [interval(found.summary(row, reader, key), n) for found in sets.values() for key, n in keys.items()]
 
 
 def amortised(found: Results) -> Table:

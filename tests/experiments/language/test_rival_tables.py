@@ -1,7 +1,5 @@
 """Tables of the rivals say what the records hold: the right number in the right place."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -57,8 +55,7 @@ def small_record():
         "tuned/chat": lambda seed: {"256": {way: base + seed for base, way in enumerate(rival_tables.TUNED)}},
     }  # fmt: skip
     rows = {row: {str(seed): measure(seed) for seed in (0, 1)} for row, measure in measured.items()}
-    facts = {"text": "abc", "rows_added": {"text": "abc"}}
-    return Results("made", rows, {"long": {"networks": {"gbi_long": {"steps": 400}}}}, facts, {})
+    return Results("made", rows, {"long": {"networks": {"gbi_long": {"steps": 400}}}}, {}, {})
 
 
 def test_the_gap_is_read_after_steps(found):
@@ -92,10 +89,6 @@ def test_filters_of_each_set_have_two_columns(found):
     assert rows[4][1].startswith("6.050 ± ")
     assert rows[4][2].startswith("72.0 ± ")
     assert rows[-1][:2] == ["K readers side by side", "8.000 ± 0.000"]
-    other = replace(found, facts={"text": "abc", "rows_added": {"text": "another cut"}})
-    rows = rival_tables.filters({"one": other})[1]
-    assert rows[-1][1:] == ["–", "–"]
-    assert rows[0][1].startswith("4.050")
 
 
 def test_the_lstm_that_names_comes_last(found):
