@@ -84,3 +84,24 @@ def test_who_is_told_names_learns_at_them_and_who_is_meta_trained_after_its_step
     for told in ("context", "weights"):
         torch.testing.assert_close(of(told), 3 * to_goal({"z": (1 - 0.75**2) * GOAL}))
     assert begun == ["z", "weights"]
+
+
+@pytest.mark.parametrize(("told", "through"), [("context", True), ("weights", False)])
+def test_a_context_is_trained_for_through_its_steps_and_weights_to_first_order(told, through):
+    weight, start = torch.tensor(0.7, dtype=F64, requires_grad=True), {"z": torch.zeros(3, 2, dtype=F64)}
+    loss = lambda moved: (weight * moved["z"] - GOAL).square().sum(1)  # noqa: E731
+    after = outer_loss(told, loss, loss, GOAL, lambda moves: start, (0.1, 2)).sum()
+    (slope,) = torch.autograd.grad(after, weight)
+    assert (float(after.detach()), float(slope)) == pytest.approx(learned(0.7, through))
+
+
+def test_a_rate_is_chosen_by_the_mean_of_the_tasks_and_not_by_the_worst():
+    validation = torch.tensor([[[0.0, 5.0]], [[3.0, 3.0]]])  # two rates, after one number of steps, of two tasks
+    score, best = at_best_rate(validation, 10 * validation)
+    assert (score.tolist(), best.tolist()) == ([25], [0])
+
+
+def test_what_was_tried_holds_no_graph():
+    weight = torch.ones(1, dtype=F64, requires_grad=True)
+    query = lambda moved: (weight * moved["z"]).sum(1)  # noqa: E731
+    assert not tried(to_goal, query, {"z": torch.zeros(3, 2, dtype=F64)}, [0.1], [1]).requires_grad

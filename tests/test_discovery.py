@@ -160,6 +160,14 @@ def test_reading_without_learning_is_the_filter_of_frozen_slots_and_its_nats_are
     torch.testing.assert_close(found.nats.sum(0), nats)
 
 
+def test_a_step_size_weighs_the_evidence_of_each_sample():
+    model, words = words_of(4)
+    told = {"lr": 0, "hazard": 0.2, "learn_hazard": False, "by_usage": False}
+    found = discover(Words(model, words), "exact", step_size=0.3, **told)
+    score = (model.bias + model.entry.detach()).log_softmax(-1)[:, words].sum(-1).movedim(0, -1)
+    torch.testing.assert_close(found.belief.transpose(0, 1), bayes_filter(0.3 * score, 0.2).exp())
+
+
 def test_nats_of_numbers_are_those_of_their_density():
     _, found = two(1, blocks=10, hazard=0.025, evidence="exact")
     about = found.nats[-150:].mean()

@@ -30,6 +30,15 @@ def test_the_shared_ratio_moves_with_the_threshold_and_the_overlap_does_not():
     assert shared_ratio(torch.stack([SHARED, APART])).tolist() == [1, 0]
 
 
+def test_the_shared_ratio_of_three_tasks_is_the_mean_over_pairs():
+    drive = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert float(shared_ratio(drive)) == pytest.approx(1 / 3)
+
+
+def test_active_is_what_is_loud_beside_the_loudest_of_all_tasks_not_of_its_own():
+    assert float(shared_ratio(torch.tensor([[1.0, 1.0], [0.05, 0.05]]))) == 0
+
+
 def test_silent_networks_give_numbers_and_not_nan():
     silent = torch.zeros(2, 2, 5)
     for found in (overlap(silent), shared_ratio(silent), selectivity(silent)):
@@ -46,10 +55,26 @@ def test_task_variance_says_which_task_moves_a_unit():
     torch.testing.assert_close(task_variance(hidden), expected, rtol=0, atol=0.06)
 
 
+def test_task_variance_holds_variances_against_each_other_and_not_their_roots():
+    hidden = torch.tensor([[[0.0], [2.0]], [[0.0], [1.0]]])  # variances 2 and 1/2
+    assert task_variance(hidden).tolist() == pytest.approx([(2 - 0.5) / (2 + 0.5)])
+
+
+def test_selectivity_among_three_tasks_holds_the_best_against_the_mean_of_the_others():
+    drive = torch.tensor([[0.9], [0.2], [0.4]])
+    assert selectivity(drive).tolist() == pytest.approx([(0.9 - 0.3) / (0.9 + 0.3)])
+
+
 def test_modules_are_the_selective_units_that_are_not_silent():
     drive = torch.tensor([[1.0, 0.1, 0.5, 0.001], [0.1, 1.0, 0.5, 0.0]])
     assert module_of(drive).tolist() == [0, 1, -1, -1]
     assert selectivity(drive)[2] == 0
+
+
+def test_how_selective_a_unit_of_a_module_must_be_can_be_told():
+    drive = torch.tensor([[1.0], [0.5]])  # selective by a third
+    assert [module_of(drive, least).tolist() for least in (0.3, 0.4)] == [[0], [-1]]
+    assert module_of(drive).tolist() == [-1]
 
 
 def test_units_are_ordered_from_the_first_task_over_shared_ones_to_the_last():

@@ -109,6 +109,36 @@ def test_resume_file_of_another_run_or_damaged_is_named(tmp_path):
         fit(model, squared(model), (X, Y), resume=path, **OPTIONS)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"seed": 1}, {"schedule": "constant"}, {"warm_up": 9}, {"average": 0.5}, {"batch_size": 7}, {"steps": 8}],
+)
+def test_a_run_that_differs_in_one_option_alone_does_not_go_on_from_the_file(tmp_path, changed):
+    path, weight = tmp_path / "run.pt", nn.Parameter(torch.tensor(1.0))
+
+    def stops_once_saved(batch):
+        if path.exists():
+            raise StopError
+        return weight.square()
+
+    told = {"steps": 9, "resume": path, "save_every": 0}
+    with pytest.raises(StopError):
+        fit([weight], stops_once_saved, lambda step: None, **told)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        fit([weight], stops_once_saved, lambda step: None, **told | changed)
+
+
+def test_no_file_is_written_before_its_time_has_come(tmp_path):
+    path, weight, there = tmp_path / "run.pt", nn.Parameter(torch.tensor(1.0)), []
+
+    def loss(batch):
+        there.append(path.exists())
+        return weight.square()
+
+    fit([weight], loss, lambda step: None, steps=5, resume=path, save_every=1e9)
+    assert there == [False] * 5
+
+
 def test_nan_loss_stops_with_the_step_named():
     model = nn.Linear(4, 1)
     with pytest.raises(FloatingPointError, match=r"step 0.*Lower lr"):
@@ -151,6 +181,18 @@ def test_every_sample_is_seen_once_an_epoch():
     assert not torch.equal(seen[0], seen[4])
 
 
+def test_the_order_of_the_samples_depends_on_the_seed():
+    orders, weight = [], nn.Parameter(torch.tensor(1.0))
+
+    def loss(batch):
+        orders.append(batch[0].tolist())
+        return weight.square()
+
+    for seed in (0, 1, 0):
+        fit([weight], loss, (torch.arange(50),), epochs=1, batch_size=50, seed=seed)
+    assert orders[0] == orders[2] != orders[1]
+
+
 def test_batches_may_come_from_a_function_of_the_step():
     seen, model = [], nn.Linear(4, 1)
     fit(model, squared(model), lambda step: seen.append(step) or (X[:5], Y[:5]), steps=7)
@@ -170,6 +212,26 @@ def test_parameters_progress_and_watch():
     assert shares == [step / 10 for step in range(10)]
     assert record.curves["p"].shape == (11,)
     assert record.curves["p"][0] == 3 > record.curves["p"][-1]
+
+
+def path_of_a_weight(slope=1.0, **options):
+    """Where a weight stands before each step and after the last: from 0 down a loss that rises by ``slope``."""
+    weight = nn.Parameter(torch.tensor(0.0, dtype=torch.float64))
+    told = {"lr": 0.1, "schedule": "constant", "warm_up": 0, "optimizer": torch.optim.SGD, **options}
+    record = fit(
+        [weight], lambda batch: slope * weight, lambda step: None, watch=lambda step: {"weight": weight}, **told
+    )
+    return record.curves["weight"].tolist()
+
+
+def test_the_optimiser_that_is_asked_for_takes_the_steps():
+    assert path_of_a_weight(slope=3.0, steps=2) == pytest.approx([0.0, -0.3, -0.6])
+    adam = path_of_a_weight(slope=3.0, steps=2, optimizer=torch.optim.Adam)
+    assert adam == pytest.approx([0.0, -0.1, -0.2])  # as far as the rate, however steep
+
+
+def test_the_rate_rises_by_equal_parts_until_the_warm_up_is_over():
+    assert path_of_a_weight(steps=5, warm_up=4) == pytest.approx([0.0, -0.025, -0.075, -0.15, -0.25, -0.35])
 
 
 def test_cosine_schedule_ends_at_zero_and_constant_does_not():
@@ -193,6 +255,14 @@ def test_average_of_weights_replaces_them():
     for parameter, average in ((last, 0.0), (mean, 0.99)):
         fit([parameter], lambda b, p=parameter: p + 0, lambda s: None, steps=50, schedule="constant", average=average)
     assert last < mean < 0  # both went down; the mean lags
+
+
+def test_the_average_begins_when_a_fifth_of_the_steps_is_done_and_keeps_the_share_that_is_told():
+    before_the_end = [-0.1 * step for step in range(10)]
+    mean = -0.2  # after the second of ten steps
+    for step in range(3, 11):
+        mean = 0.8 * mean + 0.2 * -0.1 * step
+    assert path_of_a_weight(steps=10, average=0.8) == pytest.approx([*before_the_end, mean])
 
 
 @pytest.mark.parametrize(

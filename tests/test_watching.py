@@ -46,6 +46,12 @@ def test_a_method_that_is_watched_learns_the_same_and_is_seen_at_the_steps_asked
     assert set(modes) == {(False, False)}
 
 
+def test_a_model_in_evaluation_mode_is_still_in_it_after_a_look():
+    model = network().eval()
+    Watched(FineTuning(), lambda i, step: None, at=(1,)).note(model, 1)
+    assert not any(part.training for part in model.modules())
+
+
 def test_parts_of_a_context_are_all_of_it_in_proportion_to_the_steps():
     (context, *_) = stream()
     cut = list(parts(context, at=(5, 50, 200)))
