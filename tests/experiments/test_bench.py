@@ -39,6 +39,18 @@ def test_rows_that_read_further_data_lie_under_a_mark_of_them(place):
     assert places[""] == place(None) == place(lacking), "without further data the mark is the world's alone"
 
 
+def test_a_row_lies_under_a_mark_of_the_networks_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setenv("COUNTING", str(tmp_path))
+
+    def retrained(world, network, seed):
+        return [tmp_path / f"retrained-{network}-{seed}.safetensors"]
+
+    studies = counting.STUDY, dataclasses.replace(counting.STUDY, files=retrained)
+    before, after = (Bench(study, "", Shelf(tmp_path)) for study in studies)
+    assert before.place("net a", 0) != after.place("net a", 0)
+    assert before.place("fast", 0) == after.place("fast", 0), "which needs none"
+
+
 @pytest.mark.parametrize("row", ["cifar/sums", "lang/replay_16", "sums"])
 def test_continual_tells_images_and_texts_apart(row, monkeypatch):
     monkeypatch.setattr(hundred, "opened", lambda which, images: SimpleNamespace(digest=f"{which} {images}"))

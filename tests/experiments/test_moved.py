@@ -54,6 +54,7 @@ def the_one(shipped, measured):
         ([True, False], [True, True], INSIDE),
         (["a", "b"], ["a", "c"], WORDS),
         (["a", "b"], ["a", "b"], EQUAL),
+        (["a", "b"], [1.0, 2.0], WORDS),  # a name where a number was
     ],
 )
 def test_a_value_has_one_verdict(shipped, measured, told):
@@ -161,8 +162,16 @@ def test_a_goal_that_was_never_reached_counts_as_infinite():
 def test_times_without_a_number_or_of_nothing_make_no_ratio():
     (one,) = compare(numbers(seconds=[0.0, None, 2.0]), numbers(seconds=[1.0, 1.0, 4.0])).times
     assert one.ratio == 2
+    assert compare(numbers(seconds=[0.0, None, "?"]), numbers(seconds=[1.0, 1.0, 1.0])).times == []
 
 
 def test_of_a_list_the_place_that_moved_most_is_named_also_where_it_fell():
     (value,) = compare(numbers(curve=[[1.0, 5.0]] * 2), numbers(curve=[[1.1, 2.0]] * 2)).values
     assert value.at == "1"
+
+
+def test_a_comparison_bears_the_name_and_counts_the_rows_of_what_was_measured():
+    shipped = Results("shipped", {"a": {"0": {"x": 1.0}}, "b": {"0": {"x": 1.0}}}, {}, {}, {})
+    measured = Results("measured", {"a": {"0": {"x": 1.0}}}, {}, {}, {})
+    found = compare(shipped, measured)
+    assert (found.record, found.rows) == ("measured", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import itertools
 import json
 import math
 import multiprocessing
@@ -19,9 +20,10 @@ from counting import ROWS, STUDY
 
 from gbi_helpers import files
 from gbi_helpers.experiments import bench, runner
-from gbi_helpers.experiments.results import load_results, plain
-from gbi_helpers.experiments.runner import reproduce, run
+from gbi_helpers.experiments.results import Results, load_results, plain
+from gbi_helpers.experiments.runner import replaces, reproduce, run
 from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.study import ALL
 from gbi_helpers.files import DataError
 
 
@@ -120,6 +122,19 @@ def test_a_variant_changes_settings_and_bears_its_name(shelf):
     assert list(run(only, [0], shelf=shelf).rows) == ["fast", "large"]
 
 
+def test_a_variant_changes_all_rows_first_and_then_those_it_names():
+    usual = {"steps": 1, "lr": 1, "seed": 1}
+    changes = {ALL: {"steps": 2, "lr": 2}, "fast": {"steps": 3}}
+    study = dataclasses.replace(
+        STUDY,
+        rows={name: dataclasses.replace(ROWS["fast"], settings=usual) for name in ("fast", "other")},
+        variants={"": {}, "small": changes},
+    )
+    assert study.settings("fast", "small") == {"steps": 3, "lr": 2, "seed": 1}
+    assert study.settings("other", "small") == {"steps": 2, "lr": 2, "seed": 1}
+    assert study.settings("fast", "") == usual
+
+
 def test_other_data_is_another_row(shelf, folder, monkeypatch):
     run(STUDY, [0], ["fast"], shelf=shelf)
     monkeypatch.setenv("COUNTING_DATA", "other")
@@ -189,6 +204,23 @@ def test_a_full_disk_is_told_in_one_sentence(shelf, monkeypatch):
     assert not list(shelf.folder.glob("fast*"))
 
 
+def test_a_full_disk_stops_all_after_the_row_that_it_could_not_keep(shelf, folder, monkeypatch):
+    def full(values, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bench, "write_values", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(STUDY, [0, 1], ["fast", "together"], shelf=shelf, left_out={})
+    assert measured(folder) == {"row 0": 1}
+
+
+def test_what_a_pass_of_all_seeds_takes_is_shared_among_them(shelf, monkeypatch):
+    clock = itertools.count(0, 8)  # eight seconds later at each look
+    monkeypatch.setattr(bench.time, "process_time", lambda: next(clock))
+    found = run(STUDY, range(4), ["together"], shelf=shelf)
+    assert found.values("together", "cpu_seconds").tolist() == [2.0] * 4
+
+
 def test_two_processes_on_one_shelf_lose_nothing_and_measure_nothing_twice(shelf, folder):
     context = multiprocessing.get_context("spawn")
     both = [context.Process(target=many.take_all, args=(str(folder), str(shelf.folder))) for _ in range(2)]
@@ -239,6 +271,9 @@ def test_the_command_in_a_record_can_be_typed_again(folder):
     (path,) = reproduce(STUDY, 2, ["net a", "fast"])
     command = load_results("counting", path).facts["command"]
     assert command == 'gbi reproduce counting --seeds 2 --rows "net a" fast'
+    (path,) = reproduce(STUDY, 1, ["fast"], variant="small")
+    command = load_results("counting_small", path).facts["command"]
+    assert command == "gbi reproduce counting --seeds 1 --size small --rows fast"
 
 
 def test_a_record_has_unix_line_ends_on_every_system(folder, monkeypatch):
@@ -259,6 +294,12 @@ def test_fewer_seeds_than_are_shipped_leave_the_shipped_record_alone(folder, mon
     assert path.is_relative_to(folder / "cache")
 
 
+def test_a_whole_record_replaces_one_of_as_many_seeds_or_fewer_and_the_small_variant_none():
+    assert [replaces(STUDY, "", seeds, None) for seeds in (4, 5, 6)] == [False, True, True]
+    assert not replaces(STUDY, "", 5, ["fast"])
+    assert not replaces(STUDY, "small", 5, None)
+
+
 def test_rows_without_data_are_entered_and_the_others_go_on(shelf, folder):
     left_out = {}
     results = run(lacking.STUDY, [0, 1], shelf=shelf, left_out=left_out)
@@ -273,3 +314,20 @@ def test_the_list_says_what_is_measured_already(folder):
     reproduce(STUDY, 2, ["fast", "together"])
     lines = {name: there for name, _, there, _ in runner.on_the_shelf(STUDY, 3)}
     assert lines == {"fast": "2 of 3", "once": "0 of 1", "together": "2 of 3", "net a": "0 of 3", "net b": "0 of 3"}
+
+
+def test_the_list_says_the_minutes_of_a_seed_as_shipped(monkeypatch):
+    monkeypatch.setattr(runner, "seconds_of", lambda record: {"together": 90.0})
+    minutes = {name: minutes for name, _, _, minutes in runner.on_the_shelf(STUDY, 5, rows=["fast", "together"])}
+    assert minutes == {"fast": "?", "together": "1.5"}
+
+
+def test_a_seed_of_a_row_takes_the_mean_of_what_the_shipped_ones_took(monkeypatch):
+    """By the processor's time, or by the clock in records that lack it; a row with neither is left out."""
+    rows = {
+        "new": {"0": {"cpu_seconds": 1.0, "seconds": 9.0}, "1": {"cpu_seconds": 3.0, "seconds": 9.0}},
+        "old": {"0": {"seconds": 5.0}},
+        "untimed": {"0": {"score": 1.0}},
+    }
+    monkeypatch.setattr(runner, "load_results", lambda name: Results(name, rows, {}, {}, {}))
+    assert runner.seconds_of("record") == {"new": 2.0, "old": 5.0}

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import importlib
 import itertools
+import math
 import re
 import shlex
 from pathlib import Path
@@ -385,3 +386,24 @@ def test_a_difference_of_two_accuracies_has_the_chance_of_both():
     sides_of = ("made: one > right", "made: other > right")
     found = made((80.0,), (60.0,), rule="above 0", measured=sides_of, images=1000).measured
     assert found.half_width == pytest.approx(196 * (0.16 / 1000 + 0.24 / 1000) ** 0.5)
+
+
+def test_an_auroc_has_the_chance_of_two_thousand_images_of_each_kind():
+    """By Hanley and McNeil's formula; a single run has that chance alone, and is told as one run."""
+    one = made((0.8,), unit="AUROC", rule="above 0.5", images=2000).measured
+    same_known, same_foreign = 0.8 / 1.2 - 0.64, 2 * 0.64 / 1.8 - 0.64
+    variance = (0.8 * 0.2 + 1999 * same_known + 1999 * same_foreign) / 2000**2
+    assert (one.mean, one.n) == (pytest.approx(0.8), 1)
+    assert one.half_width == pytest.approx(1.96 * variance**0.5)
+    three = made((0.8, 0.81, 0.79), unit="AUROC", rule="above 0.5", images=2000).measured
+    assert three.n == 3
+    assert three.half_width == pytest.approx(math.hypot(one.half_width, 4.303 * 0.01 / 3**0.5), rel=1e-3)
+
+
+def test_what_measures_a_place_again_names_the_size_of_its_study():
+    sized, sole = (
+        Place.read(text).again(load_results)[0]
+        for text in ("mnist_slice: faithful > one_step", "ood: faithful > auroc")
+    )
+    assert sized == ("gbi", "reproduce", "mnist", "--size", "slice")
+    assert sole == ("gbi", "reproduce", "ood")
