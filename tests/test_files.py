@@ -168,6 +168,17 @@ def test_a_look_up_that_hangs_is_given_up_too(monkeypatch):
     wait.set()
 
 
+def test_one_server_that_answers_late_is_enough(monkeypatch):
+    def answers(url, seconds):
+        if url == "http://late":
+            time.sleep(0.2)
+        return url == "http://late"
+
+    monkeypatch.setattr(downloads, "_answers", answers)
+    assert downloads.reachable(["http://dead", "http://late"], seconds=5.0)
+    assert not downloads.reachable(["http://dead", "http://dead"], seconds=5.0)
+
+
 @pytest.mark.parametrize("left", [b"", GOOD[:50_000], GOOD[:-1] + b"x"], ids=["empty", "half-written", "corrupt"])
 def test_a_bad_file_in_the_cache_is_replaced(server, tmp_path, left):
     path = tmp_path / "digits.bin"
@@ -474,3 +485,22 @@ def test_half_a_file_is_refused_without_a_digest_too_after_as_many_tries_as_aske
 def test_a_file_without_a_digest_that_is_there_is_kept(tmp_path):
     (tmp_path / "a").write_bytes(b"x")
     assert downloads.download("http://127.0.0.1:9/a", tmp_path / "a", None).read_bytes() == b"x"
+
+
+def test_who_does_not_wait_is_told_at_once_that_another_holds_the_lock(tmp_path):
+    found = []
+
+    def look():
+        with files.locked(tmp_path / "a", wait=False) as mine:
+            found.append(mine)
+
+    def look_from_a_thread():
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        thread.join(5)
+
+    with files.locked(tmp_path / "a") as mine:
+        look_from_a_thread()
+        assert (mine, found) == (True, [False])
+    look_from_a_thread()
+    assert found == [False, True]

@@ -488,6 +488,11 @@ def test_a_prior_that_is_none_is_refused(prior):
         enumerate_tasks(lambda z: z.sum(-1), max_entropy(2, 4), prior)
 
 
+def test_a_prior_of_another_type_leaves_the_answer_in_that_of_z():
+    found = enumerate_tasks(lambda z: z.sum(-1), max_entropy(2, 4), torch.zeros(4, dtype=F64))
+    assert found.log_q.dtype == torch.float32
+
+
 def test_batch_norm_in_training_mode_is_warned_of_once_it_couples_samples():
     x = torch.randn(5, 2, 3, 3)
     with pytest.warns(UserWarning, match=r"body\.1"):

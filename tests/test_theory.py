@@ -1,5 +1,7 @@
 """What the theory module states, against enumeration and against the inference functions."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -194,6 +196,8 @@ def test_what_makes_no_sense_is_refused():
     loss = Linear(0, 3, 4)
     with pytest.raises(ValueError, match="delta must be"):
         theory.corrected_one_step(loss, loss.z0, normal(2))
+    with pytest.raises(ValueError, match="delta must be"):  # one row for all samples
+        theory.corrected_one_step(loss, loss.z0, normal(1, 3))
     with pytest.raises(ValueError, match="two tasks only"):
         theory.third_order_bound(loss, loss.z0)
 
@@ -457,13 +461,20 @@ def test_a_cubic_reaches_the_third_order_bound(a):
 
 
 def test_the_third_order_bound_looks_all_the_way_to_the_corners():
-    def bump(z):
-        return torch.exp(-8 * (z[:, 0] - z[:, 1]) ** 2)
-
     z0 = max_entropy(1, 2, F64)
     steep = theory.third_order_bound(lambda z: torch.exp(-2 * (z[:, 0] - z[:, 1])), z0)
     assert float(steep) == pytest.approx(8 * torch.tensor(2.0, dtype=F64).exp().item() / 3)
-    assert float(theory.gap(bump, z0).diff().abs()) <= float(theory.third_order_bound(bump, z0)) + 1e-9
+
+
+def test_the_third_order_bound_looks_at_what_lies_between_the_corners():
+    """Of exp(-8 t²): its third derivative is (12 u - 8 u³) exp(-u²) 8^1.5 with u = t √8, most at u = 0.525."""
+
+    def bump(z):
+        return torch.exp(-8 * (z[:, 0] - z[:, 1]) ** 2)
+
+    most = (12 * 0.525 - 8 * 0.525**3) * math.exp(-(0.525**2)) * 8**1.5 / 3
+    bound = float(theory.third_order_bound(bump, max_entropy(1, 2, F64)))
+    assert 0.85 * most < bound < 1.001 * most
 
 
 def test_dreams_from_another_start_add_up_to_the_gap_there():

@@ -346,6 +346,8 @@ def test_a_number_where_no_answer_can_lie_is_called_impossible():
     overlap = EXERCISES["ch03.overlap"]
     says = told(overlap, lambda a, b: torch.minimum(a, b).square().sum(-1) + 44)
     assert re.search(r"The numbers are wrong\. One is \d\d\.\d: impossible, for they lie between 0 and 1\.", says)
+    below = told(overlap, lambda a, b: torch.minimum(a, b).square().sum(-1) - 44)
+    assert re.search(r"One is -\d\d\.\d: impossible, for they lie between 0 and 1\.", below)
     assert "impossible" not in told(overlap, lambda a, b: torch.full((len(a),), 0.5))
 
 
