@@ -25,7 +25,7 @@ VERDICTS = {  # from what is least to what is most worth a look: a list is told 
 }
 FIFTH_DIGIT, SINGLE = 5e-5, 1e-7  # half of what the oldest records keep; what single precision leaves of 1
 # What a clock said, by the names that all records have for it, and rows of nothing else.
-CLOCK = re.compile(r"(^|_)(seconds|minutes|ms|time|times|clock)(_|$)|_cpu_second$|^(step_over_forward|all_over_step|cost)$")
+CLOCK = re.compile(r"(^|_)(seconds|minutes|ms|times?|clock)(_|$)|_cpu_second$|^(step_over_forward|all_over_step|cost)$")
 CLOCKED_ROWS = re.compile(r"wall/.*|compile|half|gpu")
 
 Path = tuple[Any, ...]  # keys of tables and places in lists, from a row's seed down to one value
