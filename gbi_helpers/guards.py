@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LossFn = Callable[[Tensor], Tensor]  # z (B, D) -> loss (B,), in nats, summed over the data of each sample
 
@@ -83,3 +84,33 @@ def check_log_probabilities(log_q: Tensor, shape: tuple[int, ...], what: str) ->
             f"{what} must hold log probabilities, but row {int(off.nonzero()[0])} does not sum to 1. "
             "Take torch.log_softmax(scores, dim=1) of scores; a loss is minus a score."
         )
+
+
+def warn_of_modes(model: nn.Module) -> None:
+    """Warn of what makes a sample's loss depend on more than the sample and its z: BatchNorm and dropout at work."""
+    for at_work, trouble in ((_couples_samples, COUPLED), (_drops, DRAWN)):
+        names = [name for name, part in model.named_modules() if at_work(part)]
+        if names:
+            warnings.warn(trouble.format(", ".join(names)), stacklevel=3)
+
+
+COUPLED = (
+    "BatchNorm in training mode or without running statistics ({}) mixes the samples of a batch, so one sample's "
+    "gradient depends on the others. Call model.eval() first, or use GroupNorm."
+)
+DRAWN = (
+    "Dropout in training mode ({}) draws another network at each pass, so no two tasks are compared under one. "
+    "Call model.eval() first."
+)
+
+
+def _couples_samples(part: nn.Module) -> bool:
+    """Whether it normalises by the batch at hand: in training, and always where it keeps no running statistics."""
+    return isinstance(part, nn.modules.batchnorm._BatchNorm) and (part.training or part.running_mean is None)
+
+
+def _drops(part: nn.Module) -> bool:
+    """Whether it is dropout at work, or has some inside, as recurrent networks and attention may."""
+    if isinstance(part, nn.modules.dropout._DropoutNd):
+        return part.training and part.p > 0
+    return isinstance(part, nn.RNNBase | nn.MultiheadAttention) and part.training and part.dropout > 0

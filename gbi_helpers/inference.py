@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -24,9 +23,11 @@ from gbi_helpers.guards import (
     check_start,
     checked_loss,
     checked_prior,
+    warn_of_modes,
 )
 from gbi_helpers.progress import progress_bar
 from gbi_helpers.records import Posterior, Trajectory
+from gbi_helpers.runtime import random_state_kept
 
 
 def max_entropy(
@@ -224,30 +225,18 @@ def loss_of(model: nn.Module, inputs: Any, nll: Callable[[Any, Any], Tensor]) ->
 
     The model's parameters enter detached, so no gradient can reach a weight and no flag of the model is touched.
     Warns of BatchNorm in training mode, or without running statistics, which couples the samples of a batch: their
-    gradients are then not their own.
+    gradients are then not their own. And of dropout in training mode, which draws another network at each pass.
     """
-    coupled = [name for name, part in model.named_modules() if _couples_samples(part)]
-    if coupled:
-        warnings.warn(
-            f"BatchNorm in training mode or without running statistics ({', '.join(coupled)}) mixes the samples of a "
-            "batch, so one sample's gradient depends on the others. Call model.eval() first, or use GroupNorm.",
-            stacklevel=2,
-        )
+    warn_of_modes(model)
     frozen = {name: value.detach() for name, value in model.named_parameters()}
     frozen |= {name: value.detach().clone() for name, value in model.named_buffers()}  # BatchNorm writes into its own
     return lambda z: nll(functional_call(model, frozen, (inputs, z)), inputs)
 
 
-def _couples_samples(part: nn.Module) -> bool:
-    """Whether it normalises by the batch at hand: in training, and always where it keeps no running statistics."""
-    return isinstance(part, nn.modules.batchnorm._BatchNorm) and (part.training or part.running_mean is None)
-
-
 @contextlib.contextmanager
 def _frozen_surroundings(z0: Tensor) -> Iterator[None]:
     """Gradients on whatever the caller's mode, and the caller's random state as it was (dropout draws from it)."""
-    devices = [z0.device] if z0.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
+    with random_state_kept(z0.device), torch.inference_mode(False), torch.enable_grad():
         yield
 
 

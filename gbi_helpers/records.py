@@ -26,15 +26,14 @@ class Record:
     AXES: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def __post_init__(self) -> None:
-        """Check that every array has its named axes, and that axes of one name agree in length.
-
-        Raises ``ValueError`` where they do not.
-        """
+        """Check that arrays are tensors with their axes, axes of one name alike. Raises ``ValueError`` otherwise."""
         kind, lengths = type(self).__name__, dict[str, tuple[int, str]]()
         for name, axes in self.AXES.items():
             value = getattr(self, name)
-            if not isinstance(value, Tensor):
+            if value is None and hasattr(type(self), name):  # by default it is None
                 continue
+            if not isinstance(value, Tensor):
+                raise ValueError(f"{kind}.{name} must be a tensor, but is a {type(value).__name__}: make one of it.")
             named = [axis for axis in axes if axis != "..."]  # a last "..." leaves further axes free
             if value.dim() < len(named) or (value.dim() > len(named) and axes[-1] != "..."):
                 raise ValueError(f"{kind}.{name} needs the axes {axes}, but has shape {tuple(value.shape)}.")
@@ -87,9 +86,8 @@ class Record:
 
 
 def _as_array(value: Tensor) -> np.ndarray:
-    """For the disk; NumPy has no bfloat16, of which float32 holds every number."""
     value = value.detach().cpu()
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # NumPy has no bfloat16
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,6 +70,17 @@ def usual_defaults() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def random_state_kept(*devices: torch.device) -> Iterator[None]:
+    """What is drawn inside leaves PyTorch's random state as it was, on the CPU and on those ``devices`` that are GPUs.
+
+    Other GPUs are not touched: to ask for their state would open each of them.
+    """
+    gpus = [device for device in dict.fromkeys(devices) if device.type == "cuda"]
+    with torch.random.fork_rng(devices=gpus):
+        yield
+
+
+@contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """PyTorch on one thread inside: sums, and so the last digits, depend on how many there are."""
     before = torch.get_num_threads()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gbi_helpers.files import part_file
 from gbi_helpers.progress import progress_bar
 from gbi_helpers.records import TrainingRecord
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 Batch = tuple[Tensor, ...]
 Batches = Callable[[int], Any]
@@ -32,7 +32,7 @@ def fit(
     batch_size: int = 128,
     lr: float = 2e-3,
     schedule: str = "cosine",
-    warm_up: int = 50,
+    warm_up: float = 50,
     average: float = 0.0,
     progress: bool = False,
     seed: int = 0,
@@ -55,11 +55,14 @@ def fit(
     ``resume``: a file, written every ``save_every`` seconds; calling ``fit`` again with the same arguments goes on
     from it and ends with the same weights as a run that was never stopped. It is removed at the end of the run.
     (Given mere parameters, it cannot know of buffers such as BatchNorm's: pass the module if it has any.)
-    Random numbers inside depend on ``seed`` only, and the caller's random state is left as it was.
+    PyTorch's random numbers inside depend on ``seed`` only (and on what ``watch`` draws), and the caller's random state
+    is left as it was. So is the model's mode: call ``model.train()`` first where dropout is to work.
     Raises ``ValueError`` if the loss is not one number, and where ``steps``, ``epochs``, ``batch_size``, ``warm_up`` or
     ``average`` mean nothing (``steps=0`` is no training), ``FloatingPointError`` when it turns NaN or infinite.
     """
     _check_range(steps=steps, epochs=epochs, batch_size=batch_size, warm_up=warm_up, average=average)
+    steps, batch_size, seed = None if steps is None else int(steps), int(batch_size), int(seed)
+    lr, average, warm_up = float(lr), float(average), float(warm_up)  # plain, so that file and record take them
     parameters = list(model.parameters() if isinstance(model, nn.Module) else model)
     batches, total = _plan(data, steps, epochs, batch_size, seed, device)
     if schedule not in ("cosine", "constant"):
@@ -67,7 +70,7 @@ def fit(
     plan = {"steps": total, "batch_size": batch_size, "lr": lr, "seed": seed, "average": average}
     run = _Run(parameters, optimizer(parameters, lr=lr), plan | {"schedule": schedule, "warm_up": warm_up})
     run.buffers = list(model.buffers()) if isinstance(model, nn.Module) else []
-    with torch.random.fork_rng():
+    with random_state_kept(*run.devices):
         torch.manual_seed(seed)
         if resume is not None:
             run.load(Path(resume))
@@ -113,6 +116,7 @@ class _Run:
 
     def __init__(self, parameters: list[Tensor], optimizer: torch.optim.Optimizer, plan: dict[str, Any]):
         self.parameters, self.optimizer, self.plan = parameters, optimizer, plan
+        self.devices = list(dict.fromkeys(p.device for p in parameters))
         self.buffers: list[Tensor] = []
         self.mean: list[Tensor] = []
         self.step, self.losses = 0, list[float]()
@@ -168,7 +172,7 @@ class _Run:
             "mean": self.mean,
             "progress": {"step": self.step, "losses": self.losses, "curves": self.curves},
             "times": self.times(),
-            "random": [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])],
+            "random": [torch.get_rng_state(), *(torch.cuda.get_rng_state(gpu) for gpu in self._gpus())],
         }
         with part_file(path) as part:
             whole = io.BytesIO()  # torch.save itself does not tell a full disk from other trouble
@@ -195,8 +199,11 @@ class _Run:
         self.step, self.losses, self.curves = progress["step"], progress["losses"], progress["curves"]
         self.before = state["times"]
         torch.set_rng_state(state["random"][0])
-        if len(state["random"]) > 1 and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random"][1:])
+        for gpu, told in zip(self._gpus(), state["random"][1:], strict=False):
+            torch.cuda.set_rng_state(told, gpu)
+
+    def _gpus(self) -> list[torch.device]:
+        return [device for device in self.devices if device.type == "cuda"]
 
 
 def _as_noted(value: Any) -> Tensor:
@@ -218,6 +225,8 @@ def _plan(
         if steps is None:
             raise ValueError("Give steps=...: a function of the step has no epochs.")
         return data, steps
+    if isinstance(data, Tensor) or not len(data):
+        raise ValueError("data must be a sequence of one or more tensors: write (x,) for one.")
     n = len(data[0])
     if any(len(part) != n for part in data) or n < batch_size:
         raise ValueError(
@@ -243,7 +252,7 @@ def _plan(
     return batches, steps if steps is not None else round((epochs or 0) * per_epoch)
 
 
-def _rate(step: int, total: int, schedule: str, warm_up: int) -> float:
+def _rate(step: int, total: int, schedule: str, warm_up: float) -> float:
     """Learning rate at ``step`` relative to its peak."""
     rise = min(1.0, (step + 1) / warm_up) if warm_up else 1.0
     return rise * (0.5 * (1 + math.cos(math.pi * step / total)) if schedule == "cosine" else 1.0)

@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from gbi_helpers.continual import Context, FineTuning, Inputs
 from gbi_helpers.metrics import accuracy
 from gbi_helpers.records import ContinualRecord
+from gbi_helpers.runtime import random_state_kept
 
 
 class Watched(FineTuning):
     """A method that learns as ``method`` does; ``look(context, step)`` is called after the steps ``at`` of each.
 
-    While it looks, the model is in evaluation mode and no gradient is taken.
+    While it looks, the model is in evaluation mode, no gradient is taken, and training draws as it would have.
     """
 
     def __init__(self, method: FineTuning, look: Callable[[int, int], Any], at: Sequence[int]):
@@ -43,7 +44,7 @@ class Watched(FineTuning):
         if step in self.at:
             training = model.training
             model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), random_state_kept(*{parameter.device for parameter in model.parameters()}):
                 self.look(self.context, step)
             model.train(training)
         return self.method.note(model, step)

@@ -584,3 +584,19 @@ def test_a_start_a_thousandth_off_the_simplex_is_refused(dtype):
 def test_one_step_refuses_a_space_that_it_does_not_know():
     with pytest.raises(ValueError, match="space is 'fre': choose 'simplex', or 'free'"):
         one_step(lambda z: z.sum(-1), max_entropy(1, 2), space="fre")
+
+
+@pytest.mark.parametrize("part", [nn.Dropout(0.5), nn.LSTM(4, 4, num_layers=2, dropout=0.5)])
+def test_dropout_at_work_is_warned_of(part):
+    model = nn.Sequential(nn.Linear(4, 4), part)
+    with pytest.warns(UserWarning, match=r"Dropout in training mode \(1\) .* Call model.eval\(\) first"):
+        loss_of(model, torch.zeros(2, 4), lambda output, _: output.sum(-1))
+
+
+def test_nothing_is_warned_of_where_no_part_is_at_work(recwarn):
+    for model in (
+        nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(4)).eval(),
+        nn.Sequential(nn.Dropout(0), nn.LSTM(4, 4)),
+    ):
+        loss_of(model, torch.zeros(2, 4), lambda output, _: output.sum(-1))
+    assert not recwarn.list

@@ -198,3 +198,11 @@ def test_half_precision_that_numpy_lacks_comes_back_as_the_same_numbers(tmp_path
     log_q = torch.randn(2, 3).log_softmax(1).bfloat16()
     kept = Posterior(log_q, torch.zeros(2)).save(tmp_path / "a.npz")
     assert torch.equal(Posterior.load(kept).log_q, log_q.float())
+
+
+def test_what_is_no_tensor_is_refused_at_once_and_not_when_it_is_used():
+    with pytest.raises(ValueError, match=r"Posterior\.log_q must be a tensor, but is a ndarray"):
+        Posterior(np.zeros((2, 3)), torch.zeros(2))
+    with pytest.raises(ValueError, match=r"Posterior\.loss must be a tensor, but is a NoneType"):
+        Posterior(torch.zeros(2, 3), None)
+    assert Posterior(torch.zeros(2, 3), torch.zeros(2), None).grad is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import random
 
@@ -90,3 +91,20 @@ def test_a_file_where_the_folder_should_be_is_answered_with_a_sentence(tmp_path)
 
     with pytest.raises(OSError, match=r"Cannot write .*x\.npz"):
         write()
+
+
+def test_draws_inside_leave_the_random_state_and_open_no_gpu(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        torch.random, "fork_rng", lambda devices: asked.append(list(devices)) or contextlib.nullcontext()
+    )
+    with runtime.random_state_kept(torch.device("cpu"), torch.device("cuda:1"), torch.device("cuda:1")):
+        pass
+    assert asked == [[torch.device("cuda:1")]]
+    monkeypatch.undo()
+    torch.manual_seed(0)
+    with runtime.random_state_kept():
+        torch.rand(5)
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(1))

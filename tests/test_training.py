@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
+from gbi_helpers.records import TrainingRecord
 from gbi_helpers.training import fit
 
 X = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
@@ -289,3 +291,26 @@ def test_no_steps_are_no_training_and_a_part_of_an_epoch_is_some():
     assert len(fit(model, squared(model), (X, Y), steps=0).loss) == 0
     assert torch.equal(weights(model), before)
     assert len(fit(model, squared(model), (X, Y), epochs=0.4, batch_size=20).loss) == 4
+
+
+def test_one_tensor_in_the_place_of_a_sequence_is_refused():
+    for data in (torch.randn(50, 4), ()):
+        with pytest.raises(ValueError, match=r"a sequence of one or more tensors: write \(x,\) for one"):
+            fit(nn.Linear(4, 1), lambda batch: batch[0].sum(), data, steps=1, batch_size=4)
+
+
+def test_numbers_of_numpy_are_taken_as_numbers_by_the_run_and_its_files(tmp_path):
+    model, told = nn.Linear(1, 1), {"lr": np.float64(1e-3), "batch_size": np.int64(2), "average": np.float32(0.5)}
+
+    def stopped(batch):
+        if calls.append(1) or len(calls) == 2:
+            raise KeyboardInterrupt
+        return model(batch[0]).sum()
+
+    calls, data = [], (torch.ones(4, 1),)
+    asked = {"steps": np.int64(4), "resume": tmp_path / "run", "save_every": 0, **told}
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, stopped, data, **asked)
+    record = fit(model, stopped, data, **asked)
+    assert len(record.loss) == 4
+    assert TrainingRecord.load(record.save(tmp_path / "record.npz")).facts["steps"] == 4

@@ -110,3 +110,13 @@ def test_learners_seen_at_other_moments_and_beliefs_of_another_shape_are_refused
     seen.note("two", 0, 5, torch.ones(4, 2) / 2, means=torch.ones(2, 28, 28))
     with pytest.raises(ValueError, match="Means were noted at some moments only"):
         seen.record()
+
+
+def test_a_look_that_draws_changes_nothing_of_the_training():
+    model = torch.nn.Linear(1, 1)
+    draws = []
+    for look in (lambda i, step: None, lambda i, step: torch.rand(3)):
+        torch.manual_seed(0)
+        Watched(FineTuning(), look, at=(0,)).note(model, 0)
+        draws.append(torch.rand(1))
+    assert torch.equal(*draws)

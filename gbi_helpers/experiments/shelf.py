@@ -26,9 +26,15 @@ Trained = tuple[Any, TrainingRecord]
 
 
 def mark(*depends: Any) -> str:
-    """Eight letters that differ where the plain values do."""
-    plain = json.dumps(depends, sort_keys=True, default=str)
+    """Eight letters that differ where the plain values do. Raises ``TypeError`` for a value that is not plain."""
+    plain = json.dumps(depends, sort_keys=True, default=_named)
     return hashlib.sha256(plain.encode()).hexdigest()[:8]
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, Path | torch.dtype | torch.device):
+        return str(value)
+    raise TypeError(f"A mark is made of plain values, not of a {type(value).__name__}: give a digest of it.")
 
 
 @dataclass(frozen=True)

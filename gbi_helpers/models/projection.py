@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gbi_helpers.models.hundred import CLASSES, class_means
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 
 class Projection(nn.Module):
@@ -70,7 +70,7 @@ def whitening(mean: Tensor, covariance: Tensor, out: int, floor: float = 1e-3) -
     matrices the components are found by subspace iteration, which is exact enough for all but the last few.
     """
     if len(covariance) > 2000:
-        with torch.random.fork_rng():
+        with random_state_kept(covariance.device):
             torch.manual_seed(0)
             vectors, values, _ = torch.svd_lowrank(covariance.float(), q=min(out + 50, len(covariance)), niter=4)
         values, vectors = values[:out], vectors[:, :out]

@@ -136,3 +136,9 @@ def test_a_network_without_its_record_is_trained_anew(shelf):
     shelf.network("net", "x", trained(3, resumes))
     shelf.network("net", "x", trained(3, resumes))
     assert len(resumes) == 2
+
+
+def test_a_tensor_makes_no_mark_for_its_words_would_be_those_of_another():
+    with pytest.raises(TypeError, match="not of a Tensor: give a digest of it"):
+        mark({"weights": torch.zeros(2000)})
+    assert mark(torch.float32, torch.device("cpu")) != mark(torch.float64, torch.device("cpu"))

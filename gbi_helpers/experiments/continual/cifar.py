@@ -24,7 +24,7 @@ from gbi_helpers.experiments.study import Row
 from gbi_helpers.meter import bytes_of
 from gbi_helpers.metrics import accuracy
 from gbi_helpers.models.streaming import StreamedMeans
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 from gbi_helpers.training import fit
 
 Settings = Mapping[str, Any]
@@ -106,7 +106,7 @@ def expanded(seed: int, settings: Settings) -> tuple[Stream, dict[str, Any]]:
 
 def expansion(size: int, out: int, seed: int) -> nn.Module:
     """Random features: relu(x @ W), W (size, out) normal, drawn once and never changed."""
-    with torch.random.fork_rng(), usual_defaults():
+    with random_state_kept(), usual_defaults():
         torch.manual_seed(seed)
         layer = nn.Linear(size, out, bias=False).requires_grad_(False)
         nn.init.normal_(layer.weight, std=size**-0.5)

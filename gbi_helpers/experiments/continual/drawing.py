@@ -22,7 +22,7 @@ from gbi_helpers.inference import enumerate_tasks, one_step
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.image import ConditionalVAE, free_energy
 from gbi_helpers.readouts import decoder_loss
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 Settings = Mapping[str, Any]
 
@@ -70,7 +70,7 @@ def drawn(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
 
 def decoder(width: int, seed: int) -> ConditionalVAE:
     """The untrained autoencoder, its code of 16 numbers, multiplied by the gates of ten digits."""
-    with torch.random.fork_rng(), usual_defaults():
+    with random_state_kept(), usual_defaults():
         torch.manual_seed(seed)
         return ConditionalVAE(width=width)
 

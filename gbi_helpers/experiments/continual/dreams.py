@@ -19,6 +19,7 @@ from gbi_helpers.continual import Context, FineTuning, Inputs
 from gbi_helpers.experiments.continual.networks import run, told
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.meter import bytes_of
+from gbi_helpers.runtime import random_state_kept
 
 Settings = Mapping[str, Any]
 
@@ -32,7 +33,7 @@ class LowRank:
 
     def __init__(self, x: Tensor, rank: int):
         mean = x.mean(0)
-        with torch.random.fork_rng():  # subspace iteration starts at random
+        with random_state_kept(x.device):  # subspace iteration starts at random
             torch.manual_seed(0)
             _, lengths, directions = torch.svd_lowrank(x - mean, q=min(rank + 10, *x.shape), niter=4)
         factor = (directions * lengths / len(x) ** 0.5).T[:rank]

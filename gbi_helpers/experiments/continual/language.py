@@ -25,7 +25,7 @@ from gbi_helpers.experiments.study import Row
 from gbi_helpers.inference import loss_of, max_entropy, one_step
 from gbi_helpers.models.language import WordLSTM, word_nll
 from gbi_helpers.models.natural import NaturalGates, Streamed
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 Settings = Mapping[str, Any]
 INFERRED = ("counts", "gradient")  # ways to come by z that know the first words of a window, and no more
@@ -95,7 +95,7 @@ def network(corpus: Corpus, seed: int, hidden: int, z: str, off: float = 0.5) ->
     always told 1/K.
     """
     fixed = z.startswith("gate")
-    with torch.random.fork_rng(), usual_defaults():
+    with random_state_kept(), usual_defaults():
         torch.manual_seed(seed)
         model = WordLSTM(corpus.size, corpus.n_tasks, hidden, z if fixed else "both")  # type: ignore[arg-type]
         if fixed:

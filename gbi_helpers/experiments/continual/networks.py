@@ -13,7 +13,7 @@ from torch.nn import functional
 from gbi_helpers import metrics
 from gbi_helpers.continual import EWC, SI, Context, FineTuning, LwF, Replay, learn, logits
 from gbi_helpers.experiments.continual.scenarios import Scenario, Split, accuracies, outputs_of
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 from gbi_helpers.training import fit
 
 Settings = Mapping[str, Any]
@@ -32,7 +32,7 @@ AS_LEARNED = {"schedule": "constant", "warm_up": 0}  # as context after context
 def mlp(size: int, hidden: tuple[int, ...], outputs: int, seed: int, drop: float = 0.0) -> nn.Sequential:
     """Layers of these sizes with ReLU, and dropout if any, between them."""
     sizes, layers = (size, *hidden, outputs), list[nn.Module]()
-    with torch.random.fork_rng(), usual_defaults():
+    with random_state_kept(), usual_defaults():
         torch.manual_seed(seed)
         for a, b in itertools.pairwise(sizes[:-1]):
             layers += [nn.Linear(a, b), nn.ReLU(), *([nn.Dropout(drop)] if drop else [])]

@@ -23,7 +23,7 @@ from gbi_helpers.inference import loss_of, max_entropy
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.gated import GatedMLP
 from gbi_helpers.models.natural import Streamed
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 Settings = Mapping[str, Any]
 SIDE, PIXELS = 28, 784
@@ -112,7 +112,7 @@ def run(
 ) -> dict[str, Any]:
     """One training through all contexts: R by set of images and by the z that is used, and the bytes kept."""
     x, k = told[0].inputs[0], len(told)
-    with torch.random.fork_rng(), usual_defaults():
+    with random_state_kept(), usual_defaults():
         torch.manual_seed(seed)
         model = GatedMLP((PIXELS, *settings["hidden"], 10), k, settings["off"], seed).to(x.device)
     options = settings.get("options", {})

@@ -17,6 +17,7 @@ from gbi_helpers.experiments.mnist import recipes
 from gbi_helpers.experiments.recipe import Recipe
 from gbi_helpers.models.base import Described, squared_error
 from gbi_helpers.models.image import ConvAutoencoder, conv_encoder
+from gbi_helpers.runtime import random_state_kept
 
 # Epochs are fewer than in :mod:`recipes`, so that a seed of all models takes minutes. No image is shifted: the border
 # of a standardised image is not 0.
@@ -57,8 +58,8 @@ class DropoutClassifier(Described):
     @torch.no_grad()
     def votes(self, x: Tensor, masks: int = 20, seed: int = 0) -> Tensor:
         """Log probabilities (masks, B, K) of images under ``masks`` random dropout masks."""
-        was, devices = self.training, [x.device] if x.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        was = self.training
+        with random_state_kept(x.device):
             torch.manual_seed(seed)
             self.train()
             log_q = [torch.cat([self(part).log_softmax(1) for part in x.split(1000)]) for _ in range(masks)]

@@ -23,7 +23,7 @@ from gbi_helpers.models.factored import turned
 from gbi_helpers.models.gated import GatedMLP
 from gbi_helpers.models.image import PIXELS
 from gbi_helpers.models.slots_of_images import Answers, Pictures
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 Settings = Mapping[str, Any]
 Scores = dict[str, Any]
@@ -70,7 +70,7 @@ def digits(images: tuple[Tensor, Tensor], kind: str, settings: Settings, seed: i
 
 
 def _network(settings: Settings, slots: int, off: float, seed: int) -> GatedMLP:
-    with torch.random.fork_rng(), usual_defaults():
+    with random_state_kept(), usual_defaults():
         torch.manual_seed(seed)
         return GatedMLP((PIXELS, settings["hidden"], DIGITS), slots, off, seed)
 

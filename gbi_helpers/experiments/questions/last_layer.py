@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from gbi_helpers.inference import max_entropy, one_step
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.image import ConditionalVAE, Decoder
 from gbi_helpers.readouts import decoder_loss
+from gbi_helpers.runtime import random_state_kept
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ train_dropout_vae = Recipe("VAE-mul with dropout", _dropout, train_vae.loss, tra
 
 def masked_steps(model: DropoutVAE, x: Tensor, masks: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """One step under each of ``masks`` random masks: losses (masks, N) and gradients (masks, N, K), float64."""
-    devices = [x.device] if x.device.type == "cuda" else []
     found = []
-    with torch.random.fork_rng(devices=devices):
+    with random_state_kept(x.device), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # here another network at each pass is the point
         model.decoder.train()
         for mask in range(masks):
             torch.manual_seed(seed * masks + mask)  # a step leaves the random state as it was: each mask needs its own
