@@ -63,7 +63,7 @@ class Record:
     def load(cls: type[R], path: str | Path) -> R:
         """Read a record that :meth:`save` wrote. Raises ``ValueError`` if the file holds something else."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 values = json.loads(str(stored["__plain__"]))
                 arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if name != "__plain__"}
                 kind = values.pop("__record__")

@@ -68,7 +68,7 @@ def _cifar10() -> np.ndarray:
 
 def _unpacked(file: Path) -> np.ndarray:
     try:
-        with np.load(file) as stored:
+        with file.open("rb") as stream, np.load(stream) as stored:
             x = stored["x_test"]
         if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (32, 32, 3):
             raise ValueError(f"x_test is {x.dtype} of shape {x.shape}")
