@@ -63,9 +63,13 @@ def agreement(q: Tensor, p: Tensor) -> float:
 
     Raises ``ValueError`` if the shapes differ.
     """
+    _check_alike(q, p)
+    return accuracy(q.argmax(-1), p.argmax(-1))
+
+
+def _check_alike(q: Tensor, p: Tensor) -> None:
     if q.shape != p.shape:
         raise ValueError(f"Both must be of the same samples and tasks, but are {tuple(q.shape)} and {tuple(p.shape)}.")
-    return accuracy(q.argmax(-1), p.argmax(-1))
 
 
 def negative_log_score(log_q: Tensor, labels: Tensor) -> float:
@@ -106,7 +110,11 @@ def _check_labels(q: Tensor, labels: Tensor) -> None:
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> float:
-    """Mean KL(p || q) in nats over a batch of posteriors, both (B, K) log probabilities."""
+    """Mean KL(p || q) in nats over a batch of posteriors, both (B, K) log probabilities.
+
+    Raises ``ValueError`` if the shapes differ.
+    """
+    _check_alike(log_p, log_q)
     p, q = log_p.double(), log_q.double()
     return float(torch.where(p.exp() > 0, p.exp() * (p - q), 0.0).sum(-1).mean())
 
@@ -150,7 +158,11 @@ def _checked_scores(scores: Tensor, name: str) -> Tensor:
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
-    """Mean over samples of Pearson's correlation across tasks, a and b (B, K): say, of -gradient with -loss."""
+    """Mean over samples of Pearson's correlation across tasks, a and b (B, K): say, of -gradient with -loss.
+
+    Raises ``ValueError`` if the shapes differ.
+    """
+    _check_alike(a, b)
     x, y = (v.double() - v.double().mean(1, keepdim=True) for v in (a, b))
     return float(torch.nn.functional.cosine_similarity(x, y, dim=1).mean())
 
@@ -181,7 +193,13 @@ def excess_error(prediction: Tensor, true_mean: Tensor) -> Tensor:
     """Squared distance (...,) of predictions (..., D) from the mean that samples are drawn around, per dimension.
 
     It is the squared error beyond the noise, which no predictor can avoid (Bayes with the context known has 0).
+    Raises ``ValueError`` where the two differ in D.
     """
+    if prediction.shape[-1:] != true_mean.shape[-1:]:
+        raise ValueError(
+            f"Both must end with an axis of the same D numbers, but are {tuple(prediction.shape)} and "
+            f"{tuple(true_mean.shape)}: write x[..., None] for single numbers."
+        )
     return (prediction - true_mean).square().mean(-1)
 
 

@@ -78,5 +78,30 @@ def test_the_likelihood_of_vectors_adds_up_over_their_numbers():
     torch.testing.assert_close(log_likelihood(x, means, 0.7), expected)
 
 
+MEANS = torch.tensor([[0.2], [0.8]])
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (lambda: log_likelihood(torch.zeros(6), MEANS, 0.3), r"\(6,\), \(2, 1\) and 0.3"),
+        (lambda: log_likelihood(torch.zeros(6, 1), torch.zeros(2, 5), 0.3), r"\(6, 1\), \(2, 5\)"),
+        (lambda: log_likelihood(torch.zeros(6, 2), MEANS[:, 0], 0.3), r"\(6, 2\), \(2,\)"),
+        (lambda: log_likelihood(torch.zeros(6, 1), MEANS, 0), "sd above 0"),
+        (lambda: log_likelihood(torch.zeros(6, 1), MEANS, -0.3), "sd above 0"),
+        (lambda: window_posterior(torch.zeros(2, 5), MEANS, 0.3), r"\(2, 5\), \(2, 1\)"),
+        (
+            lambda: bayes_filter(torch.zeros(4, 2), 0.1, torch.zeros(3, 2)),
+            r"one number a context, \(2,\), but is \(3, 2\)",
+        ),
+        (lambda: predict_next(torch.zeros(3, 2), 1.7, MEANS), "between 0 and 1, but is 1.7"),
+        (lambda: predict_next(torch.zeros(3, 1), 0.1, MEANS[:1]), "2 or more, but is 1"),
+    ],
+)
+def test_what_would_only_be_stretched_to_fit_is_refused(asked, told):
+    with pytest.raises(ValueError, match=told):
+        asked()
+
+
 def test_of_an_empty_stream_the_filter_says_nothing():
     assert bayes_filter(torch.zeros(0, 2), 0.1).shape == (0, 2)

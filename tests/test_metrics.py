@@ -162,6 +162,9 @@ def test_blocks_and_forgetting_ask_for_enough():
     ("asked", "told"),
     [
         (lambda: metrics.agreement(torch.zeros(2, 3), torch.zeros(2, 5)), r"\(2, 3\) and \(2, 5\)"),
+        (lambda: metrics.kl(torch.zeros(5, 3), torch.zeros(3)), r"\(5, 3\) and \(3,\)"),
+        (lambda: metrics.correlation(torch.rand(5, 3), torch.rand(1, 3)), r"\(5, 3\) and \(1, 3\)"),
+        (lambda: metrics.excess_error(torch.rand(50, 1), torch.rand(50)), r"same D numbers, .* \(50, 1\) and \(50,\)"),
         (
             lambda: metrics.negative_log_score(torch.zeros(2, 3), torch.tensor([0, 1, 2])),
             r"\(3,\) labels for .* \(2, 3\)",

@@ -38,17 +38,26 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def squared_error(output: Tensor, x: Tensor) -> Tensor:
-    """Squared error (B,) summed over each image's pixels.
+    """Squared error (B,) summed over each image's pixels, of output and x (B, ...).
 
     It is -log p(x) in nats, up to a constant, for Gaussian pixels of standard deviation sqrt(1/2) = 0.71. For a
     standard deviation s, divide by 2 s^2: the step size of one-step inference then grows by the same factor.
+    Raises ``ValueError`` where the two differ in more than the number of samples.
     """
+    if output.shape[1:] != x.shape[1:]:  # (B, 1, H, W) less (B, H, W) is each sample less every other
+        raise ValueError(
+            f"The output is {tuple(output.shape)} and the data {tuple(x.shape)}: reshape one of them, so that all axes "
+            "but the first agree."
+        )
     return (output - x).square().flatten(1).sum(1)
 
 
-def gaussian_nll(output: Tensor, x: Tensor) -> Tensor:
-    """-log p(x) in nats (B,), up to a constant, for Gaussian noise of standard deviation 1 in each direction."""
-    return squared_error(output, x) / 2
+def gaussian_nll(output: Tensor, x: Tensor, sd: float = 1.0) -> Tensor:
+    """-log p(x) in nats (B,), up to a constant, for Gaussian noise of standard deviation ``sd`` in each direction.
+
+    Output and x are (B, ...). Raises ``ValueError`` as :func:`squared_error` does.
+    """
+    return squared_error(output, x) / (2 * sd**2)
 
 
 def one_hot(y: Tensor, n_tasks: int = 10) -> Tensor:

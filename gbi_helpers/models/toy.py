@@ -210,8 +210,3 @@ class _Decoder(nn.Module):
 
     def forward(self, h: Tensor, z: Tensor) -> Tensor:
         return self.net.readout(self.net.join(h, z))
-
-
-def gaussian_nll(prediction: Tensor, x: Tensor, sd: float) -> Tensor:
-    """Nats (rows,) of the samples x (rows, T, D) around their predictions, up to a constant: |error|^2 / (2 sd^2)."""
-    return (prediction - x).square().flatten(1).sum(1) / (2 * sd**2)

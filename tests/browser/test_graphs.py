@@ -14,9 +14,10 @@ from widgets.engine_benchmark import engine
 from gbi_helpers import enumerate_tasks, iterate, loss_of, max_entropy, one_step, to_browser
 from gbi_helpers.checkpoints import load_model
 from gbi_helpers.data import load_mnist
+from gbi_helpers.models.base import gaussian_nll
 from gbi_helpers.models.image import ConvAutoencoder
 from gbi_helpers.models.language import WordLSTM
-from gbi_helpers.models.toy import ToyLSTM, gaussian_nll
+from gbi_helpers.models.toy import ToyLSTM
 from gbi_helpers.readouts import decoder_loss
 from gbi_helpers.widgets.graphs import graph_of
 from gbi_helpers.widgets.weights import pack_image_model, pack_word_model

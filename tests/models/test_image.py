@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gbi_helpers import loss_of, max_entropy, one_step
-from gbi_helpers.models.base import bernoulli_nll, one_hot, squared_error
+from gbi_helpers.models.base import bernoulli_nll, gaussian_nll, one_hot, squared_error
 from gbi_helpers.models.image import (
     Classifier,
     ConditionalVAE,
@@ -85,6 +85,21 @@ def test_squared_error_is_nats_at_the_scale_its_docstring_names():
     gaussian = torch.distributions.Normal(mean, 0.5**0.5)
     nats = -gaussian.log_prob(x).sum((1, 2, 3)) + gaussian.log_prob(mean).sum((1, 2, 3))
     torch.testing.assert_close(squared_error(mean, x), nats)
+
+
+@pytest.mark.parametrize("sd", [1.0, 0.3])
+def test_gaussian_nll_is_minus_log_density_beyond_that_of_the_mean(sd):
+    mean, x = torch.randn(3, 5, 2), torch.randn(3, 5, 2)
+    gaussian = torch.distributions.Normal(mean, sd)
+    nats = (gaussian.log_prob(mean) - gaussian.log_prob(x)).sum((1, 2))
+    torch.testing.assert_close(gaussian_nll(mean, x, sd), nats)
+
+
+@pytest.mark.parametrize("nll", [squared_error, gaussian_nll])
+def test_images_without_their_channel_are_refused_and_one_image_may_stand_for_many(nll, x):
+    assert torch.equal(nll(x[:1], x)[:1], torch.zeros(1))
+    with pytest.raises(ValueError, match=r"\(6, 1, 28, 28\) and the data \(6, 28, 28\): reshape"):
+        nll(x, x[:, 0])
 
 
 def test_a_wrong_conditioning_is_refused_in_words():

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from gbi_helpers.data.toy import switching_stream
+from gbi_helpers.models.base import gaussian_nll
 from gbi_helpers.models.slots import Samples, Words, WordSlots
-from gbi_helpers.models.toy import ToyLSTM, gaussian_nll
+from gbi_helpers.models.toy import ToyLSTM
 
 PURE = torch.eye(3).expand(2, -1, -1)
 

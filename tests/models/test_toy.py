@@ -6,7 +6,8 @@ from torch import nn
 
 from gbi_helpers import enumerate_tasks, iterate, loss_of, max_entropy, one_step
 from gbi_helpers.experiments.toy.recipes import evidence
-from gbi_helpers.models.toy import ToyLSTM, gaussian_nll
+from gbi_helpers.models.base import gaussian_nll
+from gbi_helpers.models.toy import ToyLSTM
 from gbi_helpers.models.toy_cell import Recurrence, recurrence
 
 VARIANTS = [

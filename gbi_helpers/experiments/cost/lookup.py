@@ -21,8 +21,9 @@ from gbi_helpers.experiments.cost.decoders import CHUNK, SIZE, Asked
 from gbi_helpers.guards import LossFn
 from gbi_helpers.inference import one_step
 from gbi_helpers.meter import flops
+from gbi_helpers.models.base import gaussian_nll
 from gbi_helpers.models.hundred import CodeModel, ZOnly
-from gbi_helpers.models.toy import ToyLSTM, gaussian_nll
+from gbi_helpers.models.toy import ToyLSTM
 from gbi_helpers.runtime import usual_defaults
 
 WORDS = {

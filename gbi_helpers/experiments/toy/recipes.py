@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from gbi_helpers.data.toy import Stream, random_z, shuffled_z, steady_windows
 from gbi_helpers.inference import LossFn, loss_of
 from gbi_helpers.metrics import by_block, excess_error
-from gbi_helpers.models.toy import Gates, ToyLSTM, Variant, gaussian_nll
+from gbi_helpers.models.base import gaussian_nll
+from gbi_helpers.models.toy import Gates, ToyLSTM, Variant
 from gbi_helpers.modularity import overlap, shared_ratio
 from gbi_helpers.records import ModulesRecord, TrainingRecord
 from gbi_helpers.runtime import usual_defaults
