@@ -31,12 +31,17 @@ Weights = dict[str, Tensor]
 class Context:
     """What is learned at one time: ``inputs`` as the model is called with them, each (N, ...), and classes ``y`` (N,).
 
-    ``outputs`` (C,): which of the model's C outputs count here.
+    ``outputs`` (C,): which of the model's C outputs count here. Raises ``ValueError`` for a class that does not.
     """
 
     inputs: tuple[Tensor, ...]
     y: Tensor
     outputs: Tensor
+
+    def __post_init__(self) -> None:
+        classes = self.y.dim() == 1 and not self.y.is_floating_point() and len(self.outputs) > 1  # not words or numbers
+        if classes and not torch.isin(self.y, self.outputs.nonzero()).all():
+            raise ValueError("A class in y is not among the outputs that count here: set outputs[y] to True.")
 
 
 def logits(model: nn.Module, inputs: Inputs, outputs: Tensor) -> Tensor:
@@ -130,8 +135,8 @@ class SI(Springs):
         if step == 0:
             self.began, self.credit = now, {n: torch.zeros_like(value) for n, value in now.items()}
         for name, parameter in model.named_parameters() if step else ():
-            assert parameter.grad is not None  # the last step's
-            self.credit[name] -= (parameter.grad - self._pull(name)) * (now[name] - self.last[name])
+            if parameter.grad is not None:  # the last step's; without one, as of a frozen weight, there was no movement
+                self.credit[name] -= (parameter.grad - self._pull(name)) * (now[name] - self.last[name])
         self.last = now
         return {}
 
@@ -185,9 +190,12 @@ class Replay(FineTuning):
 
     In context t new images weigh 1/t, a batch from the store 1 - 1/t. ``logits``: weight of DER++'s term, the squared
     distance to the logits that stored images had then (Buzzega et al. 2020, arXiv 2004.07211).
+    Raises ``ValueError`` for a size, or a batch, below 1.
     """
 
     def __init__(self, size: int, batch_size: int = 64, logits: float = 0.0, seed: int = 0):
+        if size < 1 or batch_size < 1:
+            raise ValueError(f"size and batch_size must be 1 or more, but are {size} and {batch_size}.")
         self.size, self.batch_size, self.weight, self.contexts = size, batch_size, logits, 0
         self.draw = torch.Generator().manual_seed(seed)
         self.inputs: tuple[Tensor, ...] = ()
@@ -204,14 +212,15 @@ class Replay(FineTuning):
         then = self.outputs[rows]
         count = torch.where((outputs | ~then).all(1, keepdim=True), outputs, then)
         raw = model(*(part[rows] for part in self.inputs))
-        moved = ((raw - self.answers[rows]).square() * then).sum(1).mean()
+        moved = ((raw - self.answers[rows]).square() * then).sum(1).mean() if self.weight else 0.0
         return functional.cross_entropy(raw.masked_fill(~count, -torch.inf), self.y[rows]) + self.weight * moved
 
     @torch.no_grad()
     def after(self, model: nn.Module, context: Context) -> None:
         """Store new images, and drop old ones, so that each class of each context has as many."""
         when = torch.full((len(context.y),), self.contexts, dtype=torch.long, device=context.y.device)
-        answers = copy.deepcopy(model).eval()(*context.inputs)  # without dropout
+        # without dropout; and not at all where nobody reads them, as a whole context may be too much for the memory
+        answers = copy.deepcopy(model).eval()(*context.inputs) if self.weight else when.new_zeros(len(when), 0)
         new = [*context.inputs, when, context.y, context.outputs.expand(len(when), -1), answers]
         old = [*self.inputs, self.when, self.y, self.outputs, self.answers]
         whole = [torch.cat(parts) for parts in zip(old, new, strict=True)] if self.contexts else new
@@ -240,7 +249,7 @@ def fisher(model: nn.Module, inputs: Inputs, outputs: Tensor, draw: torch.Genera
     One y for each image is sampled from the model's own answer. Gradients are those of single images, in one backward
     pass: squares of a batch's mean gradient are another, far smaller number (van de Ven 2025, arXiv 2502.11756).
     """
-    weights = _weights(model)
+    weights, model = _weights(model), copy.deepcopy(model).eval()  # without dropout; BatchNorm stays as it is
     p = logits(model, inputs, outputs).detach().softmax(1)
     y = torch.multinomial(p.cpu(), 1, generator=draw)[:, 0].to(p.device)
 
@@ -273,18 +282,12 @@ def learn(
     """
     options, rows = {"lr": 1e-3, "batch_size": 64, "schedule": "constant", "warm_up": 0, **options}, []
     for i, context in enumerate(contexts):
-        told = {"seed": seed * 1_000 + i, "desc": f"context {i + 1} of {len(contexts)}"}
-        _learn_one(model, context, method, steps=steps, **told, **options)
+        loss = lambda batch, on=context.outputs: method.loss(model, batch[:-1], batch[-1], on)  # noqa: E731
+        told: dict[str, Any] = {"seed": seed * 1_000 + i, "desc": f"context {i + 1} of {len(contexts)}", **options}
+        fit(model, loss, (*context.inputs, context.y), steps=steps, watch=functools.partial(method.note, model), **told)
+        method.after(model, context)
         rows.append(torch.as_tensor(test(i), dtype=torch.float64, device="cpu"))
     return torch.stack(rows)
-
-
-def _learn_one(model: nn.Module, context: Context, method: FineTuning, **options: Any) -> None:
-    def loss(batch: tuple[Tensor, ...]) -> Tensor:
-        return method.loss(model, batch[:-1], batch[-1], context.outputs)
-
-    fit(model, loss, (*context.inputs, context.y), watch=functools.partial(method.note, model), **options)
-    method.after(model, context)
 
 
 def _weights(model: nn.Module) -> Weights:

@@ -299,6 +299,64 @@ def test_same_seed_same_learner():
     assert torch.equal(one[0], other[0])
 
 
+class Counting(nn.Sequential):
+    """How many samples were in each pass."""
+
+    def forward(self, x):
+        seen.append(len(x))
+        return super().forward(x)
+
+
+seen = []
+
+
+def test_a_store_without_old_answers_asks_for_none():
+    told, model = contexts(), Counting(*net())
+    seen.clear()
+    learn(model, told, Replay(20), lambda i: [0.0, 0.0], steps=3)
+    assert max(seen) == 64
+    learn(model, told, Replay(20, logits=1.0), lambda i: [0.0, 0.0], steps=3)
+    assert max(seen) == 200
+
+
+@pytest.mark.parametrize("part", [nn.Dropout(0.5), nn.BatchNorm1d(8)], ids=["dropout", "batch norm"])
+def test_fisher_is_that_of_the_network_as_it_is_tested(part):
+    linear, _, last = net()
+    model, (first, second) = nn.Sequential(linear, nn.ReLU(), part, last).train(), contexts()
+    r = learn(model, [first, second], EWC(1.0), lambda i: [0.0, 0.0], steps=3)
+    assert r.shape == (2, 2)
+    assert model.training
+    one, two = (fisher(m, first.inputs, ALL, torch.Generator().manual_seed(0)) for m in (model, model.eval()))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_weights_that_never_move_matter_to_no_context():
+    model, si = net(), SI(1.0)
+    model[0].requires_grad_(False)
+    learn(model, contexts(), si, lambda i: [0.0, 0.0], steps=5)
+    stiffness = si.springs[-1][0]
+    assert (stiffness["0.weight"] == 0).all()
+    assert (stiffness["2.weight"] > 0).any()
+
+
+@pytest.mark.parametrize("y", [torch.tensor([0, 3]), torch.tensor([0, 4]), torch.tensor([0, -1])])
+def test_a_class_that_cannot_be_answered_is_refused(y):
+    with pytest.raises(ValueError, match=r"not among the outputs .* set outputs\[y\] to True"):
+        Context((torch.randn(2, 6),), y, torch.arange(4) < 3)
+
+
+def test_words_and_numbers_are_no_classes():
+    """Methods with another likelihood than that of classes have no outputs to leave out."""
+    for y in (torch.full((2, 5), 7), torch.randn(2)):
+        Context((torch.randn(2, 6),), y, torch.ones(1, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("sizes", [{"size": 0}, {"size": 5, "batch_size": 0}])
+def test_a_store_that_holds_or_shows_nothing_is_refused(sizes):
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        Replay(**sizes)
+
+
 def test_old_answers_are_those_without_dropout():
     (first, _), replay = contexts("class"), Replay(20, logits=1.0)
     model = nn.Sequential(nn.Dropout(0.5), *net())
