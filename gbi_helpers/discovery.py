@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from gbi_helpers.guards import is_any
 from gbi_helpers.inference import max_entropy, one_step
 from gbi_helpers.models.slots import Stream
 from gbi_helpers.progress import progress_bar
@@ -143,15 +144,16 @@ def discover(
     slots alike. ``step_size``: weight of the evidence, below 1 where samples hold less than they seem to, as words do,
     which come in bursts. ``sd``: of the noise, if it is known; else a running mean that forgets a share ``forget`` a
     sample.
-    Raises ``ValueError`` for other evidence, a hazard outside [0, 1), or a stream without samples.
+    Raises ``ValueError`` for other evidence, a hazard outside [0, 1), another setting out of its range, or a stream
+    without samples, with one slot, or with a row that never changes and whose ``sd`` is not given.
     """
     if evidence not in get_args(Evidence) or not 0 <= hazard < 1:
         raise ValueError(
             f"evidence is one of {', '.join(get_args(Evidence))}, and hazard at least 0 and below 1, but they are "
             f"'{evidence}' and {hazard}."
         )
-    if len(stream) < 1:
-        raise ValueError("The stream has no sample to read: give more of them than the window that is read before.")
+    _check_settings(lr, step_size, every, memory, forget, sd)
+    _check_stream(stream, sd)
     weigh = _Weigher(stream, evidence, every)
     learn = _Learner(stream, lr)
     log_belief = weigh.z0.log()
@@ -182,6 +184,24 @@ def discover(
     belief, nats, noise, hazards = (torch.stack(values) for values in zip(*kept, strict=True))
     prediction = torch.stack(predictions) if predictions else None
     return DiscoveryRecord(belief, nats, noise, hazards, prediction, {"evidence": evidence})
+
+
+def _check_settings(lr: float, step_size: float, every: int, memory: int, forget: float, sd: float | None) -> None:
+    known = sd is None or sd > 0
+    if not (lr >= 0 and step_size >= 0 and every >= 1 and memory >= 1 and 0 <= forget <= 1 and known):
+        raise ValueError(
+            "lr and step_size must be 0 or more, every and memory 1 or more, forget between 0 and 1, and sd above 0 or "
+            f"None, but they are {lr}, {step_size}, {every}, {memory}, {forget} and {sd}."
+        )
+
+
+def _check_stream(stream: Stream, sd: float | None) -> None:
+    if len(stream) < 1:
+        raise ValueError("The stream has no sample to read: give more of them than the window that is read before.")
+    if stream.slots < 2:
+        raise ValueError("The stream's network has one slot: give it two or more, so that there is one to choose.")
+    if sd is None and is_any(~(stream.spread > 0)):
+        raise ValueError("A row of the stream never changes, so its noise cannot be guessed: give sd.")
 
 
 class _Weigher:

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.graph import register_multi_grad_hook, saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -116,7 +117,10 @@ def bytes_of(*tensors: Tensor) -> int:
 
 
 class Passes:
-    """Counts the forward passes of a module and the backward passes through it, inside a ``with`` block."""
+    """Counts the forward passes of a module and the backward passes through it, inside a ``with`` block.
+
+    Its output is a tensor, or tensors in tuples, lists and dictionaries, as an nn.LSTM's.
+    """
 
     def __init__(self, module: nn.Module):
         self.module, self.forwards, self.backwards = module, 0, 0
@@ -128,10 +132,11 @@ class Passes:
     def __exit__(self, *_: object) -> None:
         self._handle.remove()
 
-    def _seen(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+    def _seen(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self.forwards += 1
-        if output.requires_grad:
-            output.register_hook(self._seen_back)
+        parts = [part for part in tree_leaves(output) if isinstance(part, Tensor) and part.requires_grad]
+        if parts:
+            register_multi_grad_hook(parts, self._seen_back, mode="any")  # one pass, by however many parts it comes in
 
     def _seen_back(self, grad: Tensor) -> None:
         self.backwards += 1

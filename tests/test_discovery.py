@@ -203,6 +203,28 @@ def test_what_cannot_be_is_said(wrong):
         two(1, blocks=1, **wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sd": 0.0}, {"sd": -1.0}, {"forget": 2.0}, {"forget": -0.1}, {"memory": 0}, {"every": 0}, {"lr": -1e-3},
+     {"step_size": -1.0}],
+    ids=str,
+)  # fmt: skip
+def test_a_setting_out_of_its_range_is_said(wrong):
+    model = ToyLSTM(1, "post", hidden=4)
+    with pytest.raises(ValueError, match=f"but they are .*{next(iter(wrong.values()))}"):
+        discover(Samples(model, normal(1, 8, 1).float()), "corrected", **wrong)
+
+
+def test_a_stream_with_nothing_to_tell_apart_is_said():
+    x = normal(1, 8, 1).float()
+    with pytest.raises(ValueError, match="give it two or more"):
+        discover(Samples(ToyLSTM(1, "post", hidden=4, n_tasks=1), x))
+    model, still = ToyLSTM(1, "post", hidden=4), torch.ones(1, 8, 1)
+    with pytest.raises(ValueError, match=r"never changes, .* give sd"):
+        discover(Samples(model, still))
+    assert discover(Samples(model, still), sd=0.1).sd.unique() == pytest.approx(0.1)
+
+
 def test_a_stream_too_short_to_be_read_is_said():
     model = ToyLSTM(1, "post", hidden=4)
     with pytest.raises(ValueError, match="no sample to read"):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gbi_helpers.inference import enumerate_tasks, loss_of, max_entropy, one_step
-from gbi_helpers.meter import flops, in_turns, plain_kernels, saved_bytes
+from gbi_helpers.meter import Passes, flops, in_turns, plain_kernels, saved_bytes
 from gbi_helpers.models.language import WordLSTM
 from gbi_helpers.models.transformer import WordTransformer
 
@@ -87,3 +87,14 @@ def test_plain_kernels_end_with_their_block():
     with plain_kernels():
         assert not torch.backends.mkldnn.enabled
     assert torch.backends.mkldnn.enabled == before
+
+
+def test_passes_through_what_returns_several_tensors_are_counted_once_each():
+    lstm, x = nn.LSTM(3, 4), torch.randn(5, 2, 3)
+    with Passes(lstm) as passes:
+        output, (hidden, cell) = lstm(x)
+        (output.sum() + hidden.sum()).backward(retain_graph=True)
+        cell.sum().backward()
+        with torch.no_grad():
+            lstm(x)
+    assert (passes.forwards, passes.backwards) == (2, 2)
