@@ -1,12 +1,15 @@
 """Files that the course keeps: never half-written, the user's cache, checksums, and the shipped assets.
 
-Every failure here is a :class:`DataError` of one sentence that says what to do.
+What cannot be had is a :class:`DataError` of one sentence that says what to do; what cannot be written is an
+``OSError`` that names the file, the reason, and a way out.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import difflib
+import errno
 import functools
 import hashlib
 import json
@@ -30,6 +33,11 @@ MANIFEST = "manifest.json"
 
 # What a damaged zip or npz may raise besides OSError (RuntimeError: it seems to have a password, or another method).
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+# What no free space mends: the name, or what lies there.
+MISPLACED = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EINVAL,
+    errno.EROFS,
+)  # fmt: skip
 
 
 class DataError(RuntimeError):
@@ -37,20 +45,34 @@ class DataError(RuntimeError):
 
 
 @contextlib.contextmanager
+def _writing(path: Path, part: Path) -> Iterator[None]:
+    """Say of an ``OSError`` that ``path`` cannot be written, and what to do; one about a file of others passes."""
+    try:
+        yield
+    except OSError as error:
+        named = Path(error.filename) if isinstance(error.filename, str) else part
+        if not named.is_relative_to(part) and named not in (path, *path.parents):
+            raise
+        advice = "Free some space or choose another folder."
+        if isinstance(error, PermissionError):
+            advice = "Choose another folder, or close what has it open."  # Windows replaces no open file
+        elif error.errno in MISPLACED:
+            advice = "Choose another name or folder."
+        raise OSError(error.errno, f"Cannot write {path} ({error.strerror or error}). {advice}") from error
+
+
+@contextlib.contextmanager
 def part_file(path: Path) -> Iterator[Path]:
     """Yield a part file to write to; rename it to ``path`` when all went well, remove it when not.
 
-    Raises ``OSError`` with one clear sentence when the folder cannot be written or the disk is full.
+    Raises ``OSError`` with the reason and what to do when ``path`` cannot be written, or the disk is full.
     """
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.part")  # nobody else's, also on a shared disk
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise OSError(
-            error.errno, f"Cannot write {path} ({error.strerror or error}). Free some space or choose another folder."
-        ) from error
+        with _writing(path, part):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            part.replace(path)
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -60,19 +82,16 @@ def part_file(path: Path) -> Iterator[Path]:
 def part_folder(folder: Path) -> Iterator[Path]:
     """Yield a part folder to fill; it takes the place of ``folder`` when all went well, and is removed when not.
 
-    Raises ``OSError`` with one clear sentence when the folder cannot be written or the disk is full.
+    Raises ``OSError`` with the reason and what to do when ``folder`` cannot be written, or the disk is full.
     """
     part, old = (folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:12]}.{end}") for end in ("part", "old"))
     try:
-        part.mkdir(parents=True)
-        yield part
-        if folder.exists():
-            folder.replace(old)
-        part.replace(folder)
-    except OSError as error:
-        raise OSError(
-            error.errno, f"Cannot write {folder} ({error.strerror or error}). Free some space or choose another folder."
-        ) from error
+        with _writing(folder, part):
+            part.mkdir(parents=True)
+            yield part
+            if folder.exists():
+                folder.replace(old)
+            part.replace(folder)
     finally:
         if old.exists() and not folder.exists():
             old.replace(folder)
@@ -140,16 +159,16 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     """Hold a lock beside ``path``, so that one process at a time works on it; True where it is held.
 
     Without ``wait``, False at once where another holds it. The system lets it go even when the process is killed.
+    Raises ``OSError`` with the reason and what to do where no lock can be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    place = path.with_name(f".{path.name}.lock")
+    lock = FileLock(place)
+    with _writing(path, place):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(Timeout):
+            lock.acquire(blocking=wait)
     try:
-        lock.acquire(blocking=wait)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
+        yield lock.is_locked
     finally:
         lock.release()
 
@@ -208,7 +227,8 @@ def load_asset(name: str) -> Path:
     """
     known = manifest()
     if name not in known:
-        raise DataError(f"There is no asset '{name}': choose one of {', '.join(sorted(known)) or 'none'}.")
+        like = difflib.get_close_matches(name, known, 3, 0.0)
+        raise DataError(f"There is no asset '{name}': choose another, such as {', '.join(like) or 'none'}.")
     try:
         return checked(ASSETS / name, known[name]["sha256"])
     except DataError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from gbi_helpers import files
+from gbi_helpers import checkpoints, files
 from gbi_helpers.checkpoints import load_checkpoint, load_model, run_facts, save_checkpoint
 from gbi_helpers.models.hundred import CodeModel, Embedded, Grouped
 from gbi_helpers.models.image import Classifier, ConditionalVAE
@@ -49,6 +51,50 @@ def test_checkpoint_of_another_model_or_damaged_is_named(tmp_path):
         load_checkpoint(path, network())
 
 
+def test_a_weight_beyond_16_bits_is_refused_by_name_and_kept_in_32(tmp_path):
+    model = network()
+    with torch.no_grad():
+        model[0].weight[0, 0] = 1e5
+    with pytest.raises(ValueError, match=r"0\.weight has a value above 65504, .* half=False"):
+        save_checkpoint(tmp_path / "model.safetensors", model, {})
+    path = save_checkpoint(tmp_path / "model.safetensors", model, {}, half=False)
+    assert load_checkpoint(path, network())[0][0].weight[0, 0] == 1e5
+
+
+def test_tied_weights_are_kept_in_32_bits_too(tmp_path):
+    model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 5, bias=False))
+    model[1].weight = model[0].weight
+    path = save_checkpoint(tmp_path / "model.safetensors", model, {}, half=False)
+    copy, _ = load_checkpoint(path, nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)))
+    assert torch.equal(copy[0].weight, model[0].weight)
+    assert torch.equal(copy[1].weight, model[0].weight)
+
+
+def test_a_path_may_be_text_as_for_saving(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint("mine.safetensors", network(), {"seed": 3})
+    assert load_checkpoint("mine.safetensors", network())[1]["seed"] == 3
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(tmp_path / "yours.safetensors", network())
+    with pytest.raises(
+        files.DataError, match=r"no asset 'mnist_vae_mul': choose another, .*mnist_vae_mul\.safe"
+    ) as told:
+        load_checkpoint("mnist_vae_mul", network())
+    assert str(told.value).count("/") <= 3, "the likely ones, not all"
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_the_commit_is_the_source_trees_and_not_of_a_repository_around_an_install(tmp_path, monkeypatch):
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    for place, commit in (("gbi_helpers", asked.stdout.strip()), (".venv/lib/gbi_helpers", None)):
+        (tmp_path / place).mkdir(parents=True)
+        monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / place / "checkpoints.py"))
+        assert run_facts()["commit"] == commit
+
+
 # Class and sizes from the file's own facts
 
 
@@ -85,7 +131,7 @@ def test_a_file_of_another_class_or_without_a_word_is_told(tmp_path):
     with pytest.raises(ValueError, match="holds a Classifier, not a ConditionalVAE"):
         load_model(path, ConditionalVAE)
     path = save_checkpoint(tmp_path / "plain.safetensors", network(), {})
-    with pytest.raises(ValueError, match="'None' is no model of this course"):
+    with pytest.raises(ValueError, match=r"'None' is no model of this course .* fill it with load_checkpoint\("):
         load_model(path)
 
 

@@ -347,7 +347,7 @@ def test_a_damaged_missing_or_unknown_asset_is_one_sentence(assets):
     path.unlink()
     with pytest.raises(DataError, match="missing or damaged"):
         files.load_asset("mnist/a.npz")
-    with pytest.raises(DataError, match=r"no asset 'mnist/c.npz': choose one of mnist/a.npz\."):
+    with pytest.raises(DataError, match=r"no asset 'mnist/c.npz': choose another, such as mnist/a.npz\."):
         files.load_asset("mnist/c.npz")
     (assets / "manifest.json").write_text('{"mnist/a.npz": {"sha')
     with pytest.raises(DataError) as error:
@@ -504,3 +504,44 @@ def test_who_does_not_wait_is_told_at_once_that_another_holds_the_lock(tmp_path)
         assert (mine, found) == (True, [False])
     look_from_a_thread()
     assert found == [False, True]
+
+
+# ---- what an error while writing is about ----
+
+
+def test_an_error_about_another_file_is_left_as_it_is(tmp_path):
+    for writing in (files.part_file, files.part_folder):
+        with pytest.raises(FileNotFoundError, match=r"No such file.*lacking\.csv"), writing(tmp_path / "a"):
+            (tmp_path / "lacking.csv").read_text()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inside_a_part_folder_an_error_is_about_the_folder(tmp_path):
+    with pytest.raises(OSError, match=r"Cannot write .*site \("), files.part_folder(tmp_path / "site") as part:
+        (part / "not there" / "page.html").write_text("x")
+
+
+def test_the_advice_fits_what_is_wrong(tmp_path):
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"Cannot write .*folder \(.*\)\. Choose another"):
+        write_to(tmp_path / "folder")
+    with pytest.raises(OSError, match=r"\)\. Choose another name or folder\.$"):
+        write_to(tmp_path / ("x" * 240))
+    with pytest.raises(PermissionError, match=r"\(in use\)\. Choose another folder, or close what has it open\.$"):
+        write_to(tmp_path / "a", PermissionError(errno.EACCES, "in use"))
+    with pytest.raises(OSError, match=r"\)\. Free some space or choose another folder\.$"):
+        write_to(tmp_path / "a", OSError("10 requested and 2 written"))  # what NumPy says of a full disk
+
+
+def write_to(path, trouble=None):
+    with files.part_file(path) as part:
+        part.write_text("x")
+        if trouble:
+            raise trouble
+
+
+def test_a_lock_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    told = pytest.raises(OSError, match=r"Cannot write .*file.x \(.*\)\. Choose another name")
+    with told, files.locked(tmp_path / "file" / "x"):
+        pass

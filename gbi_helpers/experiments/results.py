@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -110,21 +111,27 @@ def load_results(name: str, path: Path | None = None) -> Results:
 def plain(value: Any) -> Any:
     """The same as JSON will have it: keys as text, numbers with six significant digits, infinity as None.
 
-    Raises ``ValueError`` for NaN, which no measurement may be, and for minus infinity, which would come back as plus.
+    Raises ``ValueError`` for NaN, which no measurement may be, for minus infinity, which would come back as plus, and
+    for what is no number, text, list or table.
     """
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | np.ndarray):
         return plain(value.tolist())
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
-    if isinstance(value, float):
-        if math.isnan(value):
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        if math.isnan(number):
             raise ValueError("A measurement is NaN (not a number), so it is not kept: look at its inputs.")
-        if value == -math.inf:
+        if number == -math.inf:
             raise ValueError("A measurement is minus infinity, which no record can hold: look at its inputs.")
-        return float(f"{value:.6g}") if abs(value) < math.inf else None
-    return value
+        return float(f"{number:.6g}") if number < math.inf else None
+    if isinstance(value, np.integer | np.bool_):
+        return value.item()
+    if value is None or isinstance(value, str | int):
+        return value
+    raise ValueError(f"A measurement is of the type {type(value).__name__}: make it numbers, text, lists or tables.")
 
 
 def _inside(found: Any, path: Sequence[str], where: str) -> Any:

@@ -90,5 +90,8 @@ def made_from(described: dict[str, Any]) -> Any:
     ours = module.startswith("gbi_helpers.") and importlib.util.find_spec(module)
     kind = getattr(importlib.import_module(module), name, None) if ours else None
     if not (isinstance(kind, type) and issubclass(kind, Described)):
-        raise ValueError(f"'{described.get('class')}' is no model of this course: is the file of another version?")
+        raise ValueError(
+            f"'{described.get('class')}' is no model of this course (in this version): make the model yourself, "
+            "and fill it with load_checkpoint(path, model)."
+        )
     return kind(**{k: made_from(v) if isinstance(v, dict) else v for k, v in described["sizes"].items()})

@@ -14,6 +14,7 @@ from pathlib import Path
 import counting
 import lacking
 import many
+import numpy as np
 import pytest
 import torch
 from counting import ROWS, STUDY
@@ -185,6 +186,15 @@ def test_nan_is_no_measurement(shelf):
 def test_minus_infinity_is_refused_for_it_would_come_back_as_infinity():
     for value in (-math.inf, [1.0, -math.inf], torch.tensor([-math.inf])):
         with pytest.raises(ValueError, match="is minus infinity, which no record can hold"):
+            plain({"score": value})
+
+
+def test_numpys_numbers_become_plain_and_other_things_are_refused():
+    found = plain({"a": np.float32(1 / 3), "b": [np.int64(7), np.True_], "c": np.array([[1.5, np.inf]])})
+    assert json.loads(json.dumps(found)) == {"a": 0.333333, "b": [7, True], "c": [[1.5, None]]}
+    assert plain(np.longdouble(2)) == 2
+    for value in (np.array([math.nan]), np.float32("nan"), {1, 2}, 1j, np.array([object()])):
+        with pytest.raises(ValueError, match=r"^A measurement is "):
             plain({"score": value})
 
 
