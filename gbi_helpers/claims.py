@@ -32,18 +32,21 @@ def claim(
     alone, unless it must be exact (``equals`` without ``within``). Give ``at_least``, ``at_most`` or both, or
     ``equals`` with the tolerance ``within``. Of a :class:`gbi_helpers.metrics.Summary` the mean is claimed, and its
     95 % interval shown beside it.
-    Raises ``AssertionError`` with the value when the claim does not hold, ``ValueError`` when it has no bound.
+    Raises ``AssertionError`` with the value when the claim does not hold, ``ValueError`` when it has no bound, or
+    ``within`` is below zero or stands alone.
     """
+    if within < 0 or (within and equals is None):
+        raise ValueError(f"claim({what!r}): within={within:g} must be zero or more, and belongs to equals=...")
     if equals is not None:
         if at_least is not None or at_most is not None:
             raise ValueError(f"claim({what!r}): give either equals=..., or at_least=... and at_most=..., not both.")
         at_least, at_most = equals - within, equals + within
-        bound = f"= {equals:g}" + (f" ± {within:g}" if within else "")
+        bound = f"= {_bound(equals)}" + (f" ± {_bound(within)}" if within else "")
     elif at_least is None and at_most is None:
         raise ValueError(f"claim({what!r}) states no bound: give at_least=..., at_most=... or equals=....")
     else:
-        parts = [f"≥ {at_least:g}"] if at_least is not None else []
-        bound = " and ".join(parts + ([f"≤ {at_most:g}"] if at_most is not None else []))
+        parts = [f"≥ {_bound(at_least)}"] if at_least is not None else []
+        bound = " and ".join(parts + ([f"≤ {_bound(at_most)}"] if at_most is not None else []))
     low = -math.inf if at_least is None else at_least
     high = math.inf if at_most is None else at_most
     number = float(value)
@@ -55,6 +58,12 @@ def claim(
     say(f"✓ {what}: {told} ({bound})")
 
 
+def _bound(bound: float) -> str:
+    """A bound in six digits, or all those of a whole number."""
+    told = f"{bound:g}"
+    return f"{bound:.0f}" if float(told) != bound and float(bound).is_integer() else told
+
+
 def shown(number: float, low: float, high: float, zeros: str = "") -> str:
     """A number in three digits; in as many as it takes where it would read as on the other side of a bound.
 
@@ -62,7 +71,9 @@ def shown(number: float, low: float, high: float, zeros: str = "") -> str:
     """
     told = f"{number:.0f}" if 1000 <= abs(number) < 1e6 else three_digits(number, zeros)
     same_side = (low <= float(told) <= high) == (low <= number <= high)
-    return told if same_side or math.isnan(number) else repr(number)
+    if same_side or math.isnan(number):
+        return told
+    return f"{number:.0f}" if number.is_integer() else repr(number)
 
 
 def three_digits(number: float, zeros: str = "") -> str:

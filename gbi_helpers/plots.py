@@ -240,20 +240,30 @@ def intervals(ax: Axes, names: Sequence[str], mean: ArrayLike, low: ArrayLike, h
 
 
 def images(pictures: ArrayLike, titles: Sequence[str], *, columns: int = 10, size: float = 0.9) -> Figure:
-    """Draw images, grey (N, H, W) or colour (N, H, W, 3), with values in [0, 1] in a grid, each under its title."""
+    """Draw images, grey (N, H, W) or colour (N, H, W, 3), with values in [0, 1] in a grid, each under its title.
+
+    Raises ``ValueError`` where there is no image, or not a title for each.
+    """
     stack = np.asarray(pictures, dtype=float)
+    if not len(stack) or len(titles) != len(stack):
+        raise ValueError(f"images() was given {len(stack)} pictures and {len(titles)} titles: give one for each.")
     rows = -(-len(stack) // columns)
     fig, axes = new(size * min(columns, len(stack)), (size + 0.3) * rows, min(columns, len(stack)), rows, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
-    for ax, picture, title in zip(axes.flat, stack, titles, strict=False):
+    for ax, picture, title in zip(axes.flat, stack, titles, strict=False):  # the last row may have places left
         ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.set_title(title, fontsize=8)
     return fig
 
 
 def training(record: TrainingRecord, *, ylabel: str = "loss (nats)", smooth: int = 20) -> Figure:
-    """Draw the loss of a training run over its steps, averaged over ``smooth`` steps."""
+    """Draw the loss of a training run over its steps, averaged over ``smooth`` steps.
+
+    Raises ``ValueError`` for a record without a step.
+    """
+    if not len(record.loss):
+        raise ValueError("The record has no step to draw: train for one or more.")
     loss = record.loss.double().numpy()
     loss = loss.reshape(len(loss), -1).mean(1)
     width = max(1, min(smooth, len(loss) // 4))

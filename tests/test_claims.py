@@ -79,6 +79,18 @@ def test_a_claim_without_a_bound_or_with_two_kinds_is_refused():
         claim("x", 1.0, equals=1.0, at_least=0.0)
 
 
+@pytest.mark.parametrize("bounds", [{"at_least": 2, "within": 5}, {"within": 5}, {"equals": 3, "within": -1}])
+def test_a_tolerance_belongs_to_what_it_is_about(bounds):
+    with pytest.raises(ValueError, match=r"zero or more, and belongs to equals="):
+        claim("x", 3, **bounds)
+
+
+def test_a_whole_number_above_a_million_is_told_in_all_its_digits(capsys):
+    claim("parameters", 1234567, equals=1234567)
+    claim("parameters", 2e6, at_most=2e6)
+    assert capsys.readouterr().out == "✓ parameters: 1234567 (= 1234567)\n✓ parameters: 2e+06 (≤ 2e+06)\n"
+
+
 SAYS = {
     "claim": "from gbi_helpers import claim; claim('δ is − 1 ± 0', 1.0, at_least=0.5, at_most=1.5)",
     "check": "import torch; from gbi_helpers import checks; "

@@ -224,6 +224,17 @@ def test_images_stand_under_their_titles_in_rows():
     assert fig.axes[0].images[0].get_clim() == (0, 1)
 
 
+@pytest.mark.parametrize(("pictures", "titles"), [(5, ["a", "b"]), (1, []), (1, ["a", "b"]), (0, [])])
+def test_every_image_needs_its_title(pictures, titles):
+    with pytest.raises(ValueError, match=f"{pictures} pictures and {len(titles)} titles: give one for each"):
+        plots.images(torch.rand(pictures, 4, 4), titles)
+
+
+def test_a_training_of_no_steps_is_not_drawn():
+    with pytest.raises(ValueError, match="no step to draw"):
+        plots.training(TrainingRecord(loss=torch.zeros(0), facts={}))
+
+
 def test_a_training_curve_is_the_mean_over_some_steps():
     fig = plots.training(TrainingRecord(loss=torch.arange(100.0), facts={}), smooth=10)
     assert fig.axes[0].lines[0].get_xydata()[0].tolist() == pytest.approx([10, 4.5])

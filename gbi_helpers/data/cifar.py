@@ -150,9 +150,9 @@ def _read_python(path: Path) -> Parts:
     return parts
 
 
-def fetch_cifar100(tries: int = 3, pause: float = 0.5) -> Path:
+def fetch_cifar100() -> Path:
     """Have torchvision download the set to the cache; its folder. Raises :class:`DataError` when it cannot be had."""
-    return fetch_with(NAME, "CIFAR100", lambda dataset: [dataset.url], _settle, tries, pause)
+    return fetch_with(NAME, "CIFAR100", lambda dataset: [dataset.url], _settle)
 
 
 def _settle(part: Path, cache: Path) -> Path:

@@ -22,16 +22,13 @@ import torch
 
 from gbi_helpers.data import layouts
 from gbi_helpers.data.download import offline, reachable
-from gbi_helpers.data.image_sets import FASHION_MNIST as FASHION_MNIST
 from gbi_helpers.data.image_sets import FILES, ImageSet, given
-from gbi_helpers.data.image_sets import MNIST as MNIST
-from gbi_helpers.data.image_sets import SETS as SETS
-from gbi_helpers.data.layouts import data_dir as data_dir
 from gbi_helpers.files import DataError, cache_dir, checked, sweep, writable_cache
 
 DISK_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO,
 )  # fmt: skip
+TRIES, PAUSE = 3, 0.5  # seconds before the second try, and twice as many before the third
 NMS_MISSING = "operator torchvision::nms does not exist"
 _declared: list[torch.library.Library] = []  # the declarations last as long as this list
 
@@ -99,7 +96,7 @@ def torchvision() -> ModuleType:
     return importlib.import_module("torchvision")
 
 
-def fetch_images(spec: ImageSet, tries: int = 3, pause: float = 0.5) -> Path:
+def fetch_images(spec: ImageSet) -> Path:
     """Have torchvision download the set to a part folder of the cache, check it, and move it into its place.
 
     Returns the folder of its four files. Raises :class:`DataError` when offline, unreachable, damaged or not writable.
@@ -109,19 +106,10 @@ def fetch_images(spec: ImageSet, tries: int = 3, pause: float = 0.5) -> Path:
         spec.folder,
         lambda dataset: [f"{mirror}{FILES[0]}.gz" for mirror in dataset.mirrors],
         lambda part, cache: _settle(spec, part, cache),
-        tries,
-        pause,
     )
 
 
-def fetch_with(
-    name: str,
-    kind: str,
-    urls: Callable[[Any], list[str]],
-    settle: Callable[[Path, Path], Path],
-    tries: int = 3,
-    pause: float = 0.5,
-) -> Path:
+def fetch_with(name: str, kind: str, urls: Callable[[Any], list[str]], settle: Callable[[Path, Path], Path]) -> Path:
     """Have torchvision's class ``kind`` download to a part folder of the cache, which ``settle`` checks and moves.
 
     ``urls``: from that class, where to ask whether a server is there. ``settle``: (part folder, cache) -> the place.
@@ -134,14 +122,14 @@ def fetch_with(
         raise DataError(f"No server of {name} can be reached: check the network, or {layouts.bring()}.")
     sweep(cache, f".{kind}.*.part")
     with tempfile.TemporaryDirectory(prefix=f".{kind}.", suffix=".part", dir=cache, ignore_cleanup_errors=True) as part:
-        _download(name, dataset, Path(part), tries, pause)
+        _download(name, dataset, Path(part))
         return settle(Path(part), cache)
 
 
-def _download(name: str, dataset: Any, part: Path, tries: int, pause: float) -> None:
+def _download(name: str, dataset: Any, part: Path) -> None:
     """Call torchvision until it succeeds; it keeps the files it has, checks their MD5, and tries each mirror."""
-    for attempt in range(tries):
-        time.sleep(pause * 2 ** (attempt - 1) if attempt else 0)
+    for attempt in range(TRIES):
+        time.sleep(PAUSE * 2 ** (attempt - 1) if attempt else 0)
         try:
             with _socket_timeout(10.0):
                 dataset(part, download=True)
@@ -150,7 +138,7 @@ def _download(name: str, dataset: Any, part: Path, tries: int, pause: float) -> 
             problem = error
             blame_disk(name, error)
     raise DataError(
-        f"{name} could not be downloaded in {tries} tries: try again later, or {layouts.bring()}."
+        f"{name} could not be downloaded in {TRIES} tries: try again later, or {layouts.bring()}."
     ) from problem
 
 

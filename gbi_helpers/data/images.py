@@ -32,10 +32,23 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """N images of one split: ``x`` (N, 28, 28), or (N, 32, 32, 3) in colour, uint8; their classes ``y`` (N,) int64."""
+    """N images of one split: ``x`` (N, 28, 28), or (N, 32, 32, 3) in colour, uint8; their classes ``y`` (N,) int64.
+
+    Raises ``ValueError`` for others.
+    """
 
     x: Tensor
     y: Tensor
+
+    def __post_init__(self) -> None:
+        """Check what :meth:`pixels` would divide by 255 once more, or turn over."""
+        x, y = self.x, self.y
+        pictures = x.dim() == 3 or (x.dim() == 4 and x.shape[3] == 3)
+        if x.dtype != torch.uint8 or not pictures or y.shape != x.shape[:1]:
+            raise ValueError(
+                "Images need x in uint8, (N, height, width) or in colour (N, height, width, 3), and y (N,), but x is "
+                f"{x.dtype} {tuple(x.shape)}, and y {tuple(y.shape)}."
+            )
 
     def __len__(self) -> int:
         """Number of images N."""
@@ -84,9 +97,10 @@ class ImageData:
         return found.hexdigest()
 
     def cut(self, train: int, validation: int, test: int) -> ImageData:
-        """The set with the first so many images of each split."""
+        """The set with the first so many images of each split; a split that is None stays so."""
         sizes = dict(zip(SPLITS, (train, validation, test), strict=True))
-        return dataclasses.replace(self, **{name: getattr(self, name)[:size] for name, size in sizes.items()})
+        there = {name: size for name, size in sizes.items() if getattr(self, name) is not None}
+        return dataclasses.replace(self, **{name: getattr(self, name)[:size] for name, size in there.items()})
 
     def __repr__(self) -> str:
         """The source and the size of each split."""

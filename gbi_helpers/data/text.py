@@ -100,6 +100,8 @@ def load_text(
     """
     if tokens not in ("word", "bpe"):
         raise ValueError(f"tokens is '{tokens}': use 'word' or 'bpe'.")
+    if isinstance(sources, str) or isinstance(held_out, str):
+        raise ValueError("sources and held_out are lists of names: write ['speech'] for one.")
     if not isinstance(vocabulary, Vocabulary):
         vocabulary = _size(vocabulary)
     name, digest, read, told = _found(name)
@@ -213,7 +215,7 @@ def _roles(
     for asked in (*(sources or ()), *held_out):
         if asked not in known:
             raise ValueError(f"There is no source '{asked}': choose among {', '.join(known)}.")
-    tasks = tuple(task for task in dict.fromkeys(sources or known) if task not in held_out)
+    tasks = tuple(task for task in dict.fromkeys(known if sources is None else sources) if task not in held_out)
     if len(tasks) < 2:
         raise ValueError(f"A task must be told from another, so give 2 or more sources, not {len(tasks)}.")
     return tasks, tuple(dict.fromkeys(held_out))

@@ -9,7 +9,8 @@ from typing import Any
 from gbi_helpers import runtime
 from gbi_helpers.data import cifar, layouts
 from gbi_helpers.data.babylm import babylm_folder
-from gbi_helpers.data.image_files import MNIST, find
+from gbi_helpers.data.image_files import find
+from gbi_helpers.data.image_sets import MNIST
 from gbi_helpers.files import DataError, cache_dir
 from gbi_helpers.models.eyes import PACKAGE
 

@@ -128,7 +128,8 @@ def to_browser(
     task tried follow. ``labels``: a noun, or one name a task.
     All shapes stay as they are at z0, and loops are unrolled: a hundred steps of a recurrence take PyTorch some ten
     seconds to trace. Raises ``ValueError`` where the loss branches on values, draws random numbers,
-    uses an operation that the page does not know (it is named), or has more than ``most_mb`` MB of constants.
+    uses an operation that the page does not know (it is named), or has more than ``most_mb`` MB of constants, and where
+    ``bits`` is not 16 or 32.
     """
     check_simplex(z0)
     told, constants = graph_of(loss_fn, z0).packed(bits, most_mb)

@@ -61,8 +61,10 @@ class Graph:
     def packed(self, bits: int = 16, most_mb: float = MOST_MB) -> tuple[dict[str, Any], bytes]:
         """What graph.js is told, and the constants' bytes: those of 16 bits, then those of 32.
 
-        Raises ``ValueError`` for more than ``most_mb`` megabytes of them.
+        Raises ``ValueError`` for more than ``most_mb`` megabytes of them, and where ``bits`` is not 16 or 32.
         """
+        if bits not in (16, 32):
+            raise ValueError(f"bits is {bits}: choose 16 or 32.")
         halves = {buffer: v for buffer, v in self.constants.items() if bits == 16 and _fits_half(v)}
         singles = {buffer: v for buffer, v in self.constants.items() if buffer not in halves}
         facts, raw = pack_weights({str(buffer): torch.from_numpy(v) for buffer, v in halves.items()})

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gbi_helpers.records import ContinualRecord
 from gbi_helpers.widgets import page
-from gbi_helpers.widgets.pack import Packed, change, finite, kind, number
+from gbi_helpers.widgets.pack import Packed, change, finite, index_of, kind, number
 from gbi_helpers.widgets.view import RecordView
 
 if TYPE_CHECKING:
@@ -120,10 +120,10 @@ def learn_along(record: ContinualRecord, *, title: str | None = None, image: int
         shape = tuple(record.q.shape)
         raise ValueError(f"There is nothing to show: q has the shape {shape} (learners, moments, images, classes).")
     sizes = {"image": (image, record.q.shape[2]), "start": (start, record.q.shape[1])}
-    for name, (value, size) in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not -size <= value < size:
-            raise ValueError(f"{name} is {value!r}: the record holds {size}, so choose one of 0 to {size - 1}.")
-    image, start = (value % size for value, size in sizes.values())
+    image, start = (
+        index_of(value, size, name, f"the record holds {size}", lowest=-size) % size
+        for name, (value, size) in sizes.items()
+    )
     return LearnAlong(_packed(record, title or "", image, start))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from gbi_helpers.modularity import module_of, unit_order
 from gbi_helpers.records import ModulesRecord
 from gbi_helpers.widgets import page
-from gbi_helpers.widgets.pack import Labels, Packed, change, finite, kind, names_of, number
+from gbi_helpers.widgets.pack import Labels, Packed, change, finite, index_of, kind, names_of, number
 from gbi_helpers.widgets.view import RecordView
 
 if TYPE_CHECKING:
@@ -132,10 +132,8 @@ def modules(
 
 def _check(name: str, record: ModulesRecord, first: ModulesRecord, seed: int, curve: str, sort_by: int) -> None:
     frames, seeds, tasks, units = record.activation.shape
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < seeds:
-        raise ValueError(f"seed is {seed!r}: '{name}' holds {seeds} seeds, so choose one of 0 to {seeds - 1}.")
-    if not -frames <= sort_by < frames:
-        raise ValueError(f"sort_by is {sort_by}: '{name}' has {frames} frames, so choose one of 0 to {frames - 1}.")
+    index_of(seed, seeds, "seed", f"'{name}' holds {seeds} seeds")
+    index_of(sort_by, frames, "sort_by", f"'{name}' has {frames} frames", lowest=-frames)
     if curve not in record.curves:
         raise ValueError(f"'{name}' has no curve '{curve}': choose one of {', '.join(record.curves) or 'none'}.")
     if not torch.equal(record.step, first.step):

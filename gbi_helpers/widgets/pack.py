@@ -7,9 +7,11 @@ as the change since the step before (modulo their range), which deflate packs se
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
+import operator
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,8 +137,7 @@ def read(
     if 0 in record.z.shape:
         raise ValueError(f"The record is empty: its z has the shape {tuple(record.z.shape)} (steps, samples, tasks).")
     batch = record.z.shape[1]
-    if isinstance(sample, bool) or not isinstance(sample, int) or not 0 <= sample < batch:
-        raise ValueError(f"sample is {sample!r}: the record holds {batch} samples, so choose one of 0 to {batch - 1}.")
+    sample = index_of(sample, batch, "sample", f"the record holds {batch} samples")
     z, loss = finite(record.z[:, sample], "z"), finite(record.loss[:, sample], "loss")
     noun, names = names_of(labels, z.shape[1])
     order, grouped = _grouped(groups, z.shape[1])
@@ -154,6 +155,18 @@ def _grouped(groups: Sequence[str] | None, dim: int) -> tuple[list[int], tuple[t
         raise ValueError(f"groups names the group of {len(of)} tasks, but the record's z has {dim}: give one a task.")
     names = sorted(set(of))
     return sorted(range(dim), key=lambda k: (names.index(of[k]), k)), tuple((name, of.count(name)) for name in names)
+
+
+def index_of(value: Any, size: int, what: str, there: str, lowest: int = 0) -> int:
+    """A place among ``size`` as an ``int``, whatever kind of whole number it is, NumPy's and PyTorch's too.
+
+    ``there``: what there is to choose from, for the error. Raises ``ValueError`` where it is not ``lowest`` or more and
+    below ``size``.
+    """
+    with contextlib.suppress(TypeError):
+        if not isinstance(value, bool) and lowest <= (index := operator.index(value)) < size:
+            return index
+    raise ValueError(f"{what} is {value!r}: {there}, so choose one of 0 to {size - 1}.")
 
 
 def kind(value: Any) -> str:

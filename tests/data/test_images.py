@@ -23,7 +23,7 @@ import pytest
 import torch
 
 from gbi_helpers import data, files
-from gbi_helpers.data import DataError, Images, image_files, images, listing, make_slices
+from gbi_helpers.data import DataError, Images, image_files, image_sets, images, listing, make_slices
 
 REAL = os.environ.get("GBI_DATA_DIR")
 SIZES = {"train": 10_000, "validation": 2_000, "test": 2_000}
@@ -69,6 +69,8 @@ def test_the_slice_of_fashion_mnist_has_test_images_only():
     assert torch.bincount(fashion.test.y).tolist() == [200] * 10
     assert (len(fashion.classes), fashion.classes[8]) == (10, "Bag")
     assert "2,000 images that come with the course" in fashion.source
+    part = fashion.cut(10, 10, 30)
+    assert (part.train, part.validation, len(part.test)) == (None, None, 30)
 
 
 def test_pixels_and_choosing_images():
@@ -95,6 +97,22 @@ def test_one_image_is_a_batch_of_one_whatever_counted_to_it(three):
     one = test[three]
     assert (len(one), one.x.shape, one.pixels().shape) == (1, (1, 28, 28), (1, 1, 28, 28))
     assert torch.equal(one.x, test.x[3:4])
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (torch.zeros(10, 28, 28, dtype=torch.uint8), torch.zeros(9).long()),
+        (torch.rand(10, 28, 28), torch.zeros(10).long()),
+        (torch.zeros(10, 1, 28, 28, dtype=torch.uint8), torch.zeros(10).long()),
+    ],
+    ids=["a label short", "scaled before", "channels first"],
+)
+def test_images_of_another_kind_are_refused_with_their_shapes(x, y):
+    with pytest.raises(ValueError, match=r"Images need x in uint8, .* and y \(") as told:
+        Images(x, y)
+    assert str(tuple(x.shape)) in str(told.value)
+    assert str(tuple(y.shape)) in str(told.value)
 
 
 def test_no_image_is_in_two_splits_and_classes_keep_their_shares():
@@ -172,7 +190,7 @@ def raw() -> dict[str, bytes]:
 def small(raw, monkeypatch) -> image_files.ImageSet:
     """MNIST with 300 + 100 images in place of the real one; its shipped slice stays the real one."""
     digests = tuple(hashlib.sha256(raw[name]).hexdigest() for name in image_files.FILES)
-    spec = dataclasses.replace(image_files.MNIST, digests=digests, total=400)
+    spec = dataclasses.replace(image_sets.MNIST, digests=digests, total=400)
     monkeypatch.setattr(images, "MNIST", spec)
     monkeypatch.setattr(listing, "SETS", (spec,))
     monkeypatch.setattr(images, "HELD_OUT", 50)
@@ -355,7 +373,7 @@ def test_a_download_that_keeps_failing_is_one_sentence_and_leaves_nothing(mirror
 
 
 def test_a_download_of_other_images_is_refused(mirror, tmp_path, monkeypatch):
-    spec = dataclasses.replace(image_files.MNIST, digests=("0" * 64,) * 4)
+    spec = dataclasses.replace(image_sets.MNIST, digests=("0" * 64,) * 4)
     with pytest.raises(DataError, match="SHA-256 is not the one expected"):
         image_files.fetch_images(spec)
     assert left(tmp_path / "cache") == []

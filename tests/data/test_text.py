@@ -242,6 +242,14 @@ def test_sources_held_out_have_no_say(folder):
     assert load_text(folder, sources=["sea", "kitchen"]).tasks == ("sea", "kitchen")
 
 
+def test_one_name_is_no_list_of_names_and_an_empty_list_is_not_all(folder):
+    for one in ({"sources": "sea"}, {"held_out": "sea"}):
+        with pytest.raises(ValueError, match="are lists of names"):
+            load_text(folder, **one)
+    with pytest.raises(ValueError, match="2 or more sources, not 0"):
+        load_text(folder, sources=[])
+
+
 def test_a_text_is_cut_by_source_and_split(folder):
     data = load_text(folder)
     part = data.cut(5, 3, 10_000)

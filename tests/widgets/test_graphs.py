@@ -126,6 +126,14 @@ def test_one_sample_on_the_simplex_and_no_more_than_a_page_should_hold(parts):
         to_browser(loss_of(net, x[:1], squares), Z0, most_mb=0.005)
 
 
+def test_constants_have_16_bits_or_32_and_nothing_else(parts):
+    net, x = parts
+    half, full = (to_browser(loss_of(net, x[:1], squares), Z0, bits=bits).inferring for bits in (16, 32))
+    assert len(half.constants) < len(full.constants)
+    with pytest.raises(ValueError, match="bits is 8: choose 16 or 32"):
+        to_browser(loss_of(net, x[:1], squares), Z0, bits=8)
+
+
 def test_the_view_is_the_same_again_and_says_what_inference_says(parts):
     net, x = parts
     views = [to_browser(loss_of(net, x[:1], squares), Z0, labels=list("abcd"), title="Mine") for _ in range(2)]

@@ -108,6 +108,11 @@ def test_no_address_is_named_and_the_same_record_gives_the_same_output(record):
     assert set(re.findall(r"https?://[^\s\"')]+", first)) <= {"http://www.w3.org/2000/svg"}
 
 
+def test_a_place_may_come_out_of_numpy_or_pytorch(record):
+    there = learn_along(record, image=np.int64(3), start=torch.tensor(-1)).html
+    assert there == learn_along(record, image=3, start=-1).html
+
+
 @pytest.mark.parametrize(
     ("change", "options", "says"),
     [

@@ -128,6 +128,11 @@ def spoiled(name):
     return replace(given, **{name: values})
 
 
+def test_a_seed_and_a_frame_may_come_out_of_numpy():
+    there = modules(record(), seed=np.int64(1), sort_by=np.int64(-2)).html
+    assert there == modules(record(), seed=1, sort_by=-2).html
+
+
 @pytest.mark.parametrize(
     ("make", "options", "says"),
     [
@@ -139,6 +144,7 @@ def spoiled(name):
         (record, {"seed": 2}, "choose one of 0 to 1"),
         (record, {"seed": True}, "choose one of 0 to 1"),
         (record, {"sort_by": 6}, "choose one of 0 to 5"),
+        (record, {"sort_by": 0.5}, "choose one of 0 to 5"),
         (record, {"curve": "ratio"}, "choose one of overlap"),
         (record, {"show": "gate"}, "choose 'activation' or 'z_only'"),
         (record, {"labels": ["low"]}, "names 1 tasks, but the record's activation has 2"),

@@ -126,6 +126,11 @@ def test_sample_chooses_the_row():
     assert header["range"] == pytest.approx([record.z[:, 1].min().item(), record.z[:, 1].max().item()])
 
 
+def test_a_sample_may_come_out_of_numpy():
+    record = bare()
+    assert scrub(record, sample=np.int64(1)).html == scrub(record, sample=1).html
+
+
 @pytest.mark.parametrize("dim", [2, 100])
 def test_few_and_many_tasks(dim):
     header, _ = unpack(scrub(bare(dim=dim)).html)
