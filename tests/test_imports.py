@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import statistics
 import subprocess
 import sys
@@ -152,3 +153,21 @@ def test_every_name_is_found_at_its_first_use():
 def test_linters_find_nothing(command):
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_module_at_the_top_is_there_by_attribute():
+    """In a process of its own: an import elsewhere would make any of them an attribute."""
+    names = sorted({name.partition(".")[0] for name in NAMES} - {""})
+    program = f"import gbi_helpers; print(*[name for name in {names} if not hasattr(gbi_helpers, name)])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_what_a_module_passes_on_is_taken_from_it():
+    """Where a name is imported as itself, so that others find it there, some do."""
+    texts = {path: path.read_text("utf-8") for place in (PACKAGE, ROOT / "tests") for path in place.rglob("*.py")}
+    for path in MODULES:
+        for name in re.findall(r"import (\w+) as \1$", texts[path], re.M) if path.stem != "__init__" else ():
+            uses = re.compile(rf"\b{path.stem}\.{name}\b|{dotted(path)} import [^\n]*\b{name}\b")
+            others = (other for other in texts if other != path)
+            assert any(uses.search(texts[other]) for other in others), f"{dotted(path)} passes on {name} to nobody"
