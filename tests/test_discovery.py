@@ -227,5 +227,6 @@ def test_a_stream_with_nothing_to_tell_apart_is_said():
 
 def test_a_stream_too_short_to_be_read_is_said():
     model = ToyLSTM(1, "post", hidden=4)
-    with pytest.raises(ValueError, match="no sample to read"):
-        discover(Samples(model, torch.zeros(1, 5, 1), window=5))
+    for length in (3, 5):
+        with pytest.raises(ValueError, match="no sample to read"):
+            discover(Samples(model, torch.zeros(1, length, 1), window=5))

@@ -132,10 +132,9 @@ def _check(parts: Parts) -> None:
 
 
 def _read_npz(path: Path) -> Parts:
-    with path.open("rb") as stream:
-        if not zipfile.is_zipfile(stream):  # NumPy would take it for a pickle
-            raise ValueError("it is no whole npz file")
-    with np.load(path, allow_pickle=False) as stored:
+    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle
+        raise ValueError("it is no whole npz file")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # NumPy leaves a damaged file open
         names = stored["fine_label_names"].tolist() if "fine_label_names" in stored else list(CLASSES)
         if names != list(CLASSES):
             raise ValueError("its classes have other names")
@@ -207,7 +206,11 @@ def _load_standin(why: str) -> ImageData:
 def _rendered() -> tuple[np.ndarray, np.ndarray]:
     """The pictures and classes of the stand-in: from the cache, or rendered, and kept there where it can be written."""
     n, path = sum(SLICE.values()), cache_dir() / STANDIN_FILE
-    with contextlib.suppress(OSError, KeyError, ValueError, *ZIP_ERRORS), np.load(path) as stored:
+    with (
+        contextlib.suppress(OSError, KeyError, ValueError, *ZIP_ERRORS),
+        path.open("rb") as file,
+        np.load(file) as stored,
+    ):
         x, y = stored["x"], stored["y"]
         if x.shape == (n, 32, 32, 3) and x.dtype == np.uint8 and y.shape == (n,):
             return x, y

@@ -260,7 +260,7 @@ def _load(name: str) -> tuple[Vocabulary, Tokens] | None:
     """What :func:`_save` kept, or None: a damaged file is made anew, and so is one that there is no cache for."""
     ids: Tokens = {}
     try:
-        with np.load(_place(name), allow_pickle=False) as stored:
+        with _place(name).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             for part in stored.files:
                 if part != "vocabulary":
                     task, _, split = part.rpartition("/")

@@ -50,7 +50,7 @@ class Samples:
         self.spread = x.var(1).mean(-1).sqrt()
 
     def __len__(self) -> int:
-        return self.x.shape[1] - self.window
+        return max(0, self.x.shape[1] - self.window)
 
     def weights(self) -> list[nn.Parameter]:
         """All of the network's, gates apart if they are fixed."""
