@@ -188,9 +188,9 @@ class LwF(FineTuning):
 class Replay(FineTuning):
     """Stored images, as many of each class of each context, are shown again (Chaudhry et al. 2019, arXiv 1902.10486).
 
-    In context t new images weigh 1/t, a batch from the store 1 - 1/t. ``logits``: weight of DER++'s term, the squared
-    distance to the logits that stored images had then (Buzzega et al. 2020, arXiv 2004.07211).
-    Raises ``ValueError`` for a size, or a batch, below 1.
+    In context t new images weigh 1/t, a batch from the store 1 - 1/t (van de Ven et al. 2022). ``logits``: weight of a
+    term after DER++ (Buzzega et al. 2020, arXiv 2004.07211): squared distance to what the batch's logits were when its
+    context ended. Raises ``ValueError`` for a size, or a batch, below 1.
     """
 
     def __init__(self, size: int, batch_size: int = 64, logits: float = 0.0, seed: int = 0):

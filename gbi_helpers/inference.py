@@ -199,7 +199,8 @@ def iterate(
     finite start, and may become a mixture no simplex holds (the paper's recomposition); q is None.
     ``penalty="l2"`` is the paper's |u|^2 / 2 (|z|^2 / 2 in free space); ``"entropy"`` is the exact -H(z), for logits
     only. The recorded loss (S+1, B), in nats, is without the penalty. One forward and one backward a step, and one
-    last forward for the final loss. Raises ``ValueError`` for a bad start, name, or loss.
+    last forward for the final loss. ``optimizer``: one whose step asks for no closure, so not LBFGS.
+    Raises ``ValueError`` for a bad start, name, or loss.
     """
     _check_iterate(z0, steps, lr, space, penalty, weight)
     with _frozen_surroundings(z0):
