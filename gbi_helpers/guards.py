@@ -88,8 +88,9 @@ def check_log_probabilities(log_q: Tensor, shape: tuple[int, ...], what: str) ->
 
 def warn_of_modes(model: nn.Module) -> None:
     """Warn of what makes a sample's loss depend on more than the sample and its z: BatchNorm and dropout at work."""
+    parts = list(model.named_modules())
     for at_work, trouble in ((_couples_samples, COUPLED), (_drops, DRAWN)):
-        names = [name for name, part in model.named_modules() if at_work(part)]
+        names = [name for name, part in parts if at_work(part)]
         if names:
             warnings.warn(trouble.format(", ".join(names)), stacklevel=3)
 

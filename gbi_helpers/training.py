@@ -70,7 +70,7 @@ def fit(
     plan = {"steps": total, "batch_size": batch_size, "lr": lr, "seed": seed, "average": average}
     run = _Run(parameters, optimizer(parameters, lr=lr), plan | {"schedule": schedule, "warm_up": warm_up})
     run.buffers = list(model.buffers()) if isinstance(model, nn.Module) else []
-    with random_state_kept(*run.devices):
+    with random_state_kept(*run.gpus):
         torch.manual_seed(seed)
         if resume is not None:
             run.load(Path(resume))
@@ -116,7 +116,7 @@ class _Run:
 
     def __init__(self, parameters: list[Tensor], optimizer: torch.optim.Optimizer, plan: dict[str, Any]):
         self.parameters, self.optimizer, self.plan = parameters, optimizer, plan
-        self.devices = list(dict.fromkeys(p.device for p in parameters))
+        self.gpus = list(dict.fromkeys(p.device for p in parameters if p.device.type == "cuda"))
         self.buffers: list[Tensor] = []
         self.mean: list[Tensor] = []
         self.step, self.losses = 0, list[float]()
@@ -172,7 +172,7 @@ class _Run:
             "mean": self.mean,
             "progress": {"step": self.step, "losses": self.losses, "curves": self.curves},
             "times": self.times(),
-            "random": [torch.get_rng_state(), *(torch.cuda.get_rng_state(gpu) for gpu in self._gpus())],
+            "random": [torch.get_rng_state(), *(torch.cuda.get_rng_state(gpu) for gpu in self.gpus)],
         }
         with part_file(path) as part:
             whole = io.BytesIO()  # torch.save itself does not tell a full disk from other trouble
@@ -199,11 +199,8 @@ class _Run:
         self.step, self.losses, self.curves = progress["step"], progress["losses"], progress["curves"]
         self.before = state["times"]
         torch.set_rng_state(state["random"][0])
-        for gpu, told in zip(self._gpus(), state["random"][1:], strict=False):
+        for gpu, told in zip(self.gpus, state["random"][1:], strict=False):
             torch.cuda.set_rng_state(told, gpu)
-
-    def _gpus(self) -> list[torch.device]:
-        return [device for device in self.devices if device.type == "cuda"]
 
 
 def _as_noted(value: Any) -> Tensor:

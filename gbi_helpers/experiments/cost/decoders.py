@@ -18,7 +18,7 @@ from gbi_helpers.models.hundred import CodeModel
 from gbi_helpers.models.image import ConvAutoencoder
 from gbi_helpers.models.language import WordLSTM, WordModel
 from gbi_helpers.models.transformer import WordTransformer
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 SIZE, VOCABULARY, WORDS = 512, 2_000, 20
 CHUNK = 1_000  # rows of a pass: more than a processor's cache holds take longer for each
@@ -71,7 +71,7 @@ def asked(
     """
     if name not in NAMES:
         raise ValueError(f"There is no decoder '{name}': choose one of {', '.join(NAMES)}.")
-    with torch.random.fork_rng(devices=[]), usual_defaults(), torch.device(device):
+    with random_state_kept(), usual_defaults(), torch.device(device):
         torch.manual_seed(0)
         if name == "mlp":
             return _with_code(CodeModel(SIZE, n_tasks=n_tasks), torch.randn(batch, SIZE), dtype)

@@ -24,7 +24,7 @@ from gbi_helpers.meter import flops
 from gbi_helpers.models.base import gaussian_nll
 from gbi_helpers.models.hundred import CodeModel, ZOnly
 from gbi_helpers.models.toy import ToyLSTM
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 WORDS = {
     "deep": "Z multiplied in, one layer above it",
@@ -58,7 +58,7 @@ class Cheap:
 
 def cheap(kind: str, n_tasks: int, batch: int = 1, *, device: str = "cpu", seed: int = 0, **sizes: int) -> Cheap:
     """The decoder of this kind (:data:`WORDS`), untrained, with random samples. ``sizes``: of its layers."""
-    with torch.random.fork_rng(devices=[]), usual_defaults(), torch.device(device), torch.no_grad():
+    with random_state_kept(), usual_defaults(), torch.device(device), torch.no_grad():
         torch.manual_seed(seed)
         return MAKERS[kind](n_tasks, batch, **sizes)
 
