@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,12 +17,34 @@ from gbi_helpers.runtime import random_state_kept, usual_defaults
 from gbi_helpers.training import fit
 
 Settings = Mapping[str, Any]
+
+
+class Apart(Replay):
+    """Replay whose new images compete among their own outputs, stored ones among all so far (ER-ACE).
+
+    Caccia et al. 2022, arXiv 2104.05025. It is told each context's own outputs. ``share``: weight of the new images.
+    """
+
+    def __init__(self, size: int, share: float = 0.5, **options: Any):
+        super().__init__(size, **options)
+        self.share = share
+
+    def loss(self, model: nn.Module, inputs: Sequence[Tensor], y: Tensor, outputs: Tensor) -> Tensor:
+        """Cross-entropy on new images, and on stored ones."""
+        found = FineTuning.loss(self, model, inputs, y, outputs)
+        if not self.contexts:
+            return found
+        so_far = self.outputs.any(0) | outputs
+        return self.share * found + (1 - self.share) * self._again(model, so_far)
+
+
 METHODS: dict[str, Callable[..., FineTuning]] = {
     "fine_tuning": FineTuning,
     "ewc": EWC,
     "si": SI,
     "lwf": LwF,
     "replay": Replay,
+    "apart": Apart,
 }
 
 

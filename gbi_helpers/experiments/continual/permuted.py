@@ -20,6 +20,7 @@ from gbi_helpers.continual import Context, learn, logits
 from gbi_helpers.experiments.continual import networks
 from gbi_helpers.experiments.continual.scenarios import Labelled
 from gbi_helpers.inference import loss_of, max_entropy
+from gbi_helpers.meter import bytes_of
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.gated import GatedMLP
 from gbi_helpers.models.natural import Streamed
@@ -88,29 +89,45 @@ def permuted(images: Mapping[str, Labelled], seed: int, settings: Settings) -> d
     """
     contexts = views(settings, seed)
     x, y = seen(images["train"], contexts, settings["n"])
-    decoder, k = context_decoder(x), len(contexts)
-    told = [Context((part, one_hot(torch.full_like(y, i), k)), y, _all(x)) for i, part in enumerate(x)]
+    told = [Context((part, one_hot(torch.full_like(y, i), len(x))), y, _all(x)) for i, part in enumerate(x)]
     asked = {name: seen(images[name], contexts, settings["test"]) for name in ("validation", "test")}
-    beliefs = {name: torch.stack([inferred(decoder, part) for part in x]) for name, (x, _) in asked.items()}
+    beliefs = {name: beliefs_of(x, asked[name][0]) for name in asked}
     name, choices = settings.get("sweep", ("", (None,)))
     runs = [run(told, asked, beliefs, seed, {**settings, name: choice}) for choice in choices]
     held_out = [found["validation"]["inferred"]["accuracy"] for found in runs]
     best = max(range(len(runs)), key=held_out.__getitem__)
-    answers = asked["test"][1]
-    named = [metrics.accuracy(one.argmax(1), torch.full_like(answers, i)) for i, one in enumerate(beliefs["test"])]
+    answers = [belief.argmax(1) for belief in beliefs["test"][-1]]
+    named = [metrics.accuracy(answer, torch.full_like(answer, i)) for i, answer in enumerate(answers)]
     tested = [found["test"]["inferred"]["accuracy"] for found in runs]
     swept = {"choice": choices[best], "validation": held_out, "test": tested}
-    return runs[best]["test"] | {"named": sum(named) / k, "stored": runs[best]["stored"]} | (swept if name else {})
+    kept = {"named": sum(named) / len(named), "stored": runs[best]["stored"], "switch": _bytes_of_switch(x)}
+    return runs[best]["test"] | kept | (swept if name else {})
+
+
+def beliefs_of(x: Tensor, asked: Tensor) -> list[Tensor]:
+    """After each context i: belief (i + 1, n, K) in each of K, from asked (K, n, 784) of those that have come.
+
+    The decoder is that of x (K, n, 784) so far: a context that has not come is none to name, and has no belief.
+    """
+    found = []
+    for come in range(1, len(x) + 1):
+        decoder = context_decoder(x[:come])
+        belief = torch.stack([inferred(decoder, part) for part in asked[:come]])
+        found.append(functional.pad(belief, (0, len(x) - come)))
+    return found
 
 
 def run(
     told: Sequence[Context],
     asked: Mapping[str, Labelled],
-    beliefs: Mapping[str, Tensor],
+    beliefs: Mapping[str, Sequence[Tensor]],
     seed: int,
     settings: Settings,
 ) -> dict[str, Any]:
-    """One training through all contexts: R by set of images and by the z that is used, and the bytes kept."""
+    """One training through all contexts: R by set of images and by the z that is used, and the bytes kept.
+
+    Of validation images only the last row is filled: no other is read.
+    """
     x, k = told[0].inputs[0], len(told)
     with random_state_kept(), usual_defaults():
         torch.manual_seed(seed)
@@ -118,31 +135,40 @@ def run(
     options = settings.get("options", {})
     options = {**options, **({"strength": settings["strength"]} if "strength" in settings else {})}
     method = networks.METHODS[settings["method"]](**options)
-    z = {name: readings(belief.to(x.dtype)) for name, belief in beliefs.items()}
-    rows: dict[str, dict[str, list[list[float]]]] = {name: {how: [] for how in by} for name, by in z.items()}
+    empty = torch.full((k, k), torch.nan, dtype=torch.float64, device="cpu")
+    r = {name: {how: empty.clone() for how in WAYS} for name in asked}
 
     def test_all(i: int) -> list[float]:
-        for name, (images, digits) in asked.items():
-            for how, each in z[name].items():
-                answer = [logits(model, pair, told[0].outputs).argmax(1) for pair in zip(images, each, strict=True)]
-                rows[name][how].append([metrics.accuracy(one, digits) for one in answer])
-        return rows["test"]["given"][-1]
+        for name in asked if i == k - 1 else ("test",):
+            images, digits = asked[name]
+            for how, z in readings(beliefs[name][i].to(x.dtype)).items():
+                answers = [logits(model, pair, _all(x)).argmax(1) for pair in zip(images, z, strict=False)]
+                r[name][how][i, : i + 1] = torch.tensor([metrics.accuracy(one, digits) for one in answers])
+        return r["test"]["given"][i].tolist()
 
     learn(model, told, method, test_all, seed=seed, **settings["training"])
-    r = {name: {how: networks.told(_table(found)) for how, found in by.items()} for name, by in rows.items()}
-    return {**r, "stored": method.stored}
+    found = {name: {how: networks.told(each) for how, each in by.items()} for name, by in r.items()}
+    return {**found, "stored": method.stored}
+
+
+WAYS = ("given", "inferred", "uniform", "other")
 
 
 def readings(belief: Tensor) -> dict[str, Tensor]:
-    """The z (contexts, n, K) to try: the true context's, the belief, no belief at all, and a wrong context's."""
-    k = belief.shape[2]
-    given = torch.eye(k, dtype=belief.dtype, device=belief.device)[:, None].expand_as(belief)
-    return {"given": given, "inferred": belief, "uniform": torch.full_like(belief, 1 / k), "other": given.roll(1, 2)}
+    """The z (contexts, n, K) to try of the contexts that have come: the true one's, the belief, none, a wrong one's.
+
+    None is as much of each that has come. The wrong one is the next that has come, and after the last the first.
+    """
+    come, _, k = belief.shape
+    given = torch.eye(k, dtype=belief.dtype, device=belief.device)[:come, None].expand_as(belief)
+    uniform = (given.sum(0) / come).expand_as(belief)
+    return dict(zip(WAYS, (given, belief, uniform, given.roll(-1, 0)), strict=True))
+
+
+def _bytes_of_switch(x: Tensor) -> int:
+    """A mean image for each context, in 32 bits, and its number of images."""
+    return bytes_of(x[:, 0]) + 8 * len(x)
 
 
 def _all(x: Tensor) -> Tensor:
     return torch.ones(10, dtype=torch.bool, device=x.device)
-
-
-def _table(rows: Sequence[Sequence[float]]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64, device="cpu")

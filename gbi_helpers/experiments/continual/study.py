@@ -124,7 +124,7 @@ PATCHES = {
     "training": {"steps": 200, "batch_size": 128, "lr": 5e-4},
 }
 SWEEPS = {"ewc": (1e2, 1e4, 1e6, 1e8), "si": (1.0, 1e2, 1e4, 1e6)}
-SHRINK = {"shrink": (0.003, 0.01, 0.03, 0.1, 0.3)}
+SHRINK = {"shrink": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
 WORDS = {"fine_tuning": "fine-tuning", "ewc": "EWC", "si": "SI", "lwf": "LwF"}
 # sizes and length of van de Ven et al. 2022, with their strengths for each scenario, and lower ones for EWC
 LONG = {"sees": "pixels", "n": None, "hidden": (400, 400), "training": {"steps": 2000, "batch_size": 128, "lr": 1e-3}}
@@ -156,7 +156,8 @@ def _named(sees: Settings, strengths: Sequence[float]) -> Row:
 
 
 OWN_SWEEPS = {"ewc": (1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8), "si": (1.0, 10.0, 1e2, 1e3, 1e4)}
-LOGITS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+LOGITS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+SHARES = (0.05, 0.1, 0.2, 0.5)  # of new images
 
 
 def _stronger(sees: Settings, where: str) -> dict[str, Row]:
@@ -169,12 +170,14 @@ def _stronger(sees: Settings, where: str) -> dict[str, Row]:
     for size in (100, 1000):
         options = {"size": size, "batch_size": sees["training"]["batch_size"]}
         replay = {**told, "method": "replay", "options": options, "swept": "logits", "sweep": LOGITS}
-        rows[f"answers_{size}"] = Row(network, f"replay of {size:,} and their old answers (DER++)", replay)
+        apart = {**told, "own": True, "method": "apart", "options": options, "swept": "share", "sweep": SHARES}
+        rows[f"answers_{size}"] = Row(network, f"replay of {size:,} and their old answers (after DER++)", replay)
+        rows[f"apart_{size}"] = Row(network, f"replay of {size:,}, new images among their own (ER-ACE)", apart)
     return {f"{where}/class/{name}": row for name, row in rows.items()}
 
 
 ALL_PATCHES = {"sees": "patches", "n": None}
-CONVERGED = {"epochs": 20, "batch_size": 128, "lr": 1e-3}
+AT_ONCE = {**ALL_PATCHES, "training": {"epochs": 20, "batch_size": 128, "lr": 1e-3}}
 CHOICES = (((200, 200), 0.0), ((1000,), 0.5), ((1000, 1000), 0.5))  # layers and dropout
 FEW = {"sizes": (10, 30, 100, 300, 1000), "shrink": (0.01, 0.03, 0.1, 0.3, 1.0)}
 FINE = {"shrink": (1e-4, 1e-3, 1e-2, 1e-1)}
@@ -186,11 +189,7 @@ SUMS = {
         streamed, "sums of pixels", {"sees": "pixels", "n": 15_000, "shrink": (0.03, 0.1, 0.3, 0.5, 0.7, 0.9)}
     ),
     "sums_leak": Row(streamed, "sums, filters of all digits", {"sees": "patches", "n": 15_000, "known": 10, **SHRINK}),
-    "best_joint": Row(
-        best_joint,
-        "patch features, at once, to the end",
-        {**ALL_PATCHES, "training": CONVERGED, "choices": CHOICES},
-    ),
+    "best_joint": Row(best_joint, "patch features, at once, to the end", {**AT_ONCE, "choices": CHOICES}),
     "sums_few": Row(with_few, "sums of few images", {**ALL_PATCHES, **FEW}),
     **{
         f"sums_{d}": Row(streamed, f"sums of {d} numbers", {"sees": "patches", "n": 15_000, "components": d, **SHRINK})
@@ -208,8 +207,8 @@ SUMS = {
     },
 }
 ORDERS = {
-    "contexts": 10, "moved": 784, "n": 10_000, "test": 2_000, "hidden": (200, 200), "off": 0.5, "method": "fine_tuning",
-    "training": {"steps": 120, "batch_size": 64, "lr": 1e-3},
+    "contexts": 10, "moved": 784, "n": 10_000, "test": 10_000, "hidden": (200, 200), "off": 0.5,
+    "method": "fine_tuning", "training": {"steps": 120, "batch_size": 64, "lr": 1e-3},
 }  # fmt: skip
 WIDE = {
     **ORDERS, "n": None, "test": 5_000, "hidden": (1000, 1000),
