@@ -103,6 +103,60 @@ def test_a_single_image_names_its_order(world):
     assert len(y) == 300
 
 
+def test_a_context_that_has_not_come_is_no_belief(world):
+    views = permuted.views({"contexts": 3, "moved": 20}, seed=0)  # alike: images take themselves for others
+    x, asked = (permuted.seen(world.images[name], views, 100)[0] for name in ("train", "test"))
+    beliefs = permuted.beliefs_of(x, asked)
+    assert [tuple(belief.shape) for belief in beliefs] == [(1, 100, 3), (2, 100, 3), (3, 100, 3)]
+    for i, belief in enumerate(beliefs):
+        torch.testing.assert_close(belief.sum(2), torch.ones(i + 1, 100, dtype=torch.float64))
+        assert (belief[..., i + 1 :] == 0).all()
+    assert not torch.equal(beliefs[2][0].argmax(1), torch.zeros(100, dtype=torch.int64))  # so it would have been taken
+
+
+def test_readings_are_of_contexts_that_have_come():
+    ways = permuted.readings(torch.tensor([[[0.7, 0.3, 0.0]], [[0.4, 0.6, 0.0]]]))
+    assert ways["given"].tolist() == [[[1, 0, 0]], [[0, 1, 0]]]
+    assert ways["uniform"].tolist() == [[[0.5, 0.5, 0]]] * 2
+    assert ways["other"].tolist() == [[[0, 1, 0]], [[1, 0, 0]]]
+
+
+def test_a_row_of_gates_is_filled_for_what_has_come(world):
+    settings = {
+        "contexts": 3,
+        "moved": 784,
+        "n": 100,
+        "test": 50,
+        "hidden": (8, 8),
+        "off": 0.5,
+        "method": "fine_tuning",
+    }
+    told = {**settings, "training": {"steps": 3, "batch_size": 16, "lr": 1e-3}, "sweep": ("off", (0.3, 0.5))}
+    found = permuted.permuted(world.images, 0, told)
+    for way in permuted.WAYS:
+        r = torch.tensor(found[way]["r"])
+        assert torch.equal(r < 0, torch.ones(3, 3, dtype=torch.bool).triu(1))
+    assert found["choice"] == (0.3, 0.5)[found["validation"].index(max(found["validation"]))]
+    assert found["switch"] == 3 * (784 * 4 + 8)
+
+
+def test_new_images_compete_among_their_own_and_stored_ones_among_all_so_far(split):
+    """ER-ACE: only outputs of now get a gradient from new images, those of the store from stored ones as well."""
+    told = split.contexts("task")
+    model, method = networks.mlp(784, (8,), 10, seed=0), networks.Apart(20, share=1.0, batch_size=10)
+
+    def moved(share):
+        method.share = share
+        model.zero_grad()
+        method.loss(model, told[1].inputs, told[1].y, told[1].outputs).backward()
+        return [i for i, value in enumerate(model[-1].bias.grad.tolist()) if value]
+
+    method.after(model, told[0])
+    assert moved(1.0) == [2, 3]
+    assert moved(0.0) == [0, 1, 2, 3]
+    assert method.stored == 20 * 785
+
+
 def test_images_are_turned_about_their_centre(world):
     x = world.images["test"][0][:5].flatten(1)
     torch.testing.assert_close(permuted.turned(x, 0), x)
