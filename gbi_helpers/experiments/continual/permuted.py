@@ -6,17 +6,18 @@ decoder that names the context is a mean image for each: no training, one sum.
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from gbi_helpers import metrics, theory
-from gbi_helpers.continual import Context, learn, logits
+from gbi_helpers.continual import Context, learn
 from gbi_helpers.experiments.continual import networks
 from gbi_helpers.experiments.continual.scenarios import Labelled
 from gbi_helpers.inference import loss_of, max_entropy
@@ -93,15 +94,17 @@ def permuted(images: Mapping[str, Labelled], seed: int, settings: Settings) -> d
     asked = {name: seen(images[name], contexts, settings["test"]) for name in ("validation", "test")}
     beliefs = {name: beliefs_of(x, asked[name][0]) for name in asked}
     name, choices = settings.get("sweep", ("", (None,)))
-    runs = [run(told, asked, beliefs, seed, {**settings, name: choice}) for choice in choices]
-    held_out = [found["validation"]["inferred"]["accuracy"] for found in runs]
-    best = max(range(len(runs)), key=held_out.__getitem__)
+    runs = [run(told, seed, {**settings, name: choice}) for choice in choices]
+    in_the_end = {
+        part: [sum(right(models[-1], *asked[part], beliefs[part][-1])) / len(x) for models, _ in runs] for part in asked
+    }
+    best = max(range(len(runs)), key=in_the_end["validation"].__getitem__)
+    models, stored = runs[best]
+    r = {how: networks.told(each) for how, each in tables(models, *asked["test"], beliefs["test"]).items()}
     answers = [belief.argmax(1) for belief in beliefs["test"][-1]]
     named = [metrics.accuracy(answer, torch.full_like(answer, i)) for i, answer in enumerate(answers)]
-    tested = [found["test"]["inferred"]["accuracy"] for found in runs]
-    swept = {"choice": choices[best], "validation": held_out, "test": tested}
-    kept = {"named": sum(named) / len(named), "stored": runs[best]["stored"], "switch": _bytes_of_switch(x)}
-    return runs[best]["test"] | kept | (swept if name else {})
+    kept = {"named": sum(named) / len(named), "stored": stored, "switch": _bytes_of_switch(x)}
+    return r | kept | ({"choice": choices[best], **in_the_end} if name else {})
 
 
 def beliefs_of(x: Tensor, asked: Tensor) -> list[Tensor]:
@@ -117,38 +120,37 @@ def beliefs_of(x: Tensor, asked: Tensor) -> list[Tensor]:
     return found
 
 
-def run(
-    told: Sequence[Context],
-    asked: Mapping[str, Labelled],
-    beliefs: Mapping[str, Sequence[Tensor]],
-    seed: int,
-    settings: Settings,
-) -> dict[str, Any]:
-    """One training through all contexts: R by set of images and by the z that is used, and the bytes kept.
-
-    Of validation images only the last row is filled: no other is read.
-    """
-    x, k = told[0].inputs[0], len(told)
+def run(told: Sequence[Context], seed: int, settings: Settings) -> tuple[list[nn.Module], int]:
+    """One training through all contexts: the network as it was after each, and the bytes kept beside it."""
+    x, k, models = told[0].inputs[0], len(told), list[nn.Module]()
     with random_state_kept(), usual_defaults():
         torch.manual_seed(seed)
         model = GatedMLP((PIXELS, *settings["hidden"], 10), k, settings["off"], seed).to(x.device)
     options = settings.get("options", {})
     options = {**options, **({"strength": settings["strength"]} if "strength" in settings else {})}
     method = networks.METHODS[settings["method"]](**options)
-    empty = torch.full((k, k), torch.nan, dtype=torch.float64, device="cpu")
-    r = {name: {how: empty.clone() for how in WAYS} for name in asked}
 
-    def test_all(i: int) -> list[float]:
-        for name in asked if i == k - 1 else ("test",):
-            images, digits = asked[name]
-            for how, z in readings(beliefs[name][i].to(x.dtype)).items():
-                answers = [logits(model, pair, _all(x)).argmax(1) for pair in zip(images, z, strict=False)]
-                r[name][how][i, : i + 1] = torch.tensor([metrics.accuracy(one, digits) for one in answers])
-        return r["test"]["given"][i].tolist()
+    def keep(i: int) -> list[float]:
+        models.append(copy.deepcopy(model))
+        return [torch.nan] * k
 
-    learn(model, told, method, test_all, seed=seed, **settings["training"])
-    found = {name: {how: networks.told(each) for how, each in by.items()} for name, by in r.items()}
-    return {**found, "stored": method.stored}
+    learn(model, told, method, keep, seed=seed, **settings["training"])
+    return models, method.stored
+
+
+def tables(models: Sequence[nn.Module], x: Tensor, digits: Tensor, beliefs: Sequence[Tensor]) -> dict[str, Tensor]:
+    """R (K, K) by the z that is used; NaN for contexts to come. One model and one belief for each stage."""
+    r = {how: torch.full((len(x), len(x)), torch.nan, dtype=torch.float64, device="cpu") for how in WAYS}
+    for i, (model, belief) in enumerate(zip(models, beliefs, strict=True)):
+        for how, z in readings(belief).items():
+            r[how][i, : i + 1] = torch.tensor(right(model, x, digits, z), dtype=torch.float64)
+    return r
+
+
+@torch.no_grad()
+def right(model: nn.Module, x: Tensor, digits: Tensor, z: Tensor) -> list[float]:
+    """Percent right in each context that has come, from x (K, n, 784) and z (contexts, n, K)."""
+    return [metrics.accuracy(model(*pair).argmax(1), digits) for pair in zip(x, z.to(x.dtype), strict=False)]
 
 
 WAYS = ("given", "inferred", "uniform", "other")

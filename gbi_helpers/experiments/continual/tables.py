@@ -109,14 +109,17 @@ def orders(results: Results) -> Table:
 
 
 def gated(results: Results) -> Table:
-    """Permuted pixels: methods by the z that is used, and with wider networks."""
+    """Permuted pixels: methods by the z that is used, and with wider networks.
+
+    The same test images are shown in every context, so they count once.
+    """
     names = {"fine-tuning": "fine_tuning", "EWC": "ewc", "gates": "gates", "gates and EWC": "gates_ewc"}
     ways = ("given", "inferred", "uniform", "other")
     rows = []
     for words, name in {**names, "replay of 1,000 images": "replay_1000"}.items():
         used = ways if "gates" in name else ways[:1]
-        shown = [told(results, f"permuted/{name}", way, "accuracy", tested=20_000) for way in used]
-        wide = told(results, f"wide/{name}", "inferred", "accuracy", tested=50_000)
+        shown = [told(results, f"permuted/{name}", way, "accuracy") for way in used]
+        wide = told(results, f"wide/{name}", "inferred", "accuracy", tested=5_000)
         rows.append([words, *shown, *["–"] * (len(ways) - len(used)), wide])
     header = ["method", "context given (or not used)", "inferred from the image", "z = 1/K", "another context's z"]
     return [*header, "1,000 units, inferred"], rows
@@ -129,6 +132,7 @@ def rivals(results: Results) -> Table:
     few |= {
         "replay of 1,000 images": "replay_1000",
         "the same, with old answers": "answers_1000",
+        "the same, new images among their own": "apart_1000",
         "replay of 3,000 images": "replay_3000",
         "joint, 200 steps a context": "joint",
     }
@@ -176,7 +180,9 @@ def hundred(results: Results) -> Table:
     """Split-CIFAR-100."""
     names = {"fine-tuning": "fine_tuning", "LwF": "lwf", "EWC": "ewc"}
     names |= {f"{words}, own outputs": f"{name}_own" for words, name in names.items()}
-    names |= {"replay of 2,000 images": "replay_2000", "the same, with old answers": "answers_2000"}
+    names |= {"replay of 2,000 images": "replay_2000", "the same, own outputs": "replay_own"}
+    names |= {"with old answers": "answers_2000", "with old answers, own outputs": "answers_own"}
+    names |= {"new images among their own": "apart_2000"}
     names |= {"joint, to the end (better of two nets)": "joint"}
     rows: dict[str, Sequence[str]] = {words: (f"cifar/{name}", "accuracy") for words, name in names.items()}
     ways = {"one step": "one_step", "one step + δ": "one_step_delta", "equidistant, one step": "equidistant"}
