@@ -65,17 +65,21 @@ def seen(images: Labelled, contexts: Sequence[Callable[[Tensor], Tensor]], n: in
     return torch.stack([view(x) for view in contexts]), y
 
 
-def context_decoder(x: Tensor) -> tuple[Any, Tensor]:
-    """Coins whose chances are each context's mean image, from x (contexts, n, 784), and the delta of one step."""
-    streamed = Streamed("bernoulli")
+Decoder = tuple[Any, Tensor]  # gates, and the delta of one step
+
+
+def context_decoders(x: Tensor) -> list[Decoder]:
+    """After each context: coins whose chances are the mean images so far, from x (contexts, n, 784); with their delta."""
+    streamed, found = Streamed("bernoulli"), []
     for i, part in enumerate(x):
         streamed.add(part, torch.full((len(part),), i, dtype=torch.int64, device=part.device))
-    gates = streamed.gates(share=0.01)
-    z0 = max_entropy(1, len(x), torch.float64, x.device)[0]
-    return gates, theory.natural_gap(gates.family.log_partition, gates.decoder.patterns, z0)
+        gates = streamed.gates(share=0.01)
+        z0 = max_entropy(1, i + 1, torch.float64, x.device)[0]
+        found.append((gates, theory.natural_gap(gates.family.log_partition, gates.decoder.patterns, z0)))
+    return found
 
 
-def inferred(decoder: tuple[Any, Tensor], x: Tensor) -> Tensor:
+def inferred(decoder: Decoder, x: Tensor) -> Tensor:
     """Belief in each context (B, K) from single images x (B, 784): one gradient, with its delta."""
     gates, delta = decoder
     z0 = max_entropy(len(x), gates.n_tasks, torch.float64, x.device)
@@ -92,7 +96,8 @@ def permuted(images: Mapping[str, Labelled], seed: int, settings: Settings) -> d
     x, y = seen(images["train"], contexts, settings["n"])
     told = [Context((part, one_hot(torch.full_like(y, i), len(x))), y, _all(x)) for i, part in enumerate(x)]
     asked = {name: seen(images[name], contexts, settings["test"]) for name in ("validation", "test")}
-    beliefs = {name: beliefs_of(x, asked[name][0]) for name in asked}
+    decoders = context_decoders(x)
+    beliefs = {name: beliefs_of(decoders, images) for name, (images, _) in asked.items()}
     name, choices = settings.get("sweep", ("", (None,)))
     runs = [run(told, seed, {**settings, name: choice}) for choice in choices]
     in_the_end = {
@@ -107,15 +112,14 @@ def permuted(images: Mapping[str, Labelled], seed: int, settings: Settings) -> d
     return r | kept | ({"choice": choices[best], **in_the_end} if name else {})
 
 
-def beliefs_of(x: Tensor, asked: Tensor) -> list[Tensor]:
-    """After each context i: belief (i + 1, n, K) in each of K, from asked (K, n, 784) of those that have come.
+def beliefs_of(decoders: Sequence[Decoder], x: Tensor) -> list[Tensor]:
+    """After each context i: belief (i + 1, n, K) in each of K, from images x (K, n, 784) of those that have come.
 
-    The decoder is that of x (K, n, 784) so far: a context that has not come is none to name, and has no belief.
+    One decoder for each stage. A context that has not come is none to name, and has no belief.
     """
     found = []
-    for come in range(1, len(x) + 1):
-        decoder = context_decoder(x[:come])
-        belief = torch.stack([inferred(decoder, part) for part in asked[:come]])
+    for come, decoder in enumerate(decoders, 1):
+        belief = torch.stack([inferred(decoder, part) for part in x[:come]])
         found.append(functional.pad(belief, (0, len(x) - come)))
     return found
 

@@ -97,7 +97,7 @@ def test_a_single_image_names_its_order(world):
     views = permuted.views({"contexts": 4, "moved": 784}, seed=0)
     x, y = permuted.seen(world.images["train"], views, 300)
     asked, answers = permuted.seen(world.images["test"], views, 100)
-    decoder = permuted.context_decoder(x)
+    decoder = permuted.context_decoders(x)[-1]
     for i, part in enumerate(asked):
         assert metrics.accuracy(permuted.inferred(decoder, part).argmax(1), torch.full_like(answers, i)) > 98
     assert len(y) == 300
@@ -106,7 +106,7 @@ def test_a_single_image_names_its_order(world):
 def test_a_context_that_has_not_come_is_no_belief(world):
     views = permuted.views({"contexts": 3, "moved": 20}, seed=0)  # alike: images take themselves for others
     x, asked = (permuted.seen(world.images[name], views, 100)[0] for name in ("train", "test"))
-    beliefs = permuted.beliefs_of(x, asked)
+    beliefs = permuted.beliefs_of(permuted.context_decoders(x), asked)
     assert [tuple(belief.shape) for belief in beliefs] == [(1, 100, 3), (2, 100, 3), (3, 100, 3)]
     for i, belief in enumerate(beliefs):
         torch.testing.assert_close(belief.sum(2), torch.ones(i + 1, 100, dtype=torch.float64))
