@@ -69,7 +69,7 @@ Decoder = tuple[Any, Tensor]  # gates, and the delta of one step
 
 
 def context_decoders(x: Tensor) -> list[Decoder]:
-    """After each context: coins whose chances are the mean images so far, from x (contexts, n, 784); with their delta."""
+    """After each context: coins whose chances are the mean images of x (contexts, n, 784) so far, and their delta."""
     streamed, found = Streamed("bernoulli"), []
     for i, part in enumerate(x):
         streamed.add(part, torch.full((len(part),), i, dtype=torch.int64, device=part.device))
