@@ -159,7 +159,7 @@ def test_new_images_compete_among_their_own_and_stored_ones_among_all_so_far(spl
     assert method.stored == 20 * 785
 
 
-def test_outputs_of_old_classes_hear_of_new_images_only_among_all(split):
+def test_a_store_apart_moves_the_outputs_of_all_classes_so_far_and_no_other(split):
     told = split.contexts("task")
 
     def moved(share):
