@@ -215,7 +215,7 @@ ANSWERS = tuple(
 ANSWERS_OWN = (*ANSWERS, {"steps": 700, "lr": 3e-4, "drop": 0.5, "logits": 0.03})
 APART = tuple(
     {"steps": steps, "lr": 3e-4, "drop": 0.5, "share": share}
-    for steps, share in ((350, 0.0), (350, 0.1), (350, 0.2), (350, 0.4), (175, 0.2), (700, 0.2))
+    for steps, share in ((350, 0.2), (350, 0.1), (350, 0.05), (350, 0.02), (175, 0.1))
 )
 STORED: Settings = {"options": {"size": 2000, "batch_size": 128}}
 RIDGE: Settings = {"shrink": (1e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}

@@ -20,25 +20,22 @@ Settings = Mapping[str, Any]
 
 
 class Apart(Replay):
-    """Replay whose new images compete among their own outputs; stored ones, and some new, among all so far (ER-ACE).
+    """Replay whose new images compete among their own outputs, and stored ones among all so far (after ER-ACE).
 
-    Caccia et al. 2022, arXiv 2104.05025. It is told each context's own outputs. ``share``: of new images in a batch
-    among all; both batches weigh the same.
+    Caccia et al. 2022, arXiv 2104.05025. It is told each context's own outputs. ``share``: weight of stored images.
     """
 
     def __init__(self, size: int, share: float = 0.2, **options: Any):
         super().__init__(size, **options)
-        self.new = round(share * self.batch_size)
+        self.share = share
 
     def loss(self, model: nn.Module, inputs: Sequence[Tensor], y: Tensor, outputs: Tensor) -> Tensor:
-        """Cross-entropy on new images among their own, and on old and new among all."""
-        found = super(Replay, self).loss(model, inputs, y, outputs)
+        """Cross-entropy on new images among their own outputs, and on stored ones among all."""
+        found = FineTuning.loss(self, model, inputs, y, outputs)
         if not self.contexts:
             return found
-        rows = torch.randperm(len(self.y), generator=self.draw, device=self.draw.device)[: self.batch_size - self.new]
-        pairs = zip((*inputs, y), (*self.inputs, self.y), strict=True)
-        *mixed, named = (torch.cat([new[: self.new], old[rows.to(old.device)]]) for new, old in pairs)
-        return (found + super(Replay, self).loss(model, mixed, named, outputs | self.outputs.any(0))) / 2
+        so_far = outputs | self.outputs.any(0)
+        return (1 - self.share) * found + self.share * self._again(model, so_far)
 
 
 METHODS: dict[str, Callable[..., FineTuning]] = {

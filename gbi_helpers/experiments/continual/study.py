@@ -157,7 +157,7 @@ def _named(sees: Settings, strengths: Sequence[float]) -> Row:
 
 OWN_SWEEPS = {"ewc": (1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8), "si": (1.0, 10.0, 1e2, 1e3, 1e4)}
 LOGITS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-SHARES = (0.0, 0.1, 0.2, 0.4)  # of new images
+SHARES = (0.05, 0.1, 0.2, 0.5, 0.8)
 
 
 def _stronger(sees: Settings, where: str) -> dict[str, Row]:
