@@ -213,6 +213,7 @@ ANSWERS = tuple(
     for steps, weight in ((350, 0.003), (350, 0.03), (350, 0.3), (175, 0.03))
 )
 ANSWERS_OWN = (*ANSWERS, {"steps": 700, "lr": 3e-4, "drop": 0.5, "logits": 0.03})
+LONGER = ({}, *({"steps": steps, "lr": lr, "drop": 0.5} for steps, lr in ((175, 3e-4), (350, 3e-4), (350, 1e-3))))
 APART = tuple(
     {"steps": steps, "lr": 3e-4, "drop": 0.5, "share": share}
     for steps, share in ((350, 0.2), (350, 0.1), (350, 0.05), (350, 0.02), (175, 0.1))
@@ -269,8 +270,8 @@ ROWS = {
             network, f"{words}, own outputs", {**LEARNER, "own": True, "method": name, "sweep": sweep}
         )
         for name, words, sweep in (
-            ("fine_tuning", "fine-tuning", ({},)),
-            ("lwf", "LwF", ({},)),
+            ("fine_tuning", "fine-tuning", LONGER),
+            ("lwf", "LwF", LONGER),
             ("ewc", "EWC", EWC_OWN),
         )
     },
