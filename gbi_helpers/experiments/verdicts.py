@@ -108,9 +108,10 @@ def sides(places: Sequence[str], load: Load) -> list[Tensor]:
 class Statement:
     """What is stated, ``says``, and ``where``; what it is held against, and by which ``rule``; ``why``: a remark.
 
-    ``rule``: "near" (the reported number within both intervals), "above x" or "below x". ``images``: how many test
+    ``rule``: "near" (the reported number within our interval; undecided if it is only with the paper's own ±, of which
+    the paper does not say what it spans), "above x" or "below x". ``images``: how many test
     images it was found on; their chance widens the interval over seeds, as squares add. (A difference of two accuracies
-    is given the chance of two sets of images, though both saw the same: too wide, on the safe side. ``paired``: its
+    is given the chance of two sets of images, though both saw the same: too wide, on the safe side, but where the two are shares of one whole. ``paired``: its
     own, image by image, from what the records hold of each.)
     ``measured``: one place in a record, or two: the first minus the second, seed by seed. ``otherwise``: another
     measurement, by the same rule, that counts where the first fails; ``elsewhere`` says which it is. ``of``: what
@@ -200,10 +201,14 @@ class Judged:
         found = summarise(one - other[0] if other else one)
         if not self.statement.images:
             return found
-        if self.statement.unit == "AUROC":
-            return replace(with_images(found), n=found.n)
-        chance = [sampling_error(float(side.mean()), self.statement.images) for side in (one, *other)]
+        chance = [self._chance(float(side.mean())) for side in (one, *other)]
         return replace(found, half_width=math.hypot(*chance, 0.0 if found.n == 1 else found.half_width))
+
+    def _chance(self, mean: float) -> float:
+        """Half-width of the 95 % interval that the test images alone give an accuracy, or an AUROC."""
+        if self.statement.unit == "AUROC":
+            return with_images(Summary(mean, 0.0, 0.0, 1)).half_width
+        return sampling_error(mean, self.statement.images)
 
     def _judge(self, found: Summary) -> str:
         kind, _, limit = self.statement.rule.partition(" ")
@@ -211,8 +216,8 @@ class Judged:
             told = self.reported
             if told is None or told.value is None:
                 raise ValueError(f"'{self.statement.says}' is near no number of the paper: name one that has a value.")
-            room = math.hypot(found.half_width, told.spread or 0)
-            return "holds" if abs(found.mean - told.value) <= room else "does not hold"
+            apart, room = abs(found.mean - told.value), math.hypot(found.half_width, told.spread or 0)
+            return "holds" if apart <= found.half_width else "undecided" if apart <= room else "does not hold"
         ahead = (found.mean - float(limit)) * (1 if kind == "above" else -1)
         if not abs(ahead) > found.half_width:  # not known at all from a single run
             return "undecided"

@@ -75,10 +75,14 @@ class Line(Accuracy):
 
     @property
     def verdict(self) -> str:
-        """The one criterion for every row: "agrees" or "differs"; "–" where the paper has no number."""
+        """The one criterion for every row: "agrees" (within our ±), "differs" (by more than both), "open" in between.
+
+        The paper does not say whether its ± is an interval of the mean. "–" where it has no number.
+        """
         if self.reported is None or self.reported.value is None:
             return "–"
-        return "agrees" if abs(self.mean - self.reported.value) <= self.allowed else "differs"
+        apart = abs(self.mean - self.reported.value)
+        return "agrees" if apart <= self.half_width else "open" if apart <= self.allowed else "differs"
 
     @property
     def runs(self) -> str:
