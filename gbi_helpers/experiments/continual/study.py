@@ -124,7 +124,7 @@ PATCHES = {
     "training": {"steps": 200, "batch_size": 128, "lr": 5e-4},
 }
 SWEEPS = {"ewc": (1e2, 1e4, 1e6, 1e8), "si": (1.0, 1e2, 1e4, 1e6)}
-SHRINK = {"shrink": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
+SHRINK = {"shrink": (0.003, 0.01, 0.03, 0.1, 0.3)}
 WORDS = {"fine_tuning": "fine-tuning", "ewc": "EWC", "si": "SI", "lwf": "LwF"}
 # sizes and length of van de Ven et al. 2022, with their strengths for each scenario, and lower ones for EWC
 LONG = {"sees": "pixels", "n": None, "hidden": (400, 400), "training": {"steps": 2000, "batch_size": 128, "lr": 1e-3}}
@@ -156,7 +156,7 @@ def _named(sees: Settings, strengths: Sequence[float]) -> Row:
 
 
 OWN_SWEEPS = {"ewc": (1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8), "si": (1.0, 10.0, 1e2, 1e3, 1e4)}
-LOGITS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+LOGITS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 SHARES = (0.05, 0.1, 0.2, 0.5, 0.8)
 
 

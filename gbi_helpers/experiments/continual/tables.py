@@ -180,9 +180,8 @@ def hundred(results: Results) -> Table:
     """Split-CIFAR-100."""
     names = {"fine-tuning": "fine_tuning", "LwF": "lwf", "EWC": "ewc"}
     names |= {f"{words}, own outputs": f"{name}_own" for words, name in names.items()}
-    names |= {"replay of 2,000 images": "replay_2000", "the same, own outputs": "replay_own"}
-    names |= {"with old answers": "answers_2000", "with old answers, own outputs": "answers_own"}
-    names |= {"new images among their own": "apart_2000"}
+    names |= {"replay of 2,000 images": "replay_2000", "the same, with old answers": "answers_2000"}
+    names |= {"the same, new images among their own": "apart_2000"}
     names |= {"joint, to the end (better of two nets)": "joint"}
     rows: dict[str, Sequence[str]] = {words: (f"cifar/{name}", "accuracy") for words, name in names.items()}
     ways = {"one step": "one_step", "one step + δ": "one_step_delta", "equidistant, one step": "equidistant"}
