@@ -109,10 +109,10 @@ class Statement:
     """What is stated, ``says``, and ``where``; what it is held against, and by which ``rule``; ``why``: a remark.
 
     ``rule``: "near" (the reported number within our interval; undecided if it is only with the paper's own ±, of which
-    the paper does not say what it spans), "above x" or "below x". ``images``: how many test
-    images it was found on; their chance widens the interval over seeds, as squares add. (A difference of two accuracies
-    is given the chance of two sets of images, though both saw the same: too wide, on the safe side, but where the two are shares of one whole. ``paired``: its
-    own, image by image, from what the records hold of each.)
+    the paper does not say what it spans), "above x" or "below x". ``images``: how many test images it was found on;
+    their chance widens the interval over seeds, as squares add. (A difference is given the chance of two sets of them,
+    though both saw the same: too wide, on the safe side, unless the two are shares of one whole. ``paired``: its own,
+    image by image, from what the records hold of each.)
     ``measured``: one place in a record, or two: the first minus the second, seed by seed. ``otherwise``: another
     measurement, by the same rule, that counts where the first fails; ``elsewhere`` says which it is. ``of``: what
     differs from run to run.
