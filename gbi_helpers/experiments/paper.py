@@ -9,6 +9,7 @@ an empty value: the paper has such a row, but its number is not known to us, or 
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 
 from gbi_helpers.files import load_asset
@@ -25,6 +26,17 @@ class Reported:
     value: float | None
     known: str
     spread: float | None = None
+
+    def held_against(self, mean: float, half_width: float) -> str:
+        """A mean known to ±: "agrees" (the number is within it), "differs" (by more than both ±), "open" in between.
+
+        The paper does not say whether its ± is an interval of the mean. "–" where it has no number.
+        """
+        if self.value is None:
+            return "–"
+        apart = abs(mean - self.value)
+        both = math.hypot(half_width, self.spread or 0.0)
+        return "agrees" if apart <= half_width else "open" if apart <= both else "differs"
 
 
 def reported(study: str) -> list[Reported]:

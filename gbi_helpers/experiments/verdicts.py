@@ -29,6 +29,7 @@ from gbi_helpers.metrics import Summary, summarise
 
 Load = Callable[[str], Results]
 RULE = re.compile(r"(near|(above|below) -?[0-9.]+(e[+-]?[0-9]+)?)?")
+NEAR = {"agrees": "holds", "open": "undecided", "differs": "does not hold"}
 VERDICTS = {
     "holds": "✓",
     "holds otherwise": "(✓)",
@@ -216,8 +217,7 @@ class Judged:
             told = self.reported
             if told is None or told.value is None:
                 raise ValueError(f"'{self.statement.says}' is near no number of the paper: name one that has a value.")
-            apart, room = abs(found.mean - told.value), math.hypot(found.half_width, told.spread or 0)
-            return "holds" if apart <= found.half_width else "undecided" if apart <= room else "does not hold"
+            return NEAR[told.held_against(found.mean, found.half_width)]
         ahead = (found.mean - float(limit)) * (1 if kind == "above" else -1)
         if not abs(ahead) > found.half_width:  # not known at all from a single run
             return "undecided"

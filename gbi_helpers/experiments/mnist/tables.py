@@ -75,14 +75,8 @@ class Line(Accuracy):
 
     @property
     def verdict(self) -> str:
-        """The one criterion for every row: "agrees" (within our ±), "differs" (by more than both), "open" in between.
-
-        The paper does not say whether its ± is an interval of the mean. "–" where it has no number.
-        """
-        if self.reported is None or self.reported.value is None:
-            return "–"
-        apart = abs(self.mean - self.reported.value)
-        return "agrees" if apart <= self.half_width else "open" if apart <= self.allowed else "differs"
+        """The one criterion for every row, :meth:`.Reported.held_against`; "–" where the paper has no number."""
+        return self.reported.held_against(self.mean, self.half_width) if self.reported else "–"
 
     @property
     def runs(self) -> str:
