@@ -147,7 +147,7 @@ def tables(models: Sequence[nn.Module], x: Tensor, digits: Tensor, beliefs: Sequ
     r = {how: torch.full((len(x), len(x)), torch.nan, dtype=torch.float64, device="cpu") for how in WAYS}
     for i, (model, belief) in enumerate(zip(models, beliefs, strict=True)):
         for how, z in readings(belief).items():
-            r[how][i, : i + 1] = torch.tensor(right(model, x, digits, z), dtype=torch.float64)
+            r[how][i, : i + 1] = torch.tensor(right(model, x, digits, z), dtype=torch.float64, device="cpu")
     return r
 
 
