@@ -35,6 +35,22 @@ def stopping():
 
 
 @pytest.fixture(scope="session")
+def page_of_chapter(tmp_path_factory):
+    """``page_of_chapter(notebook)``: its page as `gbi run` writes it, made once for all tests of all workers."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "pages"
+    shared.mkdir(exist_ok=True)
+
+    def page(notebook):
+        from gbi_helpers.course.export import to_html
+
+        path = shared / f"{notebook.stem}.html"
+        return path if path.exists() else to_html(notebook, path)
+
+    return page
+
+
+@pytest.fixture(scope="session")
 def absent():
     """What to call where a tool is missing: it skips; in CI, where the tool must be there, it fails."""
 
@@ -58,7 +74,7 @@ def browser(absent):
     path = chromium()
     if not path:
         absent("No Chromium on the PATH: install it, or set GBI_CHROMIUM to its path")
-    arguments = ["--disable-dev-shm-usage"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
+    arguments = ["--disable-dev-shm-usage", "--disable-gpu"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=arguments)
         yield running

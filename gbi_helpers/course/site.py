@@ -147,7 +147,7 @@ class _Site:
         """Below each view whose controls need a kernel, the way to those that need none (beside.js knows of nearer)."""
         if PLAY not in dict(self.toys):
             return
-        for note in page.select(".gbi-note"):
+        for note in page.find_all(class_="gbi-note"):
             told = f'Without one there is <a href="{PLAY}">the playground</a>, which computes in the page.'
             note.append(BeautifulSoup(f'<span class="gbi-way-out"> {told}</span>', "html.parser"))
 

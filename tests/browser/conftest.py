@@ -84,9 +84,9 @@ def violations(axe):
     return look
 
 
-@pytest.fixture
-def opened(browser, written):
-    """Opens the module's page, or another, in a fresh, offline context: ``opened(**context options)``."""
+@contextlib.contextmanager
+def opener(browser, written):
+    """Opens ``written``, or another page, in a fresh, offline context; all are closed at the end."""
     contexts = []
 
     def open_page(path=written, **options):
@@ -105,3 +105,17 @@ def opened(browser, written):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def opened(browser, written):
+    """Opens the module's page, or another, in a fresh, offline context: ``opened(**context options)``."""
+    with opener(browser, written) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def kept_open(browser, written):
+    """The same for pages that several tests look at, each from the state that it makes."""
+    with opener(browser, written) as open_page:
+        yield open_page

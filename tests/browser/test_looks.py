@@ -19,6 +19,8 @@ from gbi_helpers.course.export import to_html
 from gbi_helpers.models.image import ConditionalVAE
 from gbi_helpers.widgets import Bars, Lines, Move, OneStep
 
+pytestmark = pytest.mark.xdist_group("looks")  # one page is opened for many tests
+
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Views</title><style>{style}</style>
 <style>@media screen {{ #page section {{ width: 800px !important; }} }}</style></head>
 <body><div id="page" class="container"><div class="output_wrapper"><div class="output"><div class="output_area">
@@ -104,9 +106,9 @@ def slider_on(page, name):
 # ---- forced colours, and high contrast ----
 
 
-@pytest.fixture(params=["dark", "light"])
-def forced(opened, request):
-    return opened(forced_colors="active", color_scheme=request.param)
+@pytest.fixture(scope="module", params=["dark", "light"])
+def forced(kept_open, request):
+    return kept_open(forced_colors="active", color_scheme=request.param)
 
 
 def test_in_forced_colours_words_for_against_neutral_and_weak_differ_in_shape(forced):
@@ -164,13 +166,18 @@ def test_in_forced_colours_charts_are_drawn_in_the_readers_colours(forced):
     assert f"rgb({', '.join(map(str, shade))})" == own[0]
 
 
-@pytest.mark.parametrize("name", VIEWS)
-def test_in_jupyterlabs_high_contrast_theme_the_slider_stands_out(opened, name):
-    page = opened()
+@pytest.fixture(scope="module")
+def high_contrast(kept_open):
+    page = kept_open()
     page.evaluate("""() => { const { style, dataset } = document.body;
         dataset.jpThemeName = "JupyterLab Dark High Contrast"; dataset.jpThemeLight = "false";
         style.background = "#111"; style.color = "#fff"; }""")
-    (track, _), (thumb, _) = slider_on(page, name)
+    return page
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_in_jupyterlabs_high_contrast_theme_the_slider_stands_out(high_contrast, name):
+    (track, _), (thumb, _) = slider_on(high_contrast, name)
     assert track >= 3
     assert thumb >= 3
 

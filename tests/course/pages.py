@@ -27,7 +27,7 @@ def lost_links(pages):
     ids = {name: {element["id"] for element in soup.find_all(id=True)} for name, soup in pages.items()}
     lost = []
     for name, soup in pages.items():
-        for element in soup.select("a[href], form[action]"):
+        for element in [*soup.find_all("a", href=True), *soup.find_all("form", action=True)]:
             link = str(element.get("href") or element.get("action"))
             file, _, anchor = link.partition("#")
             there = unquote(anchor) in ids.get(file or name, ()) if anchor else (file or name) in ids

@@ -193,8 +193,8 @@ def test_an_image_beside_the_notebook_is_carried_in_the_page(tmp_path):
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
-def test_every_notebook_of_the_course(tmp_path, path):
-    text = to_html(path, tmp_path / "x.html").read_text("utf-8")
+def test_every_notebook_of_the_course(page_of_chapter, path):
+    text = page_of_chapter(path).read_text("utf-8")
     soup = BeautifulSoup(text, "html.parser")
     no_request(soup)
     assert [code.get_text() for code in soup.find_all("code", class_="tex")] == [], "formulas that cannot be shown"

@@ -95,17 +95,34 @@ def drawing_is_warm():
     subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], check=True, capture_output=True)
 
 
+# Runs what follows it and says on stderr what that cost, its kernel included: seconds of a processor, and the largest
+# process in kB. A machine that is busy with other tests makes a notebook wait, but costs it few seconds of this kind.
+COST = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print("cost", used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)
+raise SystemExit(done.returncode)
+"""
+
+
 @pytest.mark.notebook
 @pytest.mark.usefixtures("drawing_is_warm")
 @every_book
-def test_stored_outputs_come_out_again(path):
+def test_stored_outputs_come_out_again(path, record_property):
     with execution.environment(plain=True) as variables:
         variables = {name: value for name, value in variables.items() if not name.startswith("PYTEST")}
         command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q"]
-        done = subprocess.run(
-            [*command, "-p", "no:xdist", str(path)], env=variables, cwd=ROOT, capture_output=True, text=True
-        )
+        command = [*command, "-p", "no:xdist", str(path)]
+        if sys.platform == "linux":
+            command = [sys.executable, "-c", COST, *command]
+        done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    if cost := re.search(r"^cost (\S+) (\S+)$", done.stderr, re.MULTILINE):
+        seconds, peak_mb = float(cost[1]), float(cost[2]) * 1024 / 1e6
+        record_property("cpu_seconds", seconds)
+        record_property("peak_mb", peak_mb)
+        assert peak_mb < 1500, f"{path.name} takes {peak_mb:.0f} MB: a Binder has 2,000 for it and its server"
 
 
 @every_book

@@ -33,6 +33,8 @@ from gbi_helpers.experiments.runner import run
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import SMALL
 
+pytestmark = pytest.mark.xdist_group("cifar")  # its rows are measured once, for all tests
+
 GROUP_OF = tuple(k // 5 for k in range(100))
 FEW = STUDY.settings("best", SMALL)["views"]
 ASKED = [row for row in ROWS if row not in ("prices", "lda_sides", "removed", "codes", "settles")]  # one model each

@@ -22,6 +22,8 @@ from gbi_helpers.inference import max_entropy, one_step
 from gbi_helpers.models.hundred import on_sphere
 from gbi_helpers.readouts import decoder_loss
 
+pytestmark = pytest.mark.xdist_group("cifar far")  # its rows are measured once, for all tests
+
 
 @pytest.fixture(scope="module", name="shelf")
 def a_shelf(tmp_path_factory):

@@ -15,6 +15,8 @@ from gbi_helpers.experiments.toy.measures import World
 from gbi_helpers.experiments.toy.recipes import train
 from gbi_helpers.experiments.toy.study import STUDY
 
+pytestmark = pytest.mark.xdist_group("toy")  # its rows are measured once, for all tests
+
 
 @pytest.fixture(scope="module", name="shelf")
 def folder(tmp_path_factory):
