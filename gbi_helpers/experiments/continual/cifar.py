@@ -290,4 +290,6 @@ for name, more in OF_A_STORE.items():
         "sweep": ({"steps": 2, **more}, {"steps": 3, "drop": 0.5, **more}),
         "options": {"size": 100, "batch_size": 16},
     }
+for name in ("fine_tuning_own", "lwf_own"):
+    SMALL[f"cifar/{name}"] |= {"sweep": ({}, {"steps": 2, "lr": 3e-4})}
 SMALL["cifar/joint"] |= {"sweep": ({"hidden": (8,), "drop": 0.2, "lr": 1e-2, "epochs": 2, "batch_size": 16},)}
