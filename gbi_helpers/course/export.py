@@ -147,7 +147,7 @@ class _Exporter(HTMLExporter):
         yield "markdown2html", self._markdown
         yield "latex2html", _latex_output
 
-    def from_notebook_node(self, nb: NotebookNode, resources: Any = None, **kw: Any) -> tuple[str, dict[str, Any]]:
+    def from_notebook_node(self, nb: NotebookNode, resources: Any = None, **kw: Any) -> Any:
         """The page. HTMLExporter would parse it, look through it for cells of JupyterLab, of which it has none, and
         write it again: a third of all time. What else it does there, :func:`page_of` does.
         """

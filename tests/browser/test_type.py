@@ -42,7 +42,7 @@ def readout(page):
 
 
 def wait(page, text):
-    page.locator(".gbi-readout", has_text=text).first.wait_for(timeout=20_000)
+    page.locator(".gbi-readout", has_text=text).first.wait_for(timeout=60_000)
     return page
 
 

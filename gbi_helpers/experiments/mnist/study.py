@@ -72,7 +72,7 @@ def opened(shelf: Shelf, variant: str) -> World:
     data = load_mnist("full" if variant == "full" else "slice")
     if variant == "full" and len(data.train) < 50_000:
         raise DataError(f"The full set is not at hand ({data.source}): see 'gbi data', or use --size slice.")
-    data = data.cut(256, 100, 100) if variant == SMALL else data
+    data = data.cut(256, 100, 50) if variant == SMALL else data
     fashion = load_fashion_mnist("slice")
     device = runtime.device()
     train, validation, test = (
