@@ -41,7 +41,7 @@ def without_kernel(browser, lab):
         context = browser.new_context(viewport={"width": 1280, "height": 1000})
         page = context.new_page()
         lab.open_without_kernel(page, name)
-        page.locator(".gbi").first.wait_for(timeout=20_000)
+        page.locator(".gbi").first.wait_for(timeout=60_000)
         yield page
         context.close()
 

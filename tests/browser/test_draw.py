@@ -53,7 +53,7 @@ def readout(page):
 
 def walked(page, said=""):
     """The read-out, once the fifty steps are there (and it says that)."""
-    page.locator(".gbi-readout", has_text=WALKED).filter(has_text=said).wait_for(timeout=15_000)
+    page.locator(".gbi-readout", has_text=WALKED).filter(has_text=said).wait_for(timeout=60_000)
     return readout(page)
 
 
@@ -326,7 +326,7 @@ def test_a_screen_reader_hears_once_it_rests(opened):
             .observe(node, { childList: true, characterData: true, subtree: true }); }""")
     draw(page, SEVEN)
     assert page.evaluate("heard") == []
-    page.wait_for_function("heard.length", timeout=10_000)
+    page.wait_for_function("heard.length", timeout=60_000)
     page.wait_for_timeout(1000)
     assert page.evaluate("heard") == [readout(page)]
     label = page.locator(".gbi-found svg").first.get_attribute("aria-label")

@@ -187,7 +187,7 @@ def test_another_theme_changes_the_inks_at_once(opened):
     drawn = "() => document.querySelector('.gbi-column canvas').toDataURL()"
     before = page.evaluate(drawn)
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
-    page.wait_for_function(f"before => ({drawn})() !== before", arg=before, timeout=5000)
+    page.wait_for_function(f"before => ({drawn})() !== before", arg=before, timeout=60_000)
 
 
 # ---- the styles of a host page ----
@@ -346,7 +346,7 @@ def test_a_path_of_more_entries_than_a_call_takes_arguments_opens(browser, tmp_p
     path.write_text(scrub(Trajectory(z=z, loss=torch.rand(len(z), 1), q=z)).html, encoding="utf-8")
     page = browser.new_page()
     page.goto(path.as_uri())
-    page.locator(SLIDER).wait_for(timeout=10_000)
+    page.locator(SLIDER).wait_for(timeout=60_000)
     page.close()
 
 

@@ -89,7 +89,7 @@ def test_play_runs_to_the_end_and_stops(opened):
     page.locator(".gbi input").first.focus()
     page.keyboard.press(" ")
     assert page.locator(".gbi-play").first.inner_text() == "Pause"
-    page.locator(".gbi").first.locator(".gbi-play", has_text="Play").wait_for(timeout=8000)
+    page.locator(".gbi").first.locator(".gbi-play", has_text="Play").wait_for(timeout=60_000)
     assert readout(page).startswith("training step 195 of 195")
 
 

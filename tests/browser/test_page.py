@@ -108,7 +108,7 @@ def test_play_runs_to_the_end_and_stops(opened):
     page.locator(".gbi input").first.focus()
     page.keyboard.press(" ")
     assert page.locator(".gbi-play").first.inner_text() == "Pause"
-    page.locator(".gbi-play", has_text="Play").nth(2).wait_for(timeout=8000)
+    page.locator(".gbi-play", has_text="Play").nth(2).wait_for(timeout=60_000)
     assert readout(page).startswith("step 20 of 20")
     page.locator(".gbi-play").first.click()
     page.wait_for_timeout(300)

@@ -110,7 +110,7 @@ def test_it_writes_on_with_the_belief_as_z(typing):
     model, vocabulary, *_ = load_language()
     page.evaluate("Math.random = () => 0.5")
     page.get_by_role("button", name="Write on").click()
-    page.locator(".gbi-written:not(:empty)").wait_for(timeout=20_000)
+    page.locator(".gbi-written:not(:empty)").wait_for(timeout=60_000)
     words, said_on = vocabulary.ids(vocabulary.clean(FIRST)), []
     z = read(FIRST).belief[-1:]
     with torch.no_grad():
@@ -182,7 +182,7 @@ def test_a_screen_reader_hears_once_the_typing_rests(typing):
     page.get_by_role("textbox").press("Control+End")
     page.keyboard.type(" and bake it")
     assert page.evaluate("heard") == []
-    page.wait_for_function("heard.length", timeout=10_000)
+    page.wait_for_function("heard.length", timeout=60_000)
     page.wait_for_timeout(1000)
     assert page.evaluate("heard") == [readout(page)]
 
