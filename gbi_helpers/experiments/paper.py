@@ -27,6 +27,10 @@ class Reported:
     known: str
     spread: float | None = None
 
+    def allowed(self, half_width: float) -> float:
+        """By how much the number may lie off a mean known to ± before the two differ: both ± together."""
+        return math.hypot(half_width, self.spread or 0.0)
+
     def held_against(self, mean: float, half_width: float) -> str:
         """A mean known to ±: "agrees" (the number is within it), "differs" (by more than both ±), "open" in between.
 
@@ -35,8 +39,7 @@ class Reported:
         if self.value is None:
             return "–"
         apart = abs(mean - self.value)
-        both = math.hypot(half_width, self.spread or 0.0)
-        return "agrees" if apart <= half_width else "open" if apart <= both else "differs"
+        return "agrees" if apart <= half_width else "open" if apart <= self.allowed(half_width) else "differs"
 
 
 def reported(study: str) -> list[Reported]:

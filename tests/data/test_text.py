@@ -538,11 +538,12 @@ def test_babylm_is_fetched_and_used_from_then_on(server, tmp_path, capsys, monke
     assert same(load_text("babylm"), data)
 
 
-def test_an_emptied_folder_of_babylm_is_none(server, tmp_path):
+@pytest.mark.parametrize("hidden", [True, False])
+def test_an_emptied_folder_of_babylm_is_none(server, tmp_path, hidden):
     folder = tmp_path / "cache" / "babylm"
     folder.mkdir(parents=True)
-    assert catalogue()[-1].found == "packages"
-    (folder / ".DS_Store").write_bytes(b"a Finder was here")
+    if hidden:
+        (folder / ".DS_Store").write_bytes(b"a Finder was here")
     assert load_text().name == "packages"
     assert catalogue()[-1].found == "packages"
     assert len(list(fetch("babylm").iterdir())) == 6

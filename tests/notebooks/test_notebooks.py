@@ -96,7 +96,7 @@ def drawing_is_warm():
 
 
 # Runs what follows it and says on stderr what that cost, its kernel included: seconds of a processor, and the largest
-# process in kB. A machine that is busy with other tests makes a notebook wait, but costs it few seconds of this kind.
+# process in kB. Time that a notebook waits for a busy machine is not counted; that a shared core is slower, is.
 COST = """
 import resource, subprocess, sys
 done = subprocess.run(sys.argv[1:])

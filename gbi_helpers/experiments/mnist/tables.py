@@ -70,8 +70,8 @@ class Line(Accuracy):
 
     @property
     def allowed(self) -> float:
-        """By how much the paper's number may lie off ours before the two differ: both ± together."""
-        return math.hypot(self.half_width, (self.reported and self.reported.spread) or 0.0)
+        """Of our number from the paper's, :meth:`.Reported.allowed`; our own ± where the paper has no row."""
+        return self.reported.allowed(self.half_width) if self.reported else self.half_width
 
     @property
     def verdict(self) -> str:

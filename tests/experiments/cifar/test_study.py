@@ -440,9 +440,8 @@ def test_a_trajectory_draws_the_pictures_it_is_given():
     patterns = torch.eye(100).view(100, 1, 10, 10).expand(-1, 3, -1, -1)
     path = live.picture_trajectory(picture, x, steps=8, patterns=patterns)
     pixels, named = path.frames[1:, :, 0].flatten(2), path.q[1:].argmax(-1, keepdim=True)
-    torch.testing.assert_close(
-        pixels.gather(-1, named), pixels.amax(-1, keepdim=True)
-    )  # at first several are as bright
+    brightest = pixels.amax(-1, keepdim=True)  # at first several are as bright
+    torch.testing.assert_close(pixels.gather(-1, named), brightest)
 
 
 # On the real set
