@@ -35,10 +35,27 @@ def stopping():
 
 
 @pytest.fixture(scope="session")
-def page_of_chapter(tmp_path_factory):
+def for_all_workers(tmp_path_factory):
+    """A folder that the tests of all workers see."""
+    mine = tmp_path_factory.getbasetemp()
+    return mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+
+
+@pytest.fixture(scope="session")
+def little(for_all_workers):
+    """``little(study)``: the shelf on which tests of all workers keep its rows of size "small": none is measured twice.
+
+    It lies in the cache of `gbi reproduce all --seeds 1 --size small`, which is a test, too.
+    """
+    from gbi_helpers.experiments.shelf import Shelf
+
+    return lambda study: Shelf(for_all_workers / "little" / "shelf" / study.name)
+
+
+@pytest.fixture(scope="session")
+def page_of_chapter(for_all_workers):
     """``page_of_chapter(notebook)``: its page as `gbi run` writes it, made once for all tests of all workers."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "pages"
+    shared = for_all_workers / "pages"
     shared.mkdir(exist_ok=True)
 
     def page(notebook):

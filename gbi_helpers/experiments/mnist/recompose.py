@@ -153,10 +153,12 @@ def unseen_style(world: Any, seed: int, settings: Mapping[str, Any]) -> dict[str
 
     "..._told": with the true digit as Z.
     """
-    images, labels = (part[:STYLED] for part in world.sets.test)
-    model, found = world.trained(recipes.train_autoencoder, seed, settings)
+    options = dict(settings)
+    few = options.pop("images", STYLED)
+    images, labels = (part[:few] for part in world.sets.test)
+    model, found = world.trained(recipes.train_autoencoder, seed, options)
     x, y = world.sets.train
-    alone, _ = learn(x, nothing(y), LATENT + 10, seed, **settings)
+    alone, _ = learn(x, nothing(y), LATENT + 10, seed, **options)
     for style, change in {"plain": lambda x: x, **STYLES}.items():
         changed = change(images)
         one = {**searched(model, changed), "told": nats(model, changed, one_hot(labels))}

@@ -265,7 +265,11 @@ STUDY = Study(
         **{f"{way}_z_{n}": _fixed_or_learned(way, n) for way in ("concat", "add", "mul") for n in (3, 8, 16)},
     },
     opened,
-    {"slice": {}, "full": FULL, SMALL: {ALL: {"epochs": 1}, **{f"few_{n}": {"steps": 8} for n in FEW}}},
+    {
+        "slice": {},
+        "full": FULL,
+        SMALL: {ALL: {"epochs": 1}, "unseen_style": {"images": 10}, **{f"few_{n}": {"steps": 8} for n in FEW}},
+    },
     seeds={"full": 3},
     ship=ship,
 )

@@ -36,8 +36,8 @@ def a_little(shelf):
 
 
 @pytest.fixture(scope="module", name="found")
-def the_small_record(shelf):
-    return run(STUDY, [0], variant=SMALL, shelf=shelf)
+def the_small_record(little):
+    return run(STUDY, [0], variant=SMALL, shelf=little(STUDY))
 
 
 def test_every_row_is_measured_with_its_ceilings_in_the_same_run(found):

@@ -9,6 +9,7 @@ from gbi_helpers import metrics
 from gbi_helpers.experiments.continual import cifar, hundred
 from gbi_helpers.experiments.continual.hundred import CONTEXTS, PARTS, Stream
 from gbi_helpers.experiments.continual.study import STUDY
+from gbi_helpers.experiments.runner import run
 from gbi_helpers.files import DataError
 from gbi_helpers.models.streaming import StreamedMeans
 
@@ -31,8 +32,8 @@ def blobs(n=1200, size=120, seed=0):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", cifar.ROWS)
-def test_each_row_runs_and_says_what_it_saw(row):
-    found = cifar.ROWS[row].measure(None, 0, settings_of(row))
+def test_each_row_runs_and_says_what_it_saw(row, little):
+    found = run(STUDY, [0], [row], variant="small", shelf=little(STUDY)).first(row)
     assert "Glyphs-100" in found["data"]
     assert found["images"] == {"train": 400, "validation": 100, "test": 100, "test_of": 10_000}
     told = found.get("one_step_delta", found)

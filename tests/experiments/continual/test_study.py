@@ -19,8 +19,8 @@ def pixels_of_seed_3(world):
 
 
 @pytest.mark.slow
-def test_the_small_study_measures_every_row(tmp_path):
-    results = run(STUDY, [0], variant="small", shelf=Shelf(tmp_path))
+def test_the_small_study_measures_every_row(little):
+    results = run(STUDY, [0], variant="small", shelf=little(STUDY))
     assert set(results.rows) == set(STUDY.rows)
     r = results.values("pixels/class/ewc", "r")[0]
     assert r.shape == (5, 5)

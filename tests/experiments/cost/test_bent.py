@@ -28,7 +28,6 @@ from gbi_helpers.experiments.cost.asked import (
 from gbi_helpers.experiments.cost.judged import centred, judged, moved, related
 from gbi_helpers.experiments.cost.study import STUDY
 from gbi_helpers.experiments.runner import run
-from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import SMALL
 from gbi_helpers.models.image import ConditionalVAE
 from gbi_helpers.models.language import CONDITIONINGS, WordLSTM
@@ -262,15 +261,10 @@ def test_all_pixels_seen_are_the_image_and_fewer_are_among_more():
 # ---------------------------------------------------------------- the rows
 
 
-@pytest.fixture(scope="module", name="shelf")
-def _shelf(tmp_path_factory):
-    return Shelf(tmp_path_factory.mktemp("shelf"))
-
-
-@pytest.fixture(scope="module", name="of")
-def _of(shelf):
+@pytest.fixture(name="of")
+def _of(little):
     """The values of a row of seed 0, small."""
-    return lambda name: run(STUDY, [0], [name], variant=SMALL, shelf=shelf).rows[name]["0"]
+    return lambda name: run(STUDY, [0], [name], variant=SMALL, shelf=little(STUDY)).rows[name]["0"]
 
 
 @pytest.mark.parametrize("name", list(bent.ROWS))

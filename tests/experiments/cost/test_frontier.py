@@ -12,8 +12,8 @@ from gbi_helpers.experiments.study import SMALL
 
 
 @pytest.fixture(name="results", scope="module")
-def measured_small(tmp_path_factory):
-    return run(STUDY, [0], list(frontier.ROWS), variant=SMALL, shelf=Shelf(tmp_path_factory.mktemp("shelf")))
+def measured_small(little):
+    return run(STUDY, [0], list(frontier.ROWS), variant=SMALL, shelf=little(STUDY))
 
 
 def test_every_way_is_measured_on_every_set(results):

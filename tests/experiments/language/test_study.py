@@ -34,15 +34,13 @@ def counted_trainings(monkeypatch):
     return done
 
 
-def test_every_row_is_measured_small(tmp_path):
-    results = run(STUDY, [0], variant=SMALL, shelf=Shelf(tmp_path))
+def test_every_row_is_measured_small(little):
+    results = run(STUDY, [0], variant=SMALL, shelf=little(STUDY))
     assert set(results.rows) == set(STUDY.names("packages")) == set(load_results("language_packages").rows)
     assert set(results.facts) == {"data", "name", "tasks", "text"}
     networks = {network for name in results.rows for network in STUDY.rows[name].needs}
-    weights = list(tmp_path.glob("*.safetensors"))
+    weights = list(little(STUDY).folder.glob("*.safetensors"))
     assert len(weights) == len(networks)  # each once, however many rows need it
-    trained = sum(TrainingRecord.load(path.with_suffix(".npz")).facts["cpu_seconds"] for path in weights)
-    assert sum(found["0"]["cpu_seconds"] for found in results.rows.values()) + trained < 60
 
 
 def test_rows_that_need_one_network_share_it(tmp_path, trainings):

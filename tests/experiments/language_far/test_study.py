@@ -31,8 +31,8 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-def test_every_row_is_measured_small(tmp_path):
-    results = run(STUDY, [0], variant=SMALL, shelf=Shelf(tmp_path))
+def test_every_row_is_measured_small(little):
+    results = run(STUDY, [0], variant=SMALL, shelf=little(STUDY))
     assert set(results.rows) == set(STUDY.rows) == set(load_results("language_far").rows)
     assert {"gbi", "none", "lstm_gbi", "lstm_none"} == set(results.first("learning", "curves"))
     gap = results.first("learning", "deep", "gap")

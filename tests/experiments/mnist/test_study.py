@@ -37,8 +37,8 @@ def a_little_of_it(data):
 # The study, at small size
 
 
-def test_the_small_study_measures_every_row(tmp_path):
-    results = run(STUDY, [0], variant="small", shelf=Shelf(tmp_path))
+def test_the_small_study_measures_every_row(little):
+    results = run(STUDY, [0], variant="small", shelf=little(STUDY))
     assert set(results.rows) == set(STUDY.rows)
     for by_seed in results.rows.values():
         (found,) = by_seed.values()

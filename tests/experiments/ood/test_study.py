@@ -176,8 +176,8 @@ def test_dropout_votes_differ_repeat_and_leave_the_model_in_eval_mode(x):
 # The study, at small size
 
 
-def test_the_small_study_measures_every_row_for_every_table(tmp_path):
-    results = run(STUDY, [0], variant="small", shelf=Shelf(tmp_path))
+def test_the_small_study_measures_every_row_for_every_table(little):
+    results = run(STUDY, [0], variant="small", shelf=little(STUDY))
     for row, by_seed in results.rows.items():
         assert set(by_seed["0"]["detection"]) >= ({"near"} if row.startswith("near") else {"fashion"})
     lines = [*tables.paper_table(results), *tables.beyond(results)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import math
 
 import pytest
@@ -12,11 +11,10 @@ import torch
 
 from gbi_helpers.bayes import bayes_filter
 from gbi_helpers.data.toy import switching_stream
-from gbi_helpers.experiments.borrowed import opened
 from gbi_helpers.experiments.questions import discovered, time_rivals
+from gbi_helpers.experiments.questions.study import STUDY
 from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement, chunked, crossed
-from gbi_helpers.experiments.results import plain
-from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.runner import run
 
 F64 = torch.float64
 
@@ -211,14 +209,9 @@ def test_smoothed_features_help_clusters_of_a_stream_and_see_no_future():
 
 
 @pytest.mark.parametrize("name", discovered.ROWS)
-def test_every_row_is_measured_in_small(name, tmp_path):
-    row = discovered.ROWS[name]
-    world = opened(Shelf(tmp_path / "questions"), "small")
-    settings = {**row.settings, **discovered.SMALL[name]}
-    found = row.measure(world, [0, 1], settings) if row.together else {0: row.measure(world, 0, settings)}
-    for values in found.values():
-        kept = json.loads(json.dumps(plain(values)))
-        assert 0 <= kept["one_to_one"] <= kept["many_to_one"] <= 100
+def test_every_row_is_measured_in_small(name, little):
+    kept = run(STUDY, [0], [name], variant="small", shelf=little(STUDY)).first(name)
+    assert 0 <= kept["one_to_one"] <= kept["many_to_one"] <= 100
     if name == "two/sd_.1":
         assert {"merged", "bayes", "sd", "hazard", "ari", "nmi", "slots"} <= {*kept}
 

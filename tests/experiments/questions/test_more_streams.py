@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
 from gbi_helpers.data.toy import switching_stream
 from gbi_helpers.experiments.questions import more_streams
+from gbi_helpers.experiments.questions.study import STUDY
 from gbi_helpers.experiments.questions.unlabelled import agreement
-from gbi_helpers.experiments.results import plain
+from gbi_helpers.experiments.runner import run
 from gbi_helpers.models.toy import ToyLSTM
 
 HOW = more_streams.ROWS["streams/two/sd_.1/descent"].settings
@@ -41,10 +40,6 @@ def test_what_z_is_does_not_depend_on_samples_to_come():
 
 
 @pytest.mark.parametrize("name", more_streams.ROWS)
-def test_every_row_is_measured_in_small(name, world):
-    row = more_streams.ROWS[name]
-    settings = {**row.settings, **more_streams.SMALL[name]}
-    found = row.measure(world, [0, 1], settings) if row.together else {0: row.measure(world, 0, settings)}
-    for values in found.values():
-        kept = json.loads(json.dumps(plain(values)))
-        assert 0 <= kept["one_to_one"] <= kept["many_to_one"] <= 100
+def test_every_row_is_measured_in_small(name, little):
+    kept = run(STUDY, [0], [name], variant="small", shelf=little(STUDY)).first(name)
+    assert 0 <= kept["one_to_one"] <= kept["many_to_one"] <= 100
