@@ -65,12 +65,6 @@ def test_what_all_numbers_take_is_what_the_records_say():
     assert table == reproducing.what_it_takes()
 
 
-def test_ci_reproduces_all_in_little_and_stops_it_first():
-    script = (ROOT / ".ci" / "run").read_text("utf-8")
-    assert script.count("gbi reproduce all --seeds 1 --size small") == 1
-    assert "timeout -s INT" in script
-
-
 def test_every_gbi_command_in_the_texts_exists():
     texts = [README, *map(prose, BOOKS)]
     named = {word for text in texts for word in re.findall(r"(?:`|bin/|Scripts\\)gbi ([a-z]+)", text)}
