@@ -69,7 +69,7 @@ def shown(number: float, low: float, high: float, zeros: str = "") -> str:
 
     ``zeros``: "#" keeps those at the end.
     """
-    told = f"{number:.0f}" if 1000 <= abs(number) < 1e6 else three_digits(number, zeros)
+    told = three_digits(number, zeros)
     same_side = (low <= float(told) <= high) == (low <= number <= high)
     if same_side or math.isnan(number):
         return told
@@ -77,5 +77,7 @@ def shown(number: float, low: float, high: float, zeros: str = "") -> str:
 
 
 def three_digits(number: float, zeros: str = "") -> str:
-    """A number in three digits, with those at the end that are zero ("#") or without."""
+    """A number in three digits, with those at the end that are zero ("#") or without; from 1,000 on to the unit."""
+    if 999.5 <= abs(number) < 1e6:
+        return f"{number:.0f}"
     return f"{number:{zeros}.3g}".removesuffix(".")

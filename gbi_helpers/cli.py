@@ -227,7 +227,8 @@ def _data(arguments: argparse.Namespace) -> int:
 
     for row in catalogue():
         print(f"{row.name} (gbi data get {row.key})")
-        print(f"  found      {row.found} ({row.bytes / 1e6:.1f} MB), checksum {row.checksum}")
+        checked = f", checksum {row.checksum}" if row.checksum else ""
+        print(f"  found      {row.found} ({row.bytes / 1e6:.1f} MB){checked}")
         print(f"  used here  {row.uses}")
         print(f"  licence    {row.licence}")
         if row.problem:

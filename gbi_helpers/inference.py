@@ -23,6 +23,7 @@ from gbi_helpers.guards import (
     check_start,
     checked_loss,
     checked_prior,
+    is_any,
     warn_of_modes,
 )
 from gbi_helpers.progress import progress_bar
@@ -102,7 +103,8 @@ def rescore(
     passes. Without ``rows`` a pass takes the whole batch, as often as the sample with most candidates needs.
     ``rows(index)`` returns the loss function of the samples ``index`` (N,) alone, which may repeat: then a pass takes a
     batch of the candidates that there are.
-    Raises ``ValueError`` for m outside 1 .. K, ``within`` below 0, or a ``log_q`` that is no log probability.
+    Raises ``ValueError`` for m outside 1 .. K, ``within`` below 0, a ``log_q`` that is no log probability, or a prior
+    that rules out all candidates of a sample.
     """
     check_start(z0)
     check_log_probabilities(log_q, z0.shape, "log_q")
@@ -119,6 +121,8 @@ def rescore(
                 found = checked_loss(loss_fn, whole)[sample]
             loss[sample, task] = found.to(loss)
     exact = checked_prior(log_prior, loss) - loss
+    if is_any(chosen.any(-1) & ~(chosen & exact.isfinite()).any(-1)):
+        raise ValueError("log_prior rules out all candidates of a sample: give it to the first step, too, or raise m.")
     return Posterior(log_q=decided(log_q, exact, chosen), loss=loss)
 
 

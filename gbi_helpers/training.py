@@ -162,10 +162,17 @@ class _Run:
         """The curves as tensors, first axis time."""
         return {name: torch.stack(values) for name, values in self.curves.items()}
 
+    def made(self) -> list[Any]:
+        """What a file must have in common with this run beside its plan: the optimizer, its options, and buffers."""
+        groups = self.optimizer.param_groups
+        options = [{name: group[name] for name in group if name not in ("params", "lr")} for group in groups]
+        return [type(self.optimizer).__name__, options, [list(b.shape) for b in self.buffers]]
+
     def save(self, path: Path) -> None:
         """Write everything to ``path``, through a part file."""
         state = {
             "plan": self.plan,
+            "made": self.made(),
             "parameters": [p.detach() for p in self.parameters],
             "buffers": self.buffers,
             "optimizer": self.optimizer.state_dict(),
@@ -186,10 +193,12 @@ class _Run:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             progress, plan, shapes = state["progress"], state["plan"], [p.shape for p in state["parameters"]]
+            made = state["made"]
         except Exception as error:
             raise ValueError(f"{path} cannot be read, so training cannot go on from it; delete it.") from error
-        if plan != self.plan or shapes != [p.shape for p in self.parameters]:
-            raise ValueError(f"{path} belongs to another run (other weights, steps, rate or seed); delete it.")
+        if plan != self.plan or made != self.made() or shapes != [p.shape for p in self.parameters]:
+            told = "other weights, buffers, optimizer, steps, rate or seed"
+            raise ValueError(f"{path} belongs to another run ({told}); delete it.")
         with torch.no_grad():
             stored = [*state["parameters"], *state["buffers"]]
             for tensor, value in zip([*self.parameters, *self.buffers], stored, strict=True):

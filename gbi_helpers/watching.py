@@ -78,22 +78,14 @@ class Watcher:
     """Collects beliefs in K classes for M test images, moment by moment, and makes a record of them.
 
     ``y`` (M,): the class of each image. ``context`` (M,): the context to which it belongs. ``shown`` (N,): rows of the
-    images that a reader may look at, and ``images`` (N, H, W) these images. ``classes``, ``contexts``: their names;
-    numbers without them, and for contexts of up to three classes the names of these.
+    images that a reader may look at, and ``images`` (N, H, W) these images. A context of up to three classes is named
+    by them.
     """
 
-    def __init__(
-        self,
-        images: Tensor,
-        y: Tensor,
-        context: Tensor,
-        shown: Tensor,
-        classes: Sequence[str] | None = None,
-        contexts: Sequence[str] | None = None,
-    ):
+    def __init__(self, images: Tensor, y: Tensor, context: Tensor, shown: Tensor):
         self.images, self.y, self.context, self.shown = images, y, context, shown
-        self.classes = list(classes or map(str, range(int(y.max()) + 1)))
-        self.contexts = list(contexts or map(self._named, range(int(context.max()) + 1)))
+        self.classes = list(map(str, range(int(y.max()) + 1)))
+        self.contexts = list(map(self._named, range(int(context.max()) + 1)))
         self.seen: dict[str, dict[tuple[int, int], tuple[Tensor, Tensor, Tensor | None]]] = {}
 
     def _named(self, i: int) -> str:

@@ -66,6 +66,12 @@ def test_a_near_miss_does_not_read_like_a_hit():
         claim("accuracy", 0.8499999, at_least=0.85)
 
 
+@pytest.mark.parametrize(("value", "told"), [(999.4, "999"), (999.6, "1000"), (-999.6, "-1000"), (123456.7, "123457")])
+def test_a_number_near_a_thousand_has_no_power_of_ten(value, told, capsys):
+    claim("x", value, at_least=-1e9)
+    assert f"x: {told} (" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("bounds", [{"at_least": -math.inf}, {"at_most": math.inf}, {"equals": 0.0, "within": 1e9}])
 def test_nan_never_holds(bounds):
     with pytest.raises(AssertionError):

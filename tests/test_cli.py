@@ -206,6 +206,18 @@ def test_run_takes_the_copy_of_the_current_folder_for_the_courses_own_notebook(c
     assert "05_mnist.ipynb" in capsys.readouterr().out
 
 
+def test_a_picture_beside_a_notebook_is_on_its_page_whatever_the_current_folder(copies, monkeypatch):
+    other = copies / "elsewhere"
+    other.mkdir()
+    (copies / "dot.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>', "utf-8")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("![a dot](dot.svg)")]), copies / "p.ipynb"
+    )
+    monkeypatch.chdir(other)
+    assert cli.main(["run", str(copies / "p.ipynb"), "--out", str(other)]) == 0
+    assert 'src="data:image/svg' in (other / "p.html").read_text("utf-8")
+
+
 def test_copies_of_the_current_folder_come_first_and_the_course_is_still_at_hand(copies, monkeypatch, tmp_path):
     own, course = copies / "05_mnist.ipynb", ROOT / "notebooks"
     assert notebooks.select(["05", "06"], own=True) == [own, course / "06_mnist_ood.ipynb"]

@@ -187,3 +187,18 @@ def test_tasks_that_were_ruled_out_are_asked_again_like_any_other(n_tasks):
     found = rescore(certain, lambda z: (z * losses).sum(-1), max_entropy(1, n_tasks), log_prior=certain)
     assert torch.equal(found.log_q, certain)
     assert torch.equal(found.loss.isfinite(), candidates(certain))
+
+
+def test_a_prior_that_rules_out_all_candidates_of_a_sample_is_refused():
+    proposed = torch.tensor([[0.5, 0.4, 0.1], [0.1, 0.4, 0.5]]).log()
+    with pytest.raises(ValueError, match="log_prior rules out all candidates of a sample"):
+        rescore(
+            proposed,
+            lambda z: z.sum(1),
+            max_entropy(2, 3),
+            log_prior=torch.tensor([0.0, -torch.inf, -torch.inf]).flip(0),
+        )
+    alone = rescore(
+        proposed, lambda z: z.sum(1), max_entropy(2, 3), within=0.1, log_prior=torch.tensor([0.0, 0.0, -torch.inf])
+    )
+    assert torch.equal(alone.log_q, proposed)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,33 @@ def test_a_run_that_differs_in_one_option_alone_does_not_go_on_from_the_file(tmp
         fit([weight], stops_once_saved, lambda step: None, **told)
     with pytest.raises(ValueError, match="belongs to another run"):
         fit([weight], stops_once_saved, lambda step: None, **told | changed)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer": torch.optim.SGD},
+        {"optimizer": torch.optim.NAdam},
+        {"optimizer": functools.partial(torch.optim.Adam, weight_decay=1.0)},
+        {"model": nn.BatchNorm1d(1, affine=False)},
+    ],
+)
+def test_another_optimizer_or_other_buffers_do_not_go_on_from_the_file(tmp_path, changed):
+    path, weight = tmp_path / "run.pt", nn.Parameter(torch.tensor(1.0))
+    model = nn.ParameterList([weight])
+
+    def stops_once_saved(batch):
+        if path.exists():
+            raise StopError
+        return weight.square()
+
+    told = {"steps": 9, "resume": path, "save_every": 0}
+    with pytest.raises(StopError):
+        fit(model, stops_once_saved, lambda step: None, **told)
+    if other := changed.pop("model", None):
+        model = nn.ModuleList([model, other])
+    with pytest.raises(ValueError, match="belongs to another run"):
+        fit(model, stops_once_saved, lambda step: None, **told | changed)
 
 
 def test_no_file_is_written_before_its_time_has_come(tmp_path):

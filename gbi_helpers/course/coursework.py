@@ -112,7 +112,7 @@ def write_copies(
         try:
             copies[out / path.name] = version(read(path))
         except ValueError as error:
-            raise ValueError(f"{path.name}: {error}.") from error
+            raise ValueError(f"{path.name}: {str(error).removesuffix('.')}.") from error
         if (out / path.name).resolve() == path.resolve():
             raise ValueError(f"{out} holds the course's own notebooks: choose another folder for the copies.")
     differ = [target for target, copy in copies.items() if target.exists() and not _same(target, copy)]

@@ -186,7 +186,7 @@ def run(paths: Iterable[Path], out: Path) -> list[Execution]:
         execution = execute(path)
         _clean(execution.notebook)
         write(execution.notebook, out / path.name)
-        to_html(execution.notebook, out / f"{path.stem}.html")
+        to_html(execution.notebook, out / f"{path.stem}.html", path.resolve().parent)
         done.append(execution)
     return done
 

@@ -171,16 +171,16 @@ def _latex_output(source: str) -> str:
     return _formula(body, block=block)
 
 
-def to_html(notebook: NotebookNode | str | Path, out: str | Path) -> Path:
+def to_html(notebook: NotebookNode | str | Path, out: str | Path, folder: str | Path = "") -> Path:
     """Write a notebook (or the one at a path) as one self-contained HTML page to ``out``; returns that path.
 
+    ``folder``: where a notebook that is no path lies; pictures are looked for from there.
     The page makes no request to any host, which its content security policy enforces; pictures that are not on this
     machine become links. Formulas are MathML; one that cannot be rendered stays as its TeX source.
     """
     out = Path(out)
-    folder = "" if isinstance(notebook, NotebookNode) else str(Path(notebook).parent)
     node = notebook if isinstance(notebook, NotebookNode) else read(Path(notebook))
-    soup = page_of(node, out.stem, folder)
+    soup = page_of(node, out.stem, str(folder if node is notebook else Path(notebook).parent))
     with part_file(out) as part:
         part.write_bytes(str(soup).encode())
     return out

@@ -90,7 +90,7 @@ def read(path: Path) -> NotebookNode:
 
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeError, AttributeError, TypeError) as error:
+    except (ValueError, nbformat.ValidationError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is not a notebook that can be read.") from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,8 @@ class DataSet:
     """A row of the catalogue.
 
     ``key``: the name to fetch it by; ``found``: every place that has it; ``bytes``: its size there, in all;
-    ``checksum``: "ok", or "wrong" where a copy is damaged, and then ``problem`` is a sentence that says what to do;
+    ``checksum``: "ok", or "wrong" where a copy is damaged, and then ``problem`` is a sentence that says what to do; ""
+    where nothing is here, or no checksum is published;
     ``uses``: what a notebook would get in this profile.
     """
 
@@ -75,11 +76,15 @@ def _row(spec: ImageSet) -> DataSet:
         spec.key,
         ", ".join(places) or "not here",
         size,
-        "wrong" if problems else "ok",
+        _checksum(problems, places),
         spec.licence,
         "nothing, until that is mended" if "GBI_DATA_DIR" in problems or not places else _uses(spec, places),
         " ".join(filter(None, [*problems.values(), told])),
     )
+
+
+def _checksum(problems: Collection[str], found: Collection[str]) -> str:
+    return "wrong" if problems else "ok" if found else ""
 
 
 def _cifar_row() -> DataSet:
@@ -102,7 +107,7 @@ def _cifar_row() -> DataSet:
         "cifar-100",
         ", ".join(found) or "not here",
         sum(file.stat().st_size for file in files),
-        "wrong" if problems else "ok",
+        _checksum(problems, found),
         "none stated (Krizhevsky 2009), so its images are not shipped",
         "nothing, until that is mended" if "GBI_DATA_DIR" in problems else uses,
         " ".join(filter(None, [*problems.values(), told])),
@@ -133,7 +138,7 @@ def _text_row() -> DataSet:
         ", ".join([place.removeprefix("from ").removeprefix("the ")] * bool(files) + ["packages"] * bool(packages))
         or "not here",
         size + packages,
-        "ok",
+        "",
         f"BabyLM: {babylm.LICENCE}; {text_sources.LICENCE}",
         "nothing, until that is mended" if not packages else "eight kinds of text, out of installed packages",
         problem,

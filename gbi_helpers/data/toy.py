@@ -154,7 +154,10 @@ def steady_windows(
 
 @dataclass(frozen=True)
 class Floors:
-    """What no predictor beats on a stream. ``filter_excess`` and ``window_excess`` are E|prediction - true mean|^2."""
+    """What no predictor beats on a stream.
+
+    ``filter_excess`` and ``window_excess`` are E|prediction - true mean|^2, per dimension.
+    """
 
     mse: float
     mae: float

@@ -63,7 +63,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All of a record: ``counts`` of single values by verdict, ``values`` that are not equal, ``times``."""
+    """All of a record: ``counts`` of single values by verdict, all ``values``, each with its verdict, ``times``."""
 
     record: str
     rows: int

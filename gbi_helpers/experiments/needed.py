@@ -9,7 +9,7 @@ from typing import Any
 from gbi_helpers import runtime
 from gbi_helpers.data import cifar, layouts
 from gbi_helpers.data.babylm import babylm_folder
-from gbi_helpers.data.image_files import find
+from gbi_helpers.data.image_files import given, present
 from gbi_helpers.data.image_sets import MNIST
 from gbi_helpers.files import DataError, cache_dir
 from gbi_helpers.models.eyes import PACKAGE
@@ -62,13 +62,18 @@ def advice(key: str) -> str:
 def _cifar10() -> bool:
     folder = layouts.data_dir()
     places = [folder / "cifar-10-test.npz"] if folder else []
-    return any(path.exists() for path in [*places, (folder or cache_dir()) / "cifar-10-batches-py"])
+    return any(path.exists() for path in [*places, (folder or cache_dir()) / "cifar-10-batches-py" / "test_batch"])
+
+
+def _cifar100() -> bool:
+    kept = filter(None, map(cifar.kept, (cifar.FILE, cifar.FOLDER)))
+    return bool(cifar.given() or any(cifar.read(path) for path in kept))
 
 
 _PLACES: dict[str, Callable[[], Any]] = {
-    "mnist": lambda: find(MNIST)[1],
+    "mnist": lambda: given(MNIST) or present(cache_dir(), MNIST),
     "cifar-10": _cifar10,
-    "cifar-100": lambda: cifar.find()[1],
+    "cifar-100": _cifar100,
     "babylm": lambda: babylm_folder()[1],
     "borrowed": lambda: importlib.util.find_spec(PACKAGE),
     "gpu": lambda: runtime.device().type == "cuda",

@@ -38,6 +38,8 @@ class Reported:
         """
         if self.value is None:
             return "–"
+        if math.isnan(half_width):  # a single run
+            return "open"
         apart = abs(mean - self.value)
         return "agrees" if apart <= half_width else "open" if apart <= self.allowed(half_width) else "differs"
 

@@ -27,6 +27,7 @@ from gbi_helpers.files import part_file
 STYLE = Path(__file__).with_suffix(".css")
 TOLD = 8  # values that moved most are told in the terminal
 NOTHING_SHIPPED = "nothing of this size is shipped: not compared"
+NOTHING_MEASURED = "no row was measured: nothing is compared"
 CHANCE = "Of values that moved by chance alone, five in a hundred lie outside their 95 % interval."
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -56,7 +57,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """A line for each record, and the values that moved most, for a terminal."""
     told = [columns(overview(outcomes))]
     if not any(one.comparison for one in outcomes):
-        told = [columns([line[:2] for line in overview(outcomes)]), f"{NOTHING_SHIPPED.capitalize()}."]
+        told = [columns([line[:2] for line in overview(outcomes)]), _not_compared(outcomes)]
     counts = sum((one.comparison.counts for one in outcomes if one.comparison), Counter[str]())
     if counts[OUTSIDE]:
         found = [(one.record, value) for one in outcomes if one.comparison for value in one.comparison.values]
@@ -65,6 +66,10 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         head = ["furthest outside", "row", "value", "shipped", "measured", "difference"]
         told += [CHANCE, "", columns([head, *lines[:TOLD]])]
     return "\n".join(told)
+
+
+def _not_compared(outcomes: Sequence[Outcome]) -> str:
+    return f"{(NOTHING_SHIPPED if any(one.path for one in outcomes) else NOTHING_MEASURED).capitalize()}."
 
 
 def overview(outcomes: Sequence[Outcome]) -> list[list[str]]:
@@ -140,7 +145,7 @@ def page(title: str, outcomes: Sequence[Outcome]) -> str:
         f"is half of the 95 % interval of the paired difference. {CHANCE}</p>",
         _table("Records", overview(outcomes)),
         _table("Left out", [["record", "row", "why"], *left_out]) if left_out else "",
-        "<h2>Values</h2>" + _chosen(moved) if moved else f"<p>{NOTHING_SHIPPED.capitalize()}.</p>",
+        "<h2>Values</h2>" + _chosen(moved) if moved else f"<p>{_not_compared(outcomes)}</p>",
         _table("Times, as ratios", [_TIMES, *(_time(*one) for one in times)]) if times else "",
         "</main>\n</body>\n</html>\n",
     ]

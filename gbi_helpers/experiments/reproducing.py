@@ -111,7 +111,8 @@ def foretold(estimates: Sequence[Estimate], at_hand: int) -> str:
     if len(estimates) > 1:
         cpu = sum(one.minutes or 0.0 for one in estimates)
         left, total = sum(one.left for one in estimates), sum(one.total for one in estimates)
-        known = [f"{cpu:.1f}", f"{minutes_with(at_hand, estimates):.1f}"] if cpu else ["?", "?"]
+        any_known = any(not one.problem and one.minutes is not None for one in estimates)
+        known = [f"{cpu:.1f}", f"{minutes_with(at_hand, estimates):.1f}"] if any_known else ["?", "?"]
         lines.append(["all", f"{left:,} of {total:,}", *known])
     return "\n".join([columns(lines), *_notes(estimates)])
 

@@ -1,16 +1,15 @@
-"""One reader of every record: what was measured, by row, seed and path, as tensors, summaries or a tidy table."""
+"""One reader of every record: what was measured, by row, seed and path, as tensors or summaries."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -53,6 +52,8 @@ class Results:
         values = self.values(row, *path)
         if at is not None and values.dim() == 1:
             raise ValueError(f"'{row}' has one number there, and no list: leave out at={at}.")
+        if values.dim() > 2:
+            raise ValueError(f"'{row}' has a list of lists there: take its numbers with values().")
         if values.dim() > 1 and (at is None or not -values.shape[1] <= at < values.shape[1]):
             raise ValueError(f"'{row}' has a list of numbers there: choose one with at=0 to {values.shape[1] - 1}.")
         return summarise(values if at is None else values[:, at])
@@ -87,16 +88,6 @@ class Results:
         except KeyError:
             return False
         return True
-
-    def frame(self) -> pd.DataFrame:
-        """All single numbers, tidy: columns study, row, seed, metric ("detection/fashion/max_z/auroc"), value."""
-        found = [
-            (self.name, row, int(seed), metric, value)
-            for row, seeds in self.rows.items()
-            for seed, measured in seeds.items()
-            for metric, value in _leaves(measured)
-        ]
-        return pd.DataFrame(found, columns=["study", "row", "seed", "metric", "value"])
 
     def _at(self, row: str, path: Sequence[str]) -> list[Any]:
         return [_inside(seed, path, f"'{row}'") for seed in _inside(self.rows, [row], "the record").values()]
@@ -145,11 +136,3 @@ def _inside(found: Any, path: Sequence[str], where: str) -> Any:
 
 def _numbers(value: Any) -> Any:
     return [_numbers(v) for v in value] if isinstance(value, list) else math.inf if value is None else value
-
-
-def _leaves(found: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    if isinstance(found, Mapping):
-        for key, inner in found.items():
-            yield from _leaves(inner, f"{path}/{key}" if path else key)
-    elif isinstance(found, int | float):
-        yield path, float(found)

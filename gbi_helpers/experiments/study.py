@@ -95,7 +95,7 @@ class Study:
         for name in rows or ():
             if name not in there:
                 raise ValueError(f"The study {self.name} has no row '{name}': choose among {_said(there)}.")
-        return list(rows or there)
+        return list(dict.fromkeys(rows or there))
 
     def settings(self, name: str, variant: str) -> dict[str, Any]:
         """The settings of a row in a variant."""

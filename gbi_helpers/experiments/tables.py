@@ -27,8 +27,9 @@ def against_paper(results: Results, study: str) -> list[Compared]:
 
 
 def interval(value: Summary, digits: int = 3) -> str:
-    """Mean ± half of its 95 % interval. A single seed has none."""
-    return f"{value.mean:.{digits}f}" + (f" ± {value.half_width:.{digits}f}" if value.n > 1 else "")
+    """Mean ± half of its 95 % interval. Without one (a single seed) the mean alone."""
+    over = "" if math.isnan(value.half_width) else f" ± {value.half_width:.{digits}f}"
+    return f"{value.mean:.{digits}f}{over}"
 
 
 def sampling_error(percent: float, n: int) -> float:
@@ -37,8 +38,12 @@ def sampling_error(percent: float, n: int) -> float:
 
 
 def with_samples(percent: Summary, n: int) -> Summary:
-    """The same with its interval over seeds widened by the chance of the n test samples; added as squares."""
-    return replace(percent, half_width=math.hypot(percent.half_width, sampling_error(percent.mean, n)))
+    """The same with its interval over seeds, if there are several, widened by the chance of the n test samples.
+
+    They add as squares.
+    """
+    over_seeds = percent.half_width if percent.n > 1 else 0.0
+    return replace(percent, half_width=math.hypot(over_seeds, sampling_error(percent.mean, n)))
 
 
 def passes(results: Results, row: str, readout: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 from gbi_helpers.records import Trajectory
@@ -24,6 +25,7 @@ class Controls:
             raise ValueError("Controls needs a function and at least one control, as in Controls(run, image=(0, 9)).")
         for name, choice in choices.items():
             _check(name, choice)
+        choices = {name: _plain(choice) for name, choice in choices.items()}
         defaults = {p.name: p.default for p in inspect.signature(run).parameters.values()}
         self.run = run
         self.choices = choices
@@ -34,9 +36,8 @@ class Controls:
 
 
 def _check(name: str, choice: Any) -> None:
-    number = (int, float)
     if isinstance(choice, tuple):
-        good = len(choice) in (2, 3) and all(isinstance(v, number) for v in choice) and choice[0] < choice[1]
+        good = len(choice) in (2, 3) and all(isinstance(v, Real) for v in choice) and choice[0] < choice[1]
         good = good and (len(choice) == 2 or choice[2] > 0)
     else:
         good = isinstance(choice, list) and len(choice) > 0
@@ -44,6 +45,11 @@ def _check(name: str, choice: Any) -> None:
         raise ValueError(
             f"Control '{name}' is {choice!r}: give (low, high) or (low, high, step) for a slider, or a list for a menu."
         )
+
+
+def _plain(choice: Choice) -> Choice:
+    """Numbers of NumPy as Python's own, which a slider asks for."""
+    return tuple(getattr(v, "item", lambda v=v: v)() for v in choice) if isinstance(choice, tuple) else choice
 
 
 def _first(name: str, choice: Choice, default: Any) -> Any:

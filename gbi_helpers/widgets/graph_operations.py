@@ -33,10 +33,22 @@ FIXED |= {getattr(aten, f"new_{how}") for how in ("empty", "empty_strided", "ful
 
 def _elementwise(name: str) -> Callable[..., None]:
     def lowered(to: Any, out: Tensor, *args: Any, **kwargs: Any) -> None:
+        if unknown := set(kwargs) - {"rounding_mode"}:
+            told = ", ".join(sorted(unknown))
+            raise ValueError(f"The page does not know {name} with {told}: write the loss without it.")
         if kwargs.get("rounding_mode"):
             _elementwise(name)(to, out, *args)
             return to.emit(kwargs["rounding_mode"], out, out)
         return to.emit(name, out, *(_like(value, out) for value in args))
+
+    return lowered
+
+
+def _bitwise(name: str) -> Callable[..., None]:
+    def lowered(to: Any, out: Tensor, *args: Any) -> None:
+        if out.dtype != torch.bool:
+            raise ValueError(f"The page knows bitwise_{name} of true and false alone: write the loss without it.")
+        _elementwise(f"logical_{name}")(to, out, *args)
 
     return lowered
 
@@ -227,7 +239,7 @@ LOWERED: dict[Any, Callable[..., None]] = {getattr(aten, name): _elementwise(nam
 LOWERED |= {getattr(aten, name): _moved(name) for name in MOVED}
 LOWERED |= {getattr(aten, name): _reduced(name) for name in ("sum", "amax", "amin")}
 LOWERED |= {aten.any: _reduced("amax"), aten.all: _reduced("amin")}  # of 0 and 1
-LOWERED |= {getattr(aten, f"bitwise_{name}"): _elementwise(f"logical_{name}") for name in ("and", "not", "or")}
+LOWERED |= {getattr(aten, f"bitwise_{name}"): _bitwise(name) for name in ("and", "not", "or")}
 LOWERED |= {
     aten.add: _adding("add"),
     aten.sub: _adding("sub"),

@@ -15,6 +15,7 @@ import operator
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Packed:
         """The arrays, deflated."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What the page finds its view by: SHA-256 of header and data."""
         return hashlib.sha256(json.dumps(self.header).encode() + self.data).hexdigest()
@@ -85,7 +86,7 @@ class Path(Packed):
         }
         return header | ({"groups": [list(group) for group in self.groups]} if self.groups else {})
 
-    @property
+    @cached_property
     def data(self) -> bytes:
         """The arrays, deflated."""
         low, high = self.header["range"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def _check(what: str, value: Any, begin: str = "") -> None:
     """``ValueError`` unless a number is one that this may be."""
     least = {"sd": "a number above 0", "n": "a whole number from 1 on", "z0": "a share from 0 to 1"}
     rule = least.get(what, "a finite number")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     good = {"sd": lambda v: v > 0, "n": lambda v: v >= 1 and v == int(v), "z0": lambda v: 0 <= v <= 1}
     if not is_number or not good.get(what, lambda _: True)(value):
         raise ValueError(f"{begin}{what} must be {rule}{'' if begin else f', but is {value!r}'}.")

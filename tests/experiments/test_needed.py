@@ -55,6 +55,19 @@ def test_what_lies_in_the_data_folder_is_at_hand(tmp_path, monkeypatch):
     assert at_hand("cifar-10")
 
 
+@pytest.mark.filterwarnings("error")
+def test_to_look_whether_a_set_is_at_hand_moves_no_damaged_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("GBI_DATA_DIR", raising=False)
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    (tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte").write_bytes(b"half")
+    (tmp_path / "cifar-100.npz").write_bytes(b"half")
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert not any(map(at_hand, ("mnist", "cifar-100", "cifar-10")))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_small_records_need_nothing():
     assert needs("continual_small", "cifar/sums") == []
     assert needs("continual", "cifar/sums") == ["mnist", "cifar-100"]

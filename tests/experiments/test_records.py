@@ -4,13 +4,17 @@ Who ships a record changes its digest in ``manifest.json``; the file is read aga
 """
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gbi_helpers.experiments import tables
+from gbi_helpers.experiments.paper import Reported
 from gbi_helpers.experiments.results import Results, load_results, plain
 from gbi_helpers.files import load_asset, manifest
+from gbi_helpers.metrics import Summary
 
 RECORDS = sorted(Path(name).stem for name in manifest() if name.startswith("records/") and name.endswith(".json"))
 
@@ -71,3 +75,17 @@ def test_a_number_that_no_list_has_is_refused(path, at, told):
     assert results.summary("five", "list", at=1).mean == results.summary("five", "list", at=-1).mean == 3
     with pytest.raises(ValueError, match=told):
         results.summary("five", path, at=at)
+
+
+def test_numbers_of_a_list_of_lists_are_no_seeds():
+    nested = Results("made", {"a": {str(s): {"r": [[1.0, 2.0], [3.0, 4.0]]} for s in range(3)}}, {}, {}, {})
+    with pytest.raises(ValueError, match="'a' has a list of lists there"):
+        nested.summary("a", "r", at=0)
+
+
+def test_a_single_seed_has_the_interval_of_its_samples_and_no_verdict_without_one():
+    single = Summary(90.0, math.nan, math.nan, 1)
+    assert tables.interval(single, 1) == "90.0"
+    assert tables.interval(tables.with_samples(single, 2_000), 1) == "90.0 ± 1.3"
+    told = Reported("mnist", "faithful", ("one_step",), "one step", 90.0, "stated")
+    assert (told.held_against(90.0, math.nan), told.held_against(90.0, 1.0)) == ("open", "agrees")

@@ -49,6 +49,14 @@ def test_the_summary_has_a_line_for_each_record_and_names_what_lies_outside(outc
     assert re.fullmatch(r"study +moves +score +2 +3\.16667 +\+1\.17 ± 0\.72", moved)
 
 
+def test_where_no_row_was_measured_nothing_is_said_of_sizes():
+    lost = [Outcome("study", left_out={"a": "no data"})]
+    assert summary(lost).splitlines()[-1] == "No row was measured: nothing is compared."
+    assert summary([Outcome("study_small", 3, Path("small.json"))]).endswith(
+        "Nothing of this size is shipped: not compared."
+    )
+
+
 def test_values_that_are_equal_share_a_line_and_each_other_has_its_own(soup):
     same, moved = rows_of(soup, "Values, by row")
     assert same == ["study", "same", "3 values", "equal", "", "", "", ""]

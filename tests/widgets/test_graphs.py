@@ -143,3 +143,20 @@ def test_the_view_is_the_same_again_and_says_what_inference_says(parts):
     assert set(views[0].beliefs) == {"one step", "50 steps", "every task tried"}
     many = to_browser(lambda z: z.square().sum(1), max_entropy(1, 40))
     assert set(many.beliefs) == {"one step", "50 steps"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (lambda z: torch.round(10 * z, decimals=1).sum(1), "does not know round with decimals"),
+        (lambda z: (z * ((8 * z).long() & 3)).sum(1), "knows bitwise_and of true and false alone"),
+    ],
+)
+def test_what_the_page_would_compute_otherwise_is_refused(loss, words):
+    with pytest.raises(ValueError, match=words):
+        graph_of(loss, Z0)
+
+
+def test_the_page_knows_rounding_and_what_is_both():
+    graph = graph_of(lambda z: (torch.div(z, 0.3, rounding_mode="floor") * ((z > 0.1) & (z < 0.9))).sum(1), Z0)
+    assert {"floor", "logical_and"} <= {name for name, *_ in graph.operations}

@@ -116,6 +116,7 @@ def test_limits_are_round_and_never_one(low, high, wanted):
     ("given", "why"),
     [
         ({"sd": 0.0}, "^sd must be a number above 0, but is 0.0.$"),
+        ({"sd": np.float32(0)}, "^sd must be a number above 0"),
         ({"sd": math.nan}, "^sd must be a number above 0, but is nan.$"),
         ({"patterns": [0.2, math.nan]}, "^patterns must hold finite numbers, but one is nan.$"),
         ({"patterns": [0.2]}, r"^patterns must be \(tasks, dimensions\), of 2 to 6 tasks, but is \(1, 1\).$"),

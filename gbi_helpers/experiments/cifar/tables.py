@@ -13,7 +13,7 @@ from torch import Tensor, from_numpy, stack
 
 from gbi_helpers.experiments.cifar.measure import unpacked
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.tables import passes, sampling_error
+from gbi_helpers.experiments.tables import passes, with_samples
 from gbi_helpers.files import load_asset
 from gbi_helpers.metrics import Summary, summarise
 
@@ -54,13 +54,13 @@ class Line:
 
     @property
     def half_width(self) -> float:
-        """Half-width of a 95 % interval for ``accuracy``: test images and, from three seeds on, seeds, in percent."""
+        """Half-width of a 95 % interval for ``accuracy``: test images and, from two seeds on, seeds, in percent."""
         return spread(self.accuracy, self.test_n)
 
 
 def spread(found: Summary, n: int) -> float:
     """Half-width of a 95 % interval of an accuracy in percent: n test images and, from two seeds on, seeds."""
-    return math.hypot(sampling_error(found.mean, n), _over_seeds(found))
+    return with_samples(found, n).half_width
 
 
 def _over_seeds(found: Summary) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from gbi_helpers.experiments.mnist import guesses
 from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.tables import against_paper, passes, sampling_error
+from gbi_helpers.experiments.tables import against_paper, passes, with_samples
 from gbi_helpers.metrics import Summary
 
 BEYOND = {
@@ -44,8 +43,7 @@ class Accuracy:
     @property
     def half_width(self) -> float:
         """Of the 95 % interval over seeds, if there are several, and over images: what ± means."""
-        over_seeds = self.measured.half_width if self.measured.n > 1 else 0.0
-        return math.hypot(over_seeds, sampling_error(self.mean, self.images))
+        return with_samples(self.measured, self.images).half_width
 
     def __str__(self) -> str:
         return f"{self.mean:.1f} ± {self.half_width:.1f}"

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from gbi_helpers.data import layouts, standin
 from gbi_helpers.data.download import offline
+from gbi_helpers.data.image_files import torchvision
 from gbi_helpers.experiments.needed import at_hand
 from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir
 from gbi_helpers.runtime import usual_defaults
@@ -81,9 +82,7 @@ def _unpacked(file: Path) -> np.ndarray:
 
 def _downloaded(folder: Path) -> np.ndarray:
     try:
-        from torchvision.datasets import CIFAR10  # heavy, and needed here alone
-
-        return np.asarray(CIFAR10(str(folder), train=False, download=not offline()).data)
+        return np.asarray(torchvision().datasets.CIFAR10(str(folder), train=False, download=not offline()).data)
     except (ImportError, OSError, RuntimeError) as error:
         advice = "put cifar-10-test.npz into GBI_DATA_DIR, or leave the row out with --rows"
         raise DataError(f"CIFAR-10 is not at hand: {advice}.") from error
