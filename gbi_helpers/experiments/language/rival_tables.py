@@ -40,7 +40,7 @@ TUNED = {
     "lstm": "LSTM, all weights",
     "lstm_free": "LSTM, inputs first, then all weights",
     "gbi_untuned": "GBI, uniform Z",
-    "gbi_z": "GBI, Z alone",
+    "gbi_z": "GBI, a free Z alone (30 steps, nothing chosen)",
     "gbi_bias": "GBI, output biases alone",
     "gbi": "GBI, all weights, uniform Z",
     "gbi_found": "GBI, Z found on the simplex, then all weights",
