@@ -199,12 +199,14 @@ def answers(model: nn.Module, x: Tensor) -> Tensor:
 SEES: Settings = {"set": "full", "filters_of": "first", "features": {"n_filters": 400, "pool": 3, "stride": 1}}
 COMPONENTS: Settings = {**SEES, "components": 1024}
 SHRINK: Settings = {"shrink": (0.1, 0.03, 0.01, 0.003)}
+LESS: Settings = {"shrink": (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4)}
 LEARNER: Settings = {**COMPONENTS, "hidden": (512,), "training": {"steps": 175, "batch_size": 128, "lr": 1e-3}}
-EWC = tuple({"strength": strength} for strength in (1e2, 1e4, 1e6))
-EWC_OWN = tuple({"strength": strength} for strength in (0.1, 1.0, 10.0, 100.0))
+SLOW: Settings = {"steps": 350, "lr": 3e-4, "drop": 0.5}  # what fine-tuning with own outputs chooses
+EWC = tuple({"strength": strength} for strength in (1.0, 10.0, 1e2, 1e4))
+EWC_OWN = tuple({"strength": strength, **how} for how in ({}, SLOW) for strength in (0.1, 1.0, 10.0))
 REPLAY = tuple(
     {"steps": steps, "lr": lr, "drop": 0.5}
-    for steps, lr in ((175, 3e-4), (350, 1e-4), (350, 3e-4), (350, 1e-3), (700, 3e-4))
+    for steps, lr in ((175, 1e-4), (175, 3e-4), (350, 1e-4), (350, 3e-4), (700, 1e-4))
 )
 ANSWERS = tuple(
     {"steps": steps, "lr": 3e-4, "drop": 0.5, "logits": weight}
@@ -212,22 +214,23 @@ ANSWERS = tuple(
 )
 # for LwF; with dropout, by hand in four orders: 17 %
 SLOWER: tuple[Settings, ...] = ({}, {"lr": 3e-4}, {"steps": 350, "lr": 3e-4})
-LONGER = ({}, *({"steps": steps, "lr": lr, "drop": 0.5} for steps, lr in ((175, 3e-4), (350, 3e-4), (350, 1e-3))))
+LONGER = ({}, SLOW, SLOW | {"steps": 175}, SLOW | {"steps": 700}, SLOW | {"steps": 1400})
 APART = tuple(
     {"steps": steps, "lr": 3e-4, "drop": 0.5, "share": share}
     for steps, share in ((350, 0.2), (350, 0.1), (350, 0.05), (350, 0.02), (175, 0.1))
 )
 STORED: Settings = {"options": {"size": 2000, "batch_size": 128}}
 RIDGE: Settings = {"shrink": (1e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
+MORE: Settings = {"shrink": (0.9, 0.7, 0.5, 0.3, 0.1, 0.03)}  # as many random features ask for
 JOINT = tuple(
     {"hidden": (width,), "drop": drop, "lr": lr, "decay": 0.0, "epochs": 12, "batch_size": 128}
-    for width, drop, lr in ((512, 0.4, 2e-3), (1024, 0.5, 1e-3))
+    for width, drop, lr in ((512, 0.4, 2e-3), (1024, 0.5, 1e-3), (1024, 0.5, 3e-4), (2048, 0.6, 3e-4))
 )
 ROWS = {
     "cifar/sums": Row(sums, "sums of patch features", {**SEES, **SHRINK}),
-    "cifar/sums_components": Row(sums, "sums of what the networks see", {**COMPONENTS, **SHRINK}),
+    "cifar/sums_components": Row(sums, "sums of what the networks see", {**COMPONENTS, **LESS}),
     "cifar/expanded": Row(  # one order: it takes long, and gains nothing
-        sums, "sums of random features (RanPAC)", {**COMPONENTS, **SHRINK, "expanded": 5000}, once=True
+        sums, "sums of random features (RanPAC)", {**COMPONENTS, **MORE, "expanded": 5000}, once=True
     ),
     "cifar/fine_tuning": Row(network, "fine-tuning", {**LEARNER, "method": "fine_tuning", "sweep": ({},)}),
     "cifar/lwf": Row(network, "LwF", {**LEARNER, "method": "lwf", "sweep": ({},)}),
@@ -236,7 +239,7 @@ ROWS = {
     "cifar/ridge_expanded": Row(  # one order, as the row it stands beside
         ridge,
         "ridge regression, sums of random features (RanPAC)",
-        {**COMPONENTS, **RIDGE, "expanded": 5000},
+        {**COMPONENTS, **MORE, "expanded": 5000},
         once=True,
     ),
     **{
@@ -287,6 +290,6 @@ for name, more in OF_A_STORE.items():
         "sweep": ({"steps": 2, **more}, {"steps": 3, "drop": 0.5, **more}),
         "options": {"size": 100, "batch_size": 16},
     }
-for name in ("fine_tuning_own", "lwf_own"):
-    SMALL[f"cifar/{name}"] |= {"sweep": ({}, {"steps": 2, "lr": 3e-4})}
+for name, more in {"fine_tuning_own": {}, "lwf_own": {}, "ewc_own": {"strength": 1.0}}.items():
+    SMALL[f"cifar/{name}"] |= {"sweep": ({**more}, {"steps": 2, "lr": 3e-4, **more})}
 SMALL["cifar/joint"] |= {"sweep": ({"hidden": (8,), "drop": 0.2, "lr": 1e-2, "epochs": 2, "batch_size": 16},)}
