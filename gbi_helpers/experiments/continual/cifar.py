@@ -206,7 +206,7 @@ EWC = tuple({"strength": strength} for strength in (1.0, 10.0, 1e2, 1e4))
 EWC_OWN = tuple({"strength": strength, **how} for how in ({}, SLOW) for strength in (0.1, 1.0, 10.0))
 REPLAY = tuple(
     {"steps": steps, "lr": lr, "drop": 0.5}
-    for steps, lr in ((175, 1e-4), (175, 3e-4), (350, 1e-4), (350, 3e-4), (700, 1e-4))
+    for steps, lr in ((175, 3e-4), (350, 1e-4), (350, 3e-4), (350, 1e-3), (700, 3e-4))
 )
 ANSWERS = tuple(
     {"steps": steps, "lr": 3e-4, "drop": 0.5, "logits": weight}
