@@ -182,7 +182,7 @@ def hundred(results: Results) -> Table:
     names |= {f"{words}, own outputs": f"{name}_own" for words, name in names.items()}
     names |= {"replay of 2,000 images": "replay_2000", "the same, with old answers": "answers_2000"}
     names |= {"the same, new images among their own": "apart_2000"}
-    names |= {"joint, to the end (better of two nets)": "joint"}
+    names |= {"joint, to the end (best of four nets)": "joint"}
     rows: dict[str, Sequence[str]] = {words: (f"cifar/{name}", "accuracy") for words, name in names.items()}
     ways = {"one step": "one_step", "one step + δ": "one_step_delta", "equidistant, one step": "equidistant"}
     rows |= {f"sums, {words}": ("cifar/sums", way, "accuracy") for words, way in ways.items()}
