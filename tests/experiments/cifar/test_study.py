@@ -24,7 +24,7 @@ from gbi_helpers.experiments.cifar.measure import (
     unpacked,
 )
 from gbi_helpers.experiments.cifar.study import ROWS, STUDY
-from gbi_helpers.experiments.cifar.tables import load_confusions, sampling_error
+from gbi_helpers.experiments.cifar.tables import load_confusions
 from gbi_helpers.experiments.cifar.views import VIEWS, View, Views
 from gbi_helpers.experiments.cifar.world import Seen, World
 from gbi_helpers.experiments.paper import paper_number
@@ -32,6 +32,7 @@ from gbi_helpers.experiments.results import Results, load_results
 from gbi_helpers.experiments.runner import run
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.study import SMALL
+from gbi_helpers.experiments.tables import sampling_error
 
 pytestmark = pytest.mark.xdist_group("cifar")  # its rows are measured once, for all tests
 

@@ -16,6 +16,7 @@ from gbi_helpers.experiments.paper import Reported
 from gbi_helpers.experiments.results import load_results
 from gbi_helpers.experiments.runner import run
 from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.tables import sampling_error
 from gbi_helpers.files import DataError
 from gbi_helpers.metrics import Summary
 from gbi_helpers.models.image import ConditionalVAE
@@ -86,7 +87,7 @@ def held_against(mean, value, spread=None, half_width=1.0, images=2_000):
 
 
 def test_every_row_is_held_against_the_paper_by_one_criterion():
-    off = math.hypot(1.0, tables.sampling_error(80, 2_000))  # seeds and images: 2.02 points
+    off = math.hypot(1.0, sampling_error(80, 2_000))  # seeds and images: 2.02 points
     assert held_against(80, 80 + 0.99 * off).verdict == held_against(80, 80 - 0.99 * off).verdict == "agrees"
     assert held_against(80, 80 + 1.01 * off).verdict == held_against(80, 80 - 1.01 * off).verdict == "differs"
     assert held_against(80, 80 + 1.01 * off, spread=1.0).verdict == "open"  # only with the paper's own ±
@@ -101,7 +102,7 @@ def test_every_row_is_held_against_the_paper_by_one_criterion():
 def test_an_accuracy_of_one_seed_has_the_interval_of_its_images():
     one_seed = tables.Accuracy("a rung", Summary(80.0, math.nan, math.nan, 1), 2_000)
     assert str(one_seed) == "80.0 ± 1.8"
-    assert tables.sampling_error(50, 10_000) == pytest.approx(0.98, abs=0.01)
+    assert sampling_error(50, 10_000) == pytest.approx(0.98, abs=0.01)
 
 
 def test_a_code_of_four_holds_the_papers_number_by_our_interval_alone():
