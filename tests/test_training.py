@@ -113,50 +113,47 @@ def test_resume_file_of_another_run_or_damaged_is_named(tmp_path):
         fit(model, squared(model), (X, Y), resume=path, **OPTIONS)
 
 
+def stopped_once_saved(path, model, weight):
+    """The loss and options of a run that stops as soon as its file is there, and has."""
+
+    def loss(batch):
+        if path.exists():
+            raise StopError
+        return weight.square()
+
+    told = {"steps": 9, "resume": path, "save_every": 0}
+    with pytest.raises(StopError):
+        fit(model, loss, lambda step: None, **told)
+    return loss, told
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"seed": 1}, {"schedule": "constant"}, {"warm_up": 9}, {"average": 0.5}, {"batch_size": 7}, {"steps": 8}],
 )
 def test_a_run_that_differs_in_one_option_alone_does_not_go_on_from_the_file(tmp_path, changed):
-    path, weight = tmp_path / "run.pt", nn.Parameter(torch.tensor(1.0))
-
-    def stops_once_saved(batch):
-        if path.exists():
-            raise StopError
-        return weight.square()
-
-    told = {"steps": 9, "resume": path, "save_every": 0}
-    with pytest.raises(StopError):
-        fit([weight], stops_once_saved, lambda step: None, **told)
+    weight = nn.Parameter(torch.tensor(1.0))
+    loss, told = stopped_once_saved(tmp_path / "run.pt", [weight], weight)
     with pytest.raises(ValueError, match="belongs to another run"):
-        fit([weight], stops_once_saved, lambda step: None, **told | changed)
+        fit([weight], loss, lambda step: None, **told | changed)
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "buffers"),
     [
-        {"optimizer": torch.optim.SGD},
-        {"optimizer": torch.optim.NAdam},
-        {"optimizer": functools.partial(torch.optim.Adam, weight_decay=1.0)},
-        {"model": nn.BatchNorm1d(1, affine=False)},
+        ({"optimizer": torch.optim.SGD}, []),
+        ({"optimizer": torch.optim.NAdam}, []),
+        ({"optimizer": functools.partial(torch.optim.Adam, weight_decay=1.0)}, []),
+        ({}, [nn.BatchNorm1d(1, affine=False)]),
     ],
 )
-def test_another_optimizer_or_other_buffers_do_not_go_on_from_the_file(tmp_path, changed):
-    path, weight = tmp_path / "run.pt", nn.Parameter(torch.tensor(1.0))
+def test_another_optimizer_or_other_buffers_do_not_go_on_from_the_file(tmp_path, changed, buffers):
+    weight = nn.Parameter(torch.tensor(1.0))
     model = nn.ParameterList([weight])
-
-    def stops_once_saved(batch):
-        if path.exists():
-            raise StopError
-        return weight.square()
-
-    told = {"steps": 9, "resume": path, "save_every": 0}
-    with pytest.raises(StopError):
-        fit(model, stops_once_saved, lambda step: None, **told)
-    if other := changed.pop("model", None):
-        model = nn.ModuleList([model, other])
+    loss, told = stopped_once_saved(tmp_path / "run.pt", model, weight)
+    model = nn.ModuleList([model, *buffers])
     with pytest.raises(ValueError, match="belongs to another run"):
-        fit(model, stops_once_saved, lambda step: None, **told | changed)
+        fit(model, loss, lambda step: None, **told | changed)
 
 
 def test_no_file_is_written_before_its_time_has_come(tmp_path):
