@@ -37,13 +37,17 @@ def sampling_error(percent: float, n: int) -> float:
     return 196 * math.sqrt(percent / 100 * (1 - percent / 100) / n)
 
 
+def over_seeds(found: Summary) -> float:
+    """Half-width of the 95 % interval over seeds; 0 where one seed has none."""
+    return found.half_width if found.n > 1 else 0.0
+
+
 def with_samples(percent: Summary, n: int) -> Summary:
     """The same with its interval over seeds, if there are several, widened by the chance of the n test samples.
 
     They add as squares.
     """
-    over_seeds = percent.half_width if percent.n > 1 else 0.0
-    return replace(percent, half_width=math.hypot(over_seeds, sampling_error(percent.mean, n)))
+    return replace(percent, half_width=math.hypot(over_seeds(percent), sampling_error(percent.mean, n)))
 
 
 def passes(results: Results, row: str, readout: str) -> tuple[int, int]:

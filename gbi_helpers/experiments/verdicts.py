@@ -23,7 +23,7 @@ from gbi_helpers.experiments.ood.tables import with_images
 from gbi_helpers.experiments.paper import Reported, reported
 from gbi_helpers.experiments.results import Results, load_results
 from gbi_helpers.experiments.study import typed
-from gbi_helpers.experiments.tables import sampling_error
+from gbi_helpers.experiments.tables import over_seeds, sampling_error
 from gbi_helpers.files import ASSETS
 from gbi_helpers.metrics import Summary, summarise
 
@@ -203,7 +203,7 @@ class Judged:
         if not self.statement.images:
             return found
         chance = [self._chance(float(side.mean())) for side in (one, *other)]
-        return replace(found, half_width=math.hypot(*chance, 0.0 if found.n == 1 else found.half_width))
+        return replace(found, half_width=math.hypot(*chance, over_seeds(found)))
 
     def _chance(self, mean: float) -> float:
         """Half-width of the 95 % interval that the test images alone give an accuracy, or an AUROC."""

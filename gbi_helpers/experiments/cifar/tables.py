@@ -13,7 +13,7 @@ from torch import Tensor, from_numpy, stack
 
 from gbi_helpers.experiments.cifar.measure import unpacked
 from gbi_helpers.experiments.results import Results
-from gbi_helpers.experiments.tables import passes, with_samples
+from gbi_helpers.experiments.tables import over_seeds, passes, with_samples
 from gbi_helpers.files import load_asset
 from gbi_helpers.metrics import Summary, summarise
 
@@ -61,10 +61,6 @@ class Line:
 def spread(found: Summary, n: int) -> float:
     """Half-width of a 95 % interval of an accuracy in percent: n test images and, from two seeds on, seeds."""
     return with_samples(found, n).half_width
-
-
-def _over_seeds(found: Summary) -> float:
-    return found.half_width if found.n > 1 else 0.0
 
 
 def line(results: Results, row: str) -> Line:
@@ -118,7 +114,7 @@ def paired(right: Tensor, other: Tensor) -> Summary:
     """The same of two readers that are right where (S, N), by seed and image, says so."""
     away = 100 * (right.double() - other.double())
     seeds, images = summarise(away.mean(1)), away.mean(0)
-    half_width = math.hypot(1.96 * float(images.std()) / math.sqrt(len(images)), _over_seeds(seeds))
+    half_width = math.hypot(1.96 * float(images.std()) / math.sqrt(len(images)), over_seeds(seeds))
     return replace(seeds, half_width=half_width)
 
 
@@ -129,7 +125,7 @@ def beyond_one_step(results: Results, row: str, readout: str) -> Summary:
     changed = float((gains + losses).mean()) / 100
     variance = changed - (seeds.mean / 100) ** 2
     images = 196 * math.sqrt(variance / results.first(row, "test_n"))
-    return replace(seeds, half_width=math.hypot(images, _over_seeds(seeds)))
+    return replace(seeds, half_width=math.hypot(images, over_seeds(seeds)))
 
 
 def prices(results: Results) -> list[dict[str, float]]:
