@@ -70,13 +70,19 @@ def usual_defaults() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def random_state_kept(*devices: torch.device) -> Iterator[None]:
+def random_state_kept(*devices: torch.device, seed: int | None = None) -> Iterator[None]:
     """What is drawn inside leaves PyTorch's random state as it was, on the CPU and on those ``devices`` that are GPUs.
 
-    Other GPUs are not touched: to ask for their state would open each of them.
+    With ``seed`` it starts there. Other GPUs are not touched: to ask for their state would open each of them, and
+    ``torch.manual_seed`` would seed each of them for good.
     """
     gpus = [device for device in dict.fromkeys(devices) if device.type == "cuda"]
     with torch.random.fork_rng(devices=gpus):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        for gpu in gpus if seed is not None else ():
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
         yield
 
 

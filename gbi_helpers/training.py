@@ -70,8 +70,7 @@ def fit(
     plan = {"steps": total, "batch_size": batch_size, "lr": lr, "seed": seed, "average": average}
     run = _Run(parameters, optimizer(parameters, lr=lr), plan | {"schedule": schedule, "warm_up": warm_up})
     run.buffers = list(model.buffers()) if isinstance(model, nn.Module) else []
-    with random_state_kept(*run.gpus):
-        torch.manual_seed(seed)
+    with random_state_kept(*run.gpus, seed=seed):
         if resume is not None:
             run.load(Path(resume))
         saved = time.perf_counter()

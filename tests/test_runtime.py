@@ -105,6 +105,9 @@ def test_draws_inside_leave_the_random_state_and_open_no_gpu(monkeypatch):
     torch.manual_seed(0)
     with runtime.random_state_kept():
         torch.rand(5)
+    with runtime.random_state_kept(seed=0):
+        first = torch.rand(1)
     drawn = torch.rand(1)
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(1))
+    assert torch.equal(drawn, first)

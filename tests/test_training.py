@@ -55,6 +55,12 @@ def test_callers_random_state_is_left_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_model_on_the_cpu_seeds_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("the caller's GPUs were seeded"))
+    model = nn.Linear(4, 1)
+    fit(model, squared(model), (X, Y), epochs=1, batch_size=20)
+
+
 class StopError(Exception):
     pass
 

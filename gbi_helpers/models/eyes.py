@@ -115,8 +115,7 @@ def load_eyes(side: int = 128, layers: Sequence[int] = (16,), weights: str | Non
 
     Raises :class:`DataError` where the package is not installed, or its file is another.
     """
-    with usual_defaults(), random_state_kept():
-        torch.manual_seed(0)
+    with usual_defaults(), random_state_kept(seed=0):
         eyes = Eyes(side, layers)
     if weights is not None:
         put(eyes, torch.load(_file(weights), map_location="cpu", weights_only=True))

@@ -70,8 +70,7 @@ def whitening(mean: Tensor, covariance: Tensor, out: int, floor: float = 1e-3) -
     matrices the components are found by subspace iteration, which is exact enough for all but the last few.
     """
     if len(covariance) > 2000:
-        with random_state_kept(covariance.device):
-            torch.manual_seed(0)
+        with random_state_kept(covariance.device, seed=0):
             vectors, values, _ = torch.svd_lowrank(covariance.float(), q=min(out + 50, len(covariance)), niter=4)
         values, vectors = values[:out], vectors[:, :out]
     else:

@@ -70,8 +70,7 @@ def drawn(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
 
 def decoder(width: int, seed: int) -> ConditionalVAE:
     """The untrained autoencoder, its code of 16 numbers, multiplied by the gates of ten digits."""
-    with random_state_kept(), usual_defaults():
-        torch.manual_seed(seed)
+    with random_state_kept(seed=seed), usual_defaults():
         return ConditionalVAE(width=width)
 
 

@@ -33,8 +33,7 @@ class LowRank:
 
     def __init__(self, x: Tensor, rank: int):
         mean = x.mean(0)
-        with random_state_kept(x.device):  # subspace iteration starts at random
-            torch.manual_seed(0)
+        with random_state_kept(x.device, seed=0):  # subspace iteration starts at random
             _, lengths, directions = torch.svd_lowrank(x - mean, q=min(rank + 10, *x.shape), niter=4)
         factor = (directions * lengths / len(x) ** 0.5).T[:rank]
         self.mean, self.factor = mean.half(), factor.half()

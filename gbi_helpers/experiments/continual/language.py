@@ -95,8 +95,7 @@ def network(corpus: Corpus, seed: int, hidden: int, z: str, off: float = 0.5) ->
     always told 1/K.
     """
     fixed = z.startswith("gate")
-    with random_state_kept(), usual_defaults():
-        torch.manual_seed(seed)
+    with random_state_kept(seed=seed), usual_defaults():
         model = WordLSTM(corpus.size, corpus.n_tasks, hidden, z if fixed else "both")  # type: ignore[arg-type]
         if fixed:
             assert model.gate is not None

@@ -54,8 +54,7 @@ AS_LEARNED = {"schedule": "constant", "warm_up": 0}  # as context after context
 def mlp(size: int, hidden: tuple[int, ...], outputs: int, seed: int, drop: float = 0.0) -> nn.Sequential:
     """Layers of these sizes with ReLU, and dropout if any, between them."""
     sizes, layers = (size, *hidden, outputs), list[nn.Module]()
-    with random_state_kept(), usual_defaults():
-        torch.manual_seed(seed)
+    with random_state_kept(seed=seed), usual_defaults():
         for a, b in itertools.pairwise(sizes[:-1]):
             layers += [nn.Linear(a, b), nn.ReLU(), *([nn.Dropout(drop)] if drop else [])]
         return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))

@@ -127,8 +127,7 @@ def beliefs_of(decoders: Sequence[Decoder], x: Tensor) -> list[Tensor]:
 def run(told: Sequence[Context], seed: int, settings: Settings) -> tuple[list[nn.Module], int]:
     """One training through all contexts: the network as it was after each, and the bytes kept beside it."""
     x, k, models = told[0].inputs[0], len(told), list[nn.Module]()
-    with random_state_kept(), usual_defaults():
-        torch.manual_seed(seed)
+    with random_state_kept(seed=seed), usual_defaults():
         model = GatedMLP((PIXELS, *settings["hidden"], 10), k, settings["off"], seed).to(x.device)
     options = settings.get("options", {})
     options = {**options, **({"strength": settings["strength"]} if "strength" in settings else {})}
