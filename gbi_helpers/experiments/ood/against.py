@@ -85,10 +85,14 @@ def detected(score: Named, sets: Sets) -> Found:
     return {"detection": against(score, sets.test[0], sets.foreign) | against(score, x, strangers(x, y))}
 
 
-def unopened(named: dict[str, Named], sets: Sets) -> Found:
-    """The same of several networks' scores, by "network/score", against the images that nobody had looked at."""
+def unopened(sets: Sets) -> dict[str, Tensor]:
+    """The images that nobody had looked at, each set standardised by itself."""
     foreign = {name: make() for name, make in UNOPENED.items()}
-    foreign = {name: Scale.of(x)(x).to(sets.test[0]) for name, x in foreign.items()}
+    return {name: Scale.of(x)(x).to(sets.test[0]) for name, x in foreign.items()}
+
+
+def together(named: dict[str, Named], sets: Sets, foreign: dict[str, Tensor]) -> Found:
+    """The same of several networks' scores, by "network/score", against other foreign sets."""
 
     def score(images: Tensor) -> dict[str, Tensor]:
         return {f"{net}/{name}": values for net, one in named.items() for name, values in one(images).items()}

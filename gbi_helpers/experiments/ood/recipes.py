@@ -59,8 +59,7 @@ class DropoutClassifier(Described):
     def votes(self, x: Tensor, masks: int = 20, seed: int = 0) -> Tensor:
         """Log probabilities (masks, B, K) of images under ``masks`` random dropout masks."""
         was = self.training
-        with random_state_kept(x.device):
-            torch.manual_seed(seed)
+        with random_state_kept(x.device, seed=seed):
             self.train()
             log_q = [torch.cat([self(part).log_softmax(1) for part in x.split(1000)]) for _ in range(masks)]
         self.train(was)

@@ -2,7 +2,8 @@
 
 Clothes, noise and inverted digits are standardised by their own mean and deviation, so that brightness and contrast
 give nothing away; what is made of the test images by moving pixels has their scale already. The one exception are the
-faint clothes, which are there to show what low contrast does to a likelihood.
+faint clothes, which are there to show what low contrast does to a likelihood. But black is then another number in each
+set, and gives all away to whoever compares pixels: :meth:`Sets.with_one_black` is for those who would rather not.
 """
 
 from __future__ import annotations
@@ -94,6 +95,17 @@ class Sets:
         """The same with the paper's foreign set alone: for models of which less is asked."""
         clothes = {"fashion": self.foreign["fashion"]}
         return Sets(self.train, self.validation, self.test, clothes, {}, self.scale)
+
+    def with_one_black(self, clothes: Tensor) -> dict[str, Tensor]:
+        """Foreign images whose black is that of the digits, made of clothes (N, 1, 28, 28) in [0, 1] and of the digits.
+
+        "fashion" is standardised by itself but for its black; the others by the digits' scale, so "bright" are the
+        clothes as they are, and "faint" those of little contrast.
+        """
+        clothes, digits = clothes.to(self.test[0]), self.scale.undo(self.test[0])
+        own = torch.where(clothes == 0, self.scale(torch.zeros_like(clothes)), Scale.of(clothes)(clothes))
+        raw = {"bright": clothes, "faint": FAINT * clothes, "inverted": 1 - digits}
+        return {"fashion": own} | {name: self.scale(x) for name, x in raw.items()}
 
     def without(self, pair: tuple[int, int]) -> Sets:
         """The sets of the eight other digits, numbered anew 0 .. 7; foreign are the test images of the pair."""

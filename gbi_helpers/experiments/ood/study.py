@@ -42,6 +42,7 @@ class World:
     shelf: Shelf
     digest: str
     facts: Settings
+    clothes: Tensor  # pixels in [0, 1]
 
     def trained(self, recipe: Recipe, seed: int, settings: Settings, sets: Sets | None = None) -> tuple[Any, Found]:
         """A model in eval mode, and what its training took; on other ``sets`` if given."""
@@ -59,7 +60,7 @@ def opened(shelf: Shelf, variant: str) -> World:
     if variant == SMALL:
         data, clothes = data.cut(256, 100, 100), clothes[:100]
     digest = mark(data.digest, fashion.digest, len(clothes))
-    return World(Sets.of(data, clothes), shelf, digest, {"data": f"{data.source}; {fashion.source}"})
+    return World(Sets.of(data, clothes), shelf, digest, {"data": f"{data.source}; {fashion.source}"}, clothes)
 
 
 def generative(recipe: Recipe, thorough: bool = False) -> Callable[[World, int, Settings], Found]:
@@ -159,9 +160,18 @@ def _of_one(net: Classifier, sets: Sets) -> Found:
 
 def confirmed(world: World, seed: int, settings: Settings) -> Found:
     """All scores against letters and photographs, which were opened when all else was fixed."""
+    return _all_scores(world, seed, settings, against.unopened(world.sets))
+
+
+def one_black(world: World, seed: int, settings: Settings) -> Found:
+    """All scores against clothes and inverted digits that have the digits' black."""
+    return _all_scores(world, seed, settings, world.sets.with_one_black(world.clothes))
+
+
+def _all_scores(world: World, seed: int, settings: Settings, foreign: dict[str, Tensor]) -> Found:
     (model, sets), (net, _) = _both(world, seed, settings)
     ways = {"pixels": against.on_pixels(sets), "features": against.on_classifier(net, sets)}
-    return against.unopened(ways | {"gates": against.on_vae(model, sets)}, sets)
+    return against.together(ways | {"gates": against.on_vae(model, sets)}, sets, foreign)
 
 
 def price(world: World, seed: int, settings: Settings) -> Found:
@@ -216,6 +226,7 @@ STUDY = Study(
         "gates": _row("gates of VAE-mul, and both rules for step sizes", gates, "vae_mul", near=False),
         "near_gates": _row("the same without two digits", gates, "vae_mul", near=True, n_tasks=8),
         "price": Row(price, "what a score costs", BOTH, once=True, only=("",)),
+        "one_black": Row(one_black, "clothes and inverted digits with the digits' black", BOTH),
         "unopened": Row(confirmed, "letters and photographs", BOTH, only=("",)),
     },
     opened,

@@ -142,6 +142,18 @@ def test_a_scale_standardises_its_own_set_and_can_be_undone(x):
     torch.testing.assert_close(scale.undo(scale(x)), x)
 
 
+def test_with_one_black_a_dark_pixel_tells_nothing(data, clothes):
+    sets = Sets.of(data, clothes)
+    black = float(sets.test[0].min())
+    assert float(sets.foreign["fashion"].min()) < black - 0.3  # standardised by itself: another number
+    found = sets.with_one_black(clothes)
+    for name in ("fashion", "bright", "faint"):
+        assert torch.equal(found[name] == black, clothes == 0)
+    lit = clothes > 0
+    assert torch.equal(found["fashion"][lit], sets.foreign["fashion"][lit])
+    torch.testing.assert_close(found["inverted"], sets.scale(1 - data.test.pixels()))
+
+
 def test_two_digits_left_out_are_in_no_split_but_the_foreign_one(data, clothes):
     sets = Sets.of(data, clothes)
     near = sets.without((3, 8))
