@@ -4,7 +4,7 @@ import re
 
 WORDS = 150  # a minute
 LINE, FIGURE, PREDICTION = 5 / 60, 30 / 60, 45 / 60  # minutes
-SECTION = re.compile(r"^(?=## \d+\. )", re.MULTILINE)
+SECTION = re.compile(r"^(?=## (?:\d+\. |Exercises$|Quiz$))", re.MULTILINE)
 CLOCK = re.compile(r"^\*by minute (\d+)\*$", re.MULTILINE)
 EXERCISE = re.compile(r"^\*.*\b(?:easy|medium|hard|open)\b.*?\b(\d+) minutes", re.MULTILINE | re.IGNORECASE)
 SHOWS = re.compile(
@@ -25,7 +25,7 @@ def exercises(text):
 
 
 def clocks(cells):
-    """For each numbered section: its heading, the minute on its clock (None without), the one at which it begins."""
+    """For each numbered section, the exercises and the quiz: its heading, the minute on its clock (None without), the one at which it begins."""
     passed, found = 0.0, []
     for cell in cells:
         if cell.cell_type != "markdown":

@@ -326,7 +326,8 @@ def test_the_minutes_of_reading_are_those_of_a_steady_reader(path):
 def test_each_section_has_a_clock_that_is_right(path):
     clocks = pacing.clocks(book(path).cells)
     wrong = {name: f"by minute {at:.0f}" for name, told, at in clocks if told is None or abs(told - at) > 3}
-    assert [int(re.search(r"\d+", name)[0]) for name, *_ in clocks] == list(range(1, len(clocks) + 1))
+    numbered = [int(number[0]) for name, *_ in clocks if (number := re.search(r"\d+", name))]
+    assert numbered == list(range(1, len(numbered) + 1))
     assert not wrong, f"under these headings should stand: {wrong}"
 
 

@@ -105,7 +105,7 @@ def right(results: Results, row: str, *inside: str) -> Tensor:
 def difference(results: Results, row: str, other: str) -> Summary:
     """Points by which ``row`` is more often right than ``other``, paired: seed by seed, image by image.
 
-    The half-width is that of a 95 % interval over seeds (from three on) and test images together.
+    The half-width is that of a 95 % interval over seeds (from two on) and test images together.
     """
     return paired(right(results, row), right(results, other))
 

@@ -106,8 +106,7 @@ def expanded(seed: int, settings: Settings) -> tuple[Stream, dict[str, Any]]:
 
 def expansion(size: int, out: int, seed: int) -> nn.Module:
     """Random features: relu(x @ W), W (size, out) normal, drawn once and never changed."""
-    with random_state_kept(), usual_defaults():
-        torch.manual_seed(seed)
+    with random_state_kept(seed=seed), usual_defaults():
         layer = nn.Linear(size, out, bias=False).requires_grad_(False)
         nn.init.normal_(layer.weight, std=size**-0.5)
         return nn.Sequential(layer, nn.ReLU())
@@ -206,7 +205,7 @@ EWC = tuple({"strength": strength} for strength in (1.0, 10.0, 1e2, 1e4))
 EWC_OWN = tuple({"strength": strength, **how} for how in ({}, SLOW) for strength in (0.1, 1.0, 10.0))
 REPLAY = tuple(
     {"steps": steps, "lr": lr, "drop": 0.5}
-    for steps, lr in ((175, 3e-4), (350, 1e-4), (350, 3e-4), (350, 1e-3), (700, 3e-4))
+    for steps, lr in ((175, 1e-4), (175, 3e-4), (350, 1e-4), (350, 3e-4), (700, 1e-4))
 )
 ANSWERS = tuple(
     {"steps": steps, "lr": 3e-4, "drop": 0.5, "logits": weight}

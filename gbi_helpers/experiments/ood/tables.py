@@ -116,8 +116,11 @@ RIVALS = {
 }
 OURS = {
     ("gates", "max_z small"): "max Z",
+    ("gates", "max_z fitted"): "max Z, step fitted",
     ("gates", "relative small"): "relative gradient",
+    ("gates", "relative fitted"): "relative gradient, step fitted",
     ("gates", "relative_likelihood small"): "relative likelihood",
+    ("gates", "relative_likelihood fitted"): "relative likelihood, step fitted",
     ("gates", "gate nearest"): "gates: nearest digit, cosine",
     ("gates", "gate relative_mahalanobis"): "gates: relative Mahalanobis",
     ("gates", "gate together"): "gates: sum of two",
