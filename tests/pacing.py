@@ -25,7 +25,7 @@ def exercises(text):
 
 
 def clocks(cells):
-    """For each numbered section, the exercises and the quiz: its heading, the minute on its clock (None without), the one at which it begins."""
+    """Of each numbered section, exercises and quiz: heading, minute on its clock (None without), minute it begins."""
     passed, found = 0.0, []
     for cell in cells:
         if cell.cell_type != "markdown":

@@ -254,7 +254,8 @@ one_step_by_hand = Exercise(
         ),
     ],
     logs=True,
-    without=("gbi_helpers", "one_step", "iterate", "loss_of", "max_entropy", "step_by_hand", "theory"),
+    without=("gbi_helpers", "one_step", "iterate", "max_entropy", "theory"),
+    given=("loss_of", "step_by_hand"),
 )
 
 

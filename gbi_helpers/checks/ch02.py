@@ -29,6 +29,7 @@ def _blocks_until_inputs(draw: Generator, blocks: int, seeds: int) -> Inputs:
 
 
 _short, *_falling = drawn(202, _blocks_until_inputs, (6, 2), (9, 3), (14, 2), (20, 5), (11, 4))
+_last = torch.tensor([[1.0, 0.9], [1.0, 0.9], [0.9, 0.9], [0.9, 0.8], [0.4, 0.5]], dtype=torch.float64, device="cpu")
 _never = torch.cat([_short[0].new_ones(6, 1), _short[0]], dim=1)
 
 blocks_until = Exercise(
@@ -36,7 +37,7 @@ blocks_until = Exercise(
     "student(excess (blocks, S), criterion) -> the block (S,), counted from 1, that ends the first good run. "
     "A good run: three blocks in a row whose mean lies below the criterion. Infinity where there is none.",
     lambda e, c: blocks_to_criterion(e, c, run=3),
-    _falling,
+    [*_falling, (_last, 0.75)],  # the last: a run that only the last three blocks make
     mistakes=[
         Mistake(lambda e, c: blocks_to_criterion(e, c, run=3) - 1, "Blocks are counted from 1, not from 0."),
         Mistake(
@@ -190,6 +191,7 @@ absolute_error = Exercise(
             "Right for a small bias, but not for a huge one, where the answer is just |bias|: something overflows.",
         )
     ],
+    given=("absolute",),
 )
 
 

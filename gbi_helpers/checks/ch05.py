@@ -82,7 +82,7 @@ def _close_call_inputs(draw: Generator, samples: int, right: float) -> Inputs:
     """Two tasks, one nat apart, of which a share ``right`` is the true one: here every score chooses its own size."""
     y = whole(draw, 0, 2, samples)
     chosen = torch.where(uniform(draw, samples) < right, y, 1 - y)
-    return -F.one_hot(chosen, 2).double(), y, _CANDIDATES
+    return -F.one_hot(chosen, 2).double(), y, 1.1 * _CANDIDATES
 
 
 def _choose(score: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -108,7 +108,8 @@ best_step_size = Exercise(
         ),
         Mistake(
             _choose(lambda a, y: -(a.argmax(-1) == y).double().mean()),
-            "You chose by accuracy, but no step size changes which task wins. Score the probability given to y.",
+            "This is the first candidate, whatever the data, as accuracy would choose: no step size changes which task "
+            "wins. Score the probability given to y.",
         ),
         Mistake(
             lambda g, y, c: torch.stack([F.cross_entropy(-a * g, y) for a in c]).argmin(),
@@ -183,7 +184,10 @@ corrected = Exercise(
     drawn(504, _corrected_inputs, (40, 5, 4), (100, 3, 10), (25, 6, 2)),
     mistakes=[
         Mistake(_with_delta(-1.0), "delta has the wrong sign: it is what must be *added* to -gradient to reach -loss."),
-        Mistake(_with_delta(0.0), "delta is missing: this is the plain one-step answer."),
+        Mistake(
+            _with_delta(0.0),
+            "This is the plain one-step answer: delta is missing, or one number for all. Each task has its own: mean(0).",
+        ),
         Mistake(
             lambda g, loss, new: torch.log_softmax(-new - loss.mean(0), dim=-1),
             "You added the mean of -loss. delta is the mean of the *difference* between -loss and -gradient.",

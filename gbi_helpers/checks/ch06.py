@@ -112,6 +112,9 @@ def _expected_calibration_error_inputs(draw: Generator, samples: int, tasks: int
     return q, y, bins
 
 
+_CERTAIN = torch.eye(4, dtype=torch.float64, device="cpu").repeat(6, 1)  # 24 samples, each named for sure
+
+
 def _gaps(q: Tensor, y: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """Confidence minus accuracy of each bin that is not empty, and its share of the samples."""
     confidence, chosen = q.max(-1)
@@ -154,6 +157,12 @@ expected_calibration_error = Exercise(
             lambda q, y, bins: (q.max(-1).values - (q.argmax(-1) == y).double()).abs().mean(),
             "You took |confidence - right| sample by sample. Average inside each bin first, then take the gap.",
         ),
+    ],
+    hard=[
+        (
+            (_CERTAIN, _CERTAIN.argmax(-1).roll(3), 10),
+            "Right until a confidence is exactly 1: that belongs to the last bin, not to one more.",
+        )
     ],
     without=("calibration_error",),
 )

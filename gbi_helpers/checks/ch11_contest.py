@@ -87,6 +87,9 @@ def _whole(numbers: Sequence[Tensor]) -> bool:
 
 
 def _rand(slot: Tensor, task: Tensor) -> float:
+    """The adjusted Rand index of slots (N,); 0 where these are none."""
+    if not _whole([slot]):
+        return 0.0
     from sklearn.metrics import adjusted_rand_score  # not at import: it is slow to load
 
     return float(adjusted_rand_score(task.numpy(), slot.numpy()))

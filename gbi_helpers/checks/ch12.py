@@ -145,7 +145,7 @@ seeds_needed = Exercise(
     "seeds_needed",
     "student(differences (S,), effect) -> the least number of seeds, 2 or more, whose mean would be known to ± effect.",
     _needed,
-    drawn(1202, _seed_inputs, (5, 0.5), (6, 0.25), (8, 1.0), (5, 0.8)),
+    drawn(1202, _seed_inputs, (5, 0.5), (6, 0.25), (8, 1.0), (5, 0.8), (6, 20.0), (5, 0.12)),
     mistakes=[
         Mistake(
             lambda d, effect: _needed(d, effect, 1.96),

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from gbi_helpers.checks.priced import Ask, unspent
-from gbi_helpers.checks.written import OURS, called, hint, quiet
+from gbi_helpers.checks.priced import unspent
+from gbi_helpers.checks.written import OURS, called, hint, quiet, rows_of, shapes, told_of
 from gbi_helpers.claims import say
 
 Inputs = tuple[Any, ...]
@@ -46,7 +46,8 @@ class Exercise:
     ``hard``: inputs that break an answer which is right on the others, each with what to say then (say, of underflow).
     ``parts``: names of what is returned, several for a tuple. ``logs``: the answer is log probabilities over its last
     axis. ``up_to_constant``: a constant added to the last axis is no mistake. ``between``: no answer, right or wrong,
-    can lie outside. ``without``: names that an answer may not call, as they are, or do, what is asked.
+    can lie outside. ``without``: names of the package that an answer may not call, as they are, or do, what is asked;
+    ``given``: names of the chapter itself, for the same reason. A student's own helper may be called anything.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Exercise:
     up_to_constant: bool = False
     between: tuple[float, float] = (-math.inf, math.inf)
     without: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "__doc__", self.what)  # for help(), which tells of the class otherwise
@@ -98,7 +100,8 @@ class Exercise:
         say(f"✓ {self.name}: right on {len(self.cases) + len(self.hard)} random inputs")
 
     def _try(self, student: Callable[..., Any]) -> None:
-        if taken := {"reference"} if student is self.reference else called(student).intersection(OURS + self.without):
+        refused = (*OURS, *self.without, *self.given)
+        if taken := {"reference"} if student is self.reference else called(student, self.given).intersection(refused):
             names = " and ".join(sorted(taken))
             self._fail(f"The numbers may be right, but this calls {names}, which is what you are asked to write.")
         right = self._answers(self.reference)
@@ -111,6 +114,7 @@ class Exercise:
                 advice = self._recognise(part_name, got) or self._describe(got, want)
                 self._fail(f"{self._of(part_name)}{advice} {self._example(got, want)}")
         self._check_hard(student)
+        self._check_narrow(student)
 
     def _answers(self, function: Callable[..., Any]) -> list[Answer]:
         return [self._call(function, inputs) for inputs in self.cases]
@@ -127,7 +131,7 @@ class Exercise:
                 raise NotTriedError(told) from None
             raise AssertionError(
                 f"{self.name}: your function stopped with {type(error).__name__}: {error} "
-                f"{hint(error, inputs)}It was called with {_shapes(inputs)}."
+                f"{hint(error, inputs)}It was called with {shapes(inputs)}."
             ) from error
         if result is None:
             self._fail("your function returns nothing. Is the `return` missing?")
@@ -141,7 +145,7 @@ class Exercise:
             self._fail(f"return {len(self.parts)} things, in this order: {', '.join(self.parts)}.")
         try:
             numbers = tuple(_numbers(item) for item in several)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             if isinstance(result, tuple) and hasattr(result, "indices"):  # of max(-1), min(-1), sort(), topk()
                 self._fail("you return values *and* places, as `max(-1)` gives both: return its `.values`.")
             self._fail(f"return a tensor of numbers, not {type(several[0]).__name__}.")
@@ -156,7 +160,7 @@ class Exercise:
                 hint = "The two axes are swapped." if turned else "Over which axis do you sum, and which one must stay?"
                 self._fail(
                     f"{self._of(name)}the shape should be {tuple(want.shape)}, but is {tuple(got.shape)}, "
-                    f"for inputs {_shapes(inputs)}. {hint}"
+                    f"for inputs {shapes(inputs)}. {hint}"
                 )
 
     def _check_hard(self, student: Callable[..., Any]) -> None:
@@ -165,7 +169,20 @@ class Exercise:
             self._check_shapes(inputs, want, got)
             if not all(self._same([g], [w]) for g, w in zip(got, want, strict=True)):
                 near = all(self._nearly([g], [w]) for g, w in zip(got, want, strict=True))
-                self._fail(NEARLY if near else advice)
+                self._fail(NEARLY if near else f"{advice} {self._example(got, want)}")
+
+    def _check_narrow(self, student: Callable[..., Any]) -> None:
+        """That it also takes float32, as the course's networks give it, where the answer is in float32 then."""
+        inputs, several = tuple(_narrow(i) for i in self.cases[0]), len(self.parts) > 1
+        if any(map(callable, inputs)):
+            return
+        right = self.reference(*map(_fresh, inputs))
+        if not any(getattr(part, "dtype", None) == torch.float32 for part in (right if several else (right,))):
+            return
+        try:
+            student(*map(_fresh, inputs))
+        except Exception as error:
+            self._fail(f"It is right in float64. In float32, which networks use, it stops: {error}. Take x.dtype.")
 
     def _right(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
         """Whether answers to all cases count as right; that they are the same may be too much to ask."""
@@ -223,12 +240,12 @@ class Exercise:
     def _example(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
         """The first row that differs, as given and as it should be."""
         for case, (ours, theirs) in enumerate(zip(want, got, strict=True)):
-            rows = zip(_rows(theirs), _rows(ours), strict=True)
+            rows = zip(rows_of(theirs), rows_of(ours), strict=True)
             for number, (g, w) in enumerate(rows):
                 if not self._same([g], [w]):
                     place = f"Row {number} on input {case}" if ours.dim() > 1 else f"On input {case}"
                     column = int(torch.isclose(self._view(g), self._view(w), rtol=1e-6).long().argmin())
-                    return f"({place}: yours {_told(g, column)}, right {_told(w, column)}.)"
+                    return f"({place}: yours {told_of(g, column)}, right {told_of(w, column)}.)"
         return ""
 
     def _of(self, part: str) -> str:
@@ -241,6 +258,10 @@ class Exercise:
 def _fresh(value: Any) -> Any:
     """An input that no call before has touched: a copy of a tensor, a full budget."""
     return value.clone() if isinstance(value, Tensor) else unspent(value)
+
+
+def _narrow(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype == torch.float64 else value
 
 
 def _unchanged(before: Tensor, after: Tensor) -> bool:
@@ -273,27 +294,3 @@ def uniform(draw: Generator, *shape: int) -> Tensor:
 def whole(draw: Generator, low: int, high: int, *shape: int) -> Tensor:
     """Whole numbers from ``low`` to ``high - 1``, for the inputs of a check."""
     return torch.randint(low, high, shape, generator=draw, device=draw.device)
-
-
-def _shapes(inputs: Inputs) -> str:
-    return ", ".join(_shape(i) for i in inputs)
-
-
-def _shape(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor {tuple(value.shape)}"
-    if callable(value):
-        return "a function"
-    return repr(value) if isinstance(value, Ask) else f"{value:.3g}"
-
-
-def _rows(values: Tensor) -> Tensor:
-    """An answer as rows (R, C): a vector is one row, a number a row of one."""
-    return values.reshape(-1, values.shape[-1]) if values.dim() else values[None, None]
-
-
-def _told(row: Tensor, column: int) -> str:
-    """Four numbers of a row, the one at ``column`` among them."""
-    start = max(0, column - 3)
-    numbers = [f"{v:.4g}" for v in row[start : start + 4].tolist()]
-    return "[" + ", ".join(["..."] * (start > 0) + numbers + ["..."] * (start + 4 < len(row))) + "]"

@@ -1,4 +1,4 @@
-"""What a check does around a student's function: reads its code, keeps it quiet, reads the error that it stops with."""
+"""What a check does around a student's function: reads its code, keeps it quiet, and tells of inputs and errors."""
 
 from __future__ import annotations
 
@@ -7,19 +7,38 @@ import inspect
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gbi_helpers.checks.priced import Ask
+
 OURS = ("reference", "settled")  # parts of an Exercise that are, or hand out, the right answer
 
 
-def called(function: Callable[..., Any]) -> set[str]:
-    """The names that a function looks up outside itself, those of functions inside it and of imports too."""
-    code = getattr(inspect.unwrap(function), "__code__", None)  # what C wrote has none
-    return {part for name in _names(code) for part in name.split(".")} if code else set()
+def called(function: Callable[..., Any], given: Iterable[str] = ()) -> set[str]:
+    """The names of what a function calls outside itself, as it writes them and as they were defined.
+
+    A function written beside it is read in its place, whatever its name, unless it is one of those ``given``.
+    """
+    names, left, seen = set[str](), [function], list[Any]()
+    while left:
+        one = inspect.unwrap(left.pop())
+        if one in seen or not hasattr(one, "__code__"):  # what C wrote has none
+            continue
+        seen.append(one)
+        for name in _names(one.__code__):
+            value = one.__globals__.get(name)
+            if name not in given and isinstance(value, FunctionType) and value.__globals__ is one.__globals__:
+                left.append(value)
+            else:
+                module, defined = getattr(value, "__module__", None) or "", getattr(value, "__name__", "")
+                names.update(name.split("."), module.split("."), defined.split("."))
+                if isinstance(value, FunctionType) and module.startswith(__package__):
+                    names.add(OURS[0])  # under another name
+    return names
 
 
 def _names(code: CodeType) -> set[str]:
@@ -40,3 +59,28 @@ def hint(error: Exception, inputs: Iterable[Any]) -> str:
     kinds = {i.dtype for i in inputs if isinstance(i, Tensor) and i.is_floating_point()}
     mixed = all(kind in str(error).lower() for kind in ("float", "double"))
     return "The inputs here are float64: make yours with dtype=x.dtype. " if mixed and kinds == {torch.float64} else ""
+
+
+def shapes(inputs: Iterable[Any]) -> str:
+    """A call's inputs in words: which are tensors of what shape, functions, numbers."""
+    return ", ".join(_shape(i) for i in inputs)
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    if callable(value):
+        return "a function"
+    return repr(value) if isinstance(value, Ask) else f"{value:.3g}"
+
+
+def rows_of(values: Tensor) -> Tensor:
+    """An answer as rows (R, C): a vector is one row, a number a row of one."""
+    return values.reshape(-1, values.shape[-1]) if values.dim() else values[None, None]
+
+
+def told_of(row: Tensor, column: int) -> str:
+    """Four numbers of a row, the one at ``column`` among them."""
+    start = max(0, column - 3)
+    numbers = [f"{v:.4g}" for v in row[start : start + 4].tolist()]
+    return "[" + ", ".join(["..."] * (start > 0) + numbers + ["..."] * (start + 4 < len(row))) + "]"

@@ -93,8 +93,10 @@ def _graded(source: str) -> str:
     if not found:
         raise ValueError(f"a check is one call such as checks.ch01.posterior(my_posterior), not: {source}")
     chapter, name, student = found.groups()
-    module = f'importlib.reload(importlib.import_module("gbi_helpers.checks.{chapter}"))'
-    return f"import importlib\n\n{module}.{name}.grade({student})"
+    loaded = '[name for name in sys.modules if name.startswith("gbi_helpers.checks")]'
+    forget = f"for name in {loaded}:\n    del sys.modules[name]"
+    module = f'importlib.import_module("gbi_helpers.checks.{chapter}")'
+    return f"import importlib\nimport sys\n\n{forget}\n{module}.{name}.grade({student})"
 
 
 def write_copies(

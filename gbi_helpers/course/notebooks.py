@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gbi_helpers.files import part_file
+from gbi_helpers.files import part_file, questions
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -76,8 +76,9 @@ def select(names: Sequence[str] = (), own: bool = False) -> list[Path]:
 def _find(name: str, course: list[Path]) -> Path:
     if Path(name).is_file():
         return Path(name)
-    stem = Path(name).name.removesuffix(".ipynb")
-    for path in course:
+    stem = name.removesuffix(".ipynb")  # of a path into another folder, no stem
+    ours = sorted(course, key=lambda path: path.stem not in questions())  # before JupyterLab's copies of them
+    for path in ours:
         if stem in (path.stem, path.stem.partition("_")[0]):
             return path
     known = ", ".join(dict.fromkeys(path.stem for path in course)) or "none"

@@ -183,7 +183,7 @@ def test_a_right_answer_with_few_digits_is_told_of_the_digits_only(exercise):
 # -- an answer that lets others answer ---------------------------------------------------------------------------------
 def calls(name, inside):
     """An answer that is right, and would call ``name``; by a function inside it, or itself."""
-    names = {"right": inside.reference}
+    names = {"right": lambda *inputs: inside.reference(*inputs)}
     lines = ["def answer(*inputs):", f"    later = lambda: ours.{name}", "    return right(*inputs)"]
     exec("\n".join(lines), names)
     return names["answer"]
@@ -193,7 +193,7 @@ def calls(name, inside):
 def test_a_right_answer_that_calls_what_is_asked_is_refused(exercise, capsys):
     assert not told(exercise, calls("anything_else", exercise))
     assert "✓" in capsys.readouterr().out
-    for name in (*exercise.without, "reference", "settled"):
+    for name in (*exercise.without, *exercise.given, "reference", "settled"):
         for attempt in (exercise, exercise.grade):
             with pytest.raises(AssertionError, match=f"not yet. .* this calls {name}, which is what you are asked to"):
                 attempt(calls(name, exercise))
@@ -215,6 +215,49 @@ def test_an_answer_is_read_through_its_decorators_and_imports():
     assert not told(overlap, partial(changed(overlap, torch.clone)))  # no code of its own to read
 
 
+OWN = """
+from gbi_helpers.checks import ch01, ch09
+from gbi_helpers.metrics import backward_transfer as borrowed
+reference = ch01.posterior.reference
+
+def backward_transfer(r):
+    return {backward}
+
+def final_accuracy(r):
+    return r[-1].mean()
+
+def forgets(r):
+    return (r.nan_to_num(-torch.inf).amax(0) - r[-1])[:-1].mean()
+
+def summary(r):
+    return final_accuracy(r), r.diagonal().mean(), forgets(r), backward_transfer(r)
+
+def posterior(*inputs):
+    return reference(*inputs)
+"""
+
+
+def test_a_helper_of_ones_own_may_have_any_name_and_is_read_as_well():
+    names = {"torch": torch}
+    exec(OWN.format(backward="(r[-1] - r.diagonal())[:-1].mean()"), names)
+    assert not told(EXERCISES["ch09.summary"], names["summary"])
+    assert "this calls reference" in told(EXERCISES["ch01.posterior"], names["posterior"])
+    exec(OWN.format(backward="borrowed(r)"), names)
+    assert "this calls backward_transfer" in told(EXERCISES["ch09.summary"], names["summary"])
+
+
+def test_what_is_right_in_float64_alone_is_told_so():
+    right = EXERCISES["ch00.log_score"].reference
+
+    def log_score(x, y, pictures):
+        score = right(x, y, pictures)
+        torch.ones(1, 1, dtype=torch.float64) @ x.flatten()[:1, None]  # as where a start is made in float64
+        return score
+
+    says = told(EXERCISES["ch00.log_score"], log_score)
+    assert re.search("right in float64. In float32, which networks use, it stops: .*. Take x.dtype", says)
+
+
 def test_what_an_answer_may_not_call_is_there_and_no_solution_calls_it():
     notebooks = {path.name[:2]: nbformat.read(path, as_version=4).cells for path in NOTEBOOKS.glob("[0-9]*.ipynb")}
     package = "\n".join(path.read_text("utf-8") for path in Path(checks.__file__).parents[1].rglob("*.py"))
@@ -222,12 +265,13 @@ def test_what_an_answer_may_not_call_is_there_and_no_solution_calls_it():
     for key, exercise in EXERCISES.items():
         cells = [cell for cell in notebooks[key[2:4]] if cell.cell_type == "code"]
         sources = "\n".join([package, *(cell.source for cell in cells)])
-        assert all(re.search(rf"^def {name}\(", sources, re.M) for name in {*exercise.without} - known), key
+        assert all(re.search(rf"^def {name}\(", package, re.M) for name in {*exercise.without} - known), key
+        assert all(re.search(rf"^def {name}\(", sources, re.M) for name in exercise.given), key
         (solution,) = (c.source for c in cells if c.source.count("_solution") and f"checks.{key}(" in c.source)
         names = {}
         exec(re.split(r"\nchecks\.", solution)[0], names)
         (answer,) = (value for name, value in names.items() if name.endswith("_solution"))
-        assert not called(answer) & {*OURS, *exercise.without}, key
+        assert not called(answer, exercise.given) & {*OURS, *exercise.without, *exercise.given}, key
 
 
 # -- a known mistake ---------------------------------------------------------------------------------------------------
@@ -259,7 +303,7 @@ def test_an_answer_that_breaks_on_hard_inputs_only_is_told_why(exercise, hard, a
         return student
 
     for change in (lambda a: a * float("nan"), lambda a: torch.full_like(a, -float("inf")), lambda a: a + 1 + a.abs()):
-        assert told(exercise, right_but(change)) == f"{exercise.name}: not yet. {advice}"
+        assert told(exercise, right_but(change)).startswith(f"{exercise.name}: not yet. {advice} (")
     says = told(exercise, right_but(lambda a: a * (1 + 1e-5)))
     assert says == f"{exercise.name}: not yet. {NEARLY}" or not exercise.reference(*hard).any()  # 0 has all digits
     assert "the shape should be" in told(exercise, right_but(lambda a: a[None]))

@@ -1052,7 +1052,8 @@ def test_another_solution_is_right(key, solution):
 @pytest.mark.parametrize(("key", "fragile"), FRAGILE)
 def test_a_fragile_solution_breaks_on_the_hard_inputs_only(key, fragile):
     exercise = EXERCISES[key]
-    assert told(exercise, fragile) in {f"{exercise.name}: not yet. {advice}" for _, advice in exercise.hard}
+    known = tuple(f"{exercise.name}: not yet. {advice} (" for _, advice in exercise.hard)
+    assert told(exercise, fragile).startswith(known)
 
 
 @pytest.mark.parametrize(("key", "solution"), LEAVES_FLOAT64)
