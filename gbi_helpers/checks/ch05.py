@@ -186,7 +186,7 @@ corrected = Exercise(
         Mistake(_with_delta(-1.0), "delta has the wrong sign: it is what must be *added* to -gradient to reach -loss."),
         Mistake(
             _with_delta(0.0),
-            "This is the plain one-step answer: delta is missing, or one number for all. Each task has its own: mean(0).",
+            "This is the plain one-step answer: delta is missing, or the same for every task. Take mean(0).",
         ),
         Mistake(
             lambda g, loss, new: torch.log_softmax(-new - loss.mean(0), dim=-1),

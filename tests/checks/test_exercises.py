@@ -246,7 +246,7 @@ def test_a_helper_of_ones_own_may_have_any_name_and_is_read_as_well():
     assert "this calls backward_transfer" in told(EXERCISES["ch09.summary"], names["summary"])
 
 
-def test_what_is_right_in_float64_alone_is_told_so():
+def test_what_is_right_in_float64_alone_is_right_but_not_put_to_use(capsys):
     right = EXERCISES["ch00.log_score"].reference
 
     def log_score(x, y, pictures):
@@ -254,8 +254,12 @@ def test_what_is_right_in_float64_alone_is_told_so():
         torch.ones(1, 1, dtype=torch.float64) @ x.flatten()[:1, None]  # as where a start is made in float64
         return score
 
-    says = told(EXERCISES["ch00.log_score"], log_score)
-    assert re.search("right in float64. In float32, which networks use, it stops: .*. Take x.dtype", says)
+    exercise = EXERCISES["ch00.log_score"]
+    assert not told(exercise, log_score)
+    assert exercise.settled(log_score) is exercise.reference
+    assert "yours takes float64 alone" in capsys.readouterr().out
+    own = partial(right)
+    assert exercise.settled(own) is own
 
 
 def test_what_an_answer_may_not_call_is_there_and_no_solution_calls_it():
