@@ -10,7 +10,6 @@ same in all contexts), "class" (all classes seen so far): van de Ven et al. 2022
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -176,8 +175,9 @@ class LwF(FineTuning):
     def after(self, model: nn.Module, context: Context) -> None:
         """Keep the network, and which of its outputs it has learned; of those within others, the widest."""
         self.old, self.contexts = copy.deepcopy(model).eval().requires_grad_(False), self.contexts + 1
-        narrower = [known for known in self.known if not (context.outputs | ~known).all()]
-        self.known = [*narrower, context.outputs]
+        apart = [known for known in self.known if not (context.outputs | ~known).all()]
+        within = any((known | ~context.outputs).all() for known in apart)
+        self.known = apart if within else [*apart, context.outputs]
 
     @property
     def stored(self) -> int:
@@ -284,7 +284,7 @@ def learn(
     for i, context in enumerate(contexts):
         loss = lambda batch, on=context.outputs: method.loss(model, batch[:-1], batch[-1], on)  # noqa: E731
         told: dict[str, Any] = {"seed": seed * 1_000 + i, "desc": f"context {i + 1} of {len(contexts)}", **options}
-        fit(model, loss, (*context.inputs, context.y), steps=steps, watch=functools.partial(method.note, model), **told)
+        fit(model, loss, (*context.inputs, context.y), steps=steps, watch=lambda step: method.note(model, step), **told)
         method.after(model, context)
         rows.append(torch.as_tensor(test(i), dtype=torch.float64, device="cpu"))
     return torch.stack(rows)

@@ -85,6 +85,8 @@ def calibration_error(q: Tensor, labels: Tensor, bins: int = 15) -> float:
     Raises ``ValueError`` as :func:`reliability` does.
     """
     _, confidence, right = reliability(q, labels, bins)
+    if not len(q):
+        raise ValueError("There is no sample: the error of none is unknown.")
     return 100 * float((confidence - right).abs().sum()) / len(q)
 
 
@@ -234,7 +236,7 @@ def blocks_to_criterion(excess: Tensor, criterion: float, run: int = 3) -> Tenso
     ``excess`` (blocks, S). Counted from 1, at the last block of the run.
     """
     if len(excess) < run:  # too few blocks for one run
-        return torch.full_like(excess[0], math.inf)
+        return excess.new_full(excess.shape[1:], math.inf)
     mean = excess.unfold(0, run, 1).mean(-1) < criterion
     first = mean.float().argmax(0) + run
     return torch.where(mean.any(0), first.to(excess), math.inf)

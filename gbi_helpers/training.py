@@ -82,9 +82,9 @@ def fit(
             if resume is not None and time.perf_counter() - saved >= save_every:
                 run.save(Path(resume))
                 saved = time.perf_counter()
-    run.finish()
-    if watch is not None:
-        run.note(watch(total))
+        run.finish()
+        if watch is not None:
+            run.note(watch(total))
     if resume is not None:
         Path(resume).unlink(missing_ok=True)
     seconds, cpu_seconds = (round(value, 2) for value in run.times())

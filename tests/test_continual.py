@@ -363,3 +363,73 @@ def test_old_answers_are_those_without_dropout():
     replay.after(model.train(), first)
     assert model.training
     torch.testing.assert_close(replay.answers, model.eval()(*replay.inputs))
+
+
+def test_old_outputs_within_wider_old_ones_are_not_asked_twice():
+    method = LwF()
+    for outputs in (ALL, torch.arange(4) < 2):
+        method.after(net(), Context((torch.zeros(2, 6),), torch.zeros(2, dtype=torch.long), outputs))
+    assert [known.tolist() for known in method.known] == [ALL.tolist()]
+
+
+def third(method, scenario="task"):
+    """Two contexts are behind the method; the model, and what a third would ask: its loss, and its new part alone."""
+    told, model = contexts(scenario), net()
+    for one in told:
+        method.after(model, one)
+    batch = told[1].inputs, told[1].y, ALL
+    return model, method.loss(model, *batch), FineTuning().loss(model, *batch)
+
+
+def test_in_a_third_context_new_images_weigh_a_third_beside_stored_ones():
+    method = Replay(20, batch_size=99)
+    model, found, new = third(method)
+    raw = model(*method.inputs)
+    count = torch.where((ALL | ~method.outputs).all(1, keepdim=True), ALL, method.outputs)
+    again = functional.cross_entropy(raw.masked_fill(~count, -torch.inf), method.y)
+    torch.testing.assert_close(found, new / 3 + 2 / 3 * again)
+
+
+def test_in_a_third_context_old_answers_share_two_thirds():
+    method = LwF(temperature=2.0)
+    model, found, new = third(method)
+    now = model(*contexts("task")[1].inputs) / 2
+    each = [functional.cross_entropy(now[:, k], now[:, k].softmax(1)) for k in method.known]
+    assert len(each) == 2
+    torch.testing.assert_close(found, new / 3 + 2 / 3 * 4 * torch.stack(each).mean())
+    assert not method.old.training
+
+
+def test_a_credit_becomes_stiffness_by_the_way_travelled_and_never_pushes():
+    method, model = SI(1.0), nn.Linear(1, 1, bias=False)
+    method.note(model, 0)
+    for credit, stiff in ((3.0, 3 / 4.1), (-3.0, 0.0)):
+        method.began = {"weight": model.weight.detach() - 2}
+        method.credit = {"weight": torch.tensor([[credit]])}
+        method.springs = []
+        method.after(model, None)
+        torch.testing.assert_close(method.springs[0][0]["weight"], torch.tensor([[stiff]]))
+    method.note(model, 0)
+    assert torch.equal(method.began["weight"], model.weight)  # the way of the next context begins here
+
+
+def test_old_answers_count_only_the_outputs_of_then_and_are_counted_as_bytes():
+    told, model = contexts("task"), net()
+    method = Replay(20, logits=1.0)
+    method.after(model, told[0])
+    batch = told[1].inputs, told[1].y, told[1].outputs
+    before = method.loss(model, *batch) - FineTuning().loss(model, *batch) / 2
+    with torch.no_grad():
+        model[2].bias[2:] += 5  # outputs of the context to come
+    after = method.loss(model, *batch) - FineTuning().loss(model, *batch) / 2
+    torch.testing.assert_close(before, after)
+    assert method.stored == 20 * (6 + 1) + 20 * 4 * 4
+
+
+def test_another_seed_is_another_learner():
+    def learned(seed):
+        model = net()
+        learn(model, contexts(), FineTuning(), lambda i: [0.0, 0.0], steps=5, seed=seed, lr=1e-2)
+        return model[0].weight
+
+    assert not torch.equal(learned(0), learned(1))

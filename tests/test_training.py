@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from gbi_helpers.records import TrainingRecord
-from gbi_helpers.training import fit
+from gbi_helpers.training import _rate, _Run, fit
 
 X = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([[1.0], [-2.0], [0.5], [0.0]]) + 1
@@ -346,3 +346,34 @@ def test_numbers_of_numpy_are_taken_as_numbers_by_the_run_and_its_files(tmp_path
     record = fit(model, stopped, data, **asked)
     assert len(record.loss) == 4
     assert TrainingRecord.load(record.save(tmp_path / "record.npz")).facts["steps"] == 4
+
+
+def test_the_last_watch_leaves_the_callers_random_state_and_depends_on_the_seed():
+    drawn = []
+    for caller in (1, 2):
+        torch.manual_seed(caller)
+        state, model = torch.get_rng_state(), nn.Linear(4, 1)
+        record = fit(model, squared(model), (X, Y), steps=3, watch=lambda step: {"drawn": torch.rand(())})
+        torch.manual_seed(caller)
+        assert torch.equal(torch.get_rng_state(), state)
+        drawn.append(record.curves["drawn"])
+    assert torch.equal(*drawn)
+
+
+def test_the_rate_of_a_cosine_begins_whole_and_is_half_in_the_middle():
+    assert _rate(0, 100, "cosine", 0) == 1
+    assert _rate(50, 100, "cosine", 0) == pytest.approx(0.5)
+
+
+def test_a_resumed_run_counts_the_seconds_before_it_was_stopped(tmp_path):
+    def one():
+        weights = [nn.Parameter(torch.zeros(1))]
+        return _Run(weights, torch.optim.SGD(weights, lr=0.1), {"average": 0.0, "steps": 1})
+
+    first, again = one(), one()
+    first.before = (100.0, 7.0)
+    first.save(tmp_path / "run.pt")
+    again.load(tmp_path / "run.pt")
+    wall, cpu = again.times()
+    assert 100 <= wall < 160
+    assert 7 <= cpu < 67

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from gbi_helpers.checks.priced import unspent
-from gbi_helpers.checks.written import OURS, called, hint, quiet, rows_of, shapes, told_of
+from gbi_helpers.checks.written import OURS, called, hint, narrow, quiet, rows_of, shapes, told_of
 from gbi_helpers.claims import say
 
 Inputs = tuple[Any, ...]
@@ -178,7 +178,7 @@ class Exercise:
 
     def _takes_float32(self, student: Callable[..., Any]) -> bool:
         """Whether it also takes float32, as networks give it, where the answer is in float32 then."""
-        inputs, several = tuple(_narrow(i) for i in self.cases[0]), len(self.parts) > 1
+        inputs, several = tuple(narrow(i) for i in self.cases[0]), len(self.parts) > 1
         if any(map(callable, inputs)):
             return True
         right = self.reference(*map(_fresh, inputs))
@@ -264,10 +264,6 @@ class Exercise:
 def _fresh(value: Any) -> Any:
     """An input that no call before has touched: a copy of a tensor, a full budget."""
     return value.clone() if isinstance(value, Tensor) else unspent(value)
-
-
-def _narrow(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.dtype == torch.float64 else value
 
 
 def _unchanged(before: Tensor, after: Tensor) -> bool:

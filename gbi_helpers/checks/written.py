@@ -84,3 +84,8 @@ def told_of(row: Tensor, column: int) -> str:
     start = max(0, column - 3)
     numbers = [f"{v:.4g}" for v in row[start : start + 4].tolist()]
     return "[" + ", ".join(["..."] * (start > 0) + numbers + ["..."] * (start + 4 < len(row))) + "]"
+
+
+def narrow(value: Any) -> Any:
+    """An input in float32 if it was in float64."""
+    return value.float() if isinstance(value, Tensor) and value.dtype == torch.float64 else value

@@ -23,7 +23,7 @@ from gbi_helpers.data.cifar_files import DELETE, FOLDER, NAME, given, kept, over
 from gbi_helpers.data.cifar_files import FILE as FILE
 from gbi_helpers.data.cifar_files import lies_in as lies_in
 from gbi_helpers.data.download import offline
-from gbi_helpers.data.image_files import fetch_with, set_aside
+from gbi_helpers.data.image_files import fetch_with, out_of_reach, set_aside
 from gbi_helpers.data.images import SEED, SPLITS, ImageData, Images, stratified_order
 from gbi_helpers.files import ZIP_ERRORS, DataError, cache_dir, part_file
 
@@ -102,7 +102,9 @@ def find_cached() -> Path | None:
         try:
             read(path, DELETE)
             return path
-        except DataError:
+        except DataError as error:
+            if out_of_reach(error.__cause__):
+                raise
             set_aside(NAME, path)
     return None
 
@@ -117,7 +119,10 @@ def read(path: Path, advice: str = layouts.REPLACE) -> Parts:
         _check(parts)
     except (OSError, KeyError, ValueError, *ZIP_ERRORS) as error:
         why = f"{error}".strip("'\"").rstrip(".")
-        raise DataError(f"{path} is damaged or not {NAME} ({why}): {advice}.") from error
+        told = f"{path} is damaged or not {NAME} ({why}): {advice}."
+        if out_of_reach(error):
+            told = f"{path} cannot be read ({why}): make it readable, or try again."
+        raise DataError(told) from error
     return parts
 
 

@@ -48,9 +48,16 @@ def cached(spec: ImageSet) -> Path | None:
     """The set's folder in the cache, or None. A damaged copy is set aside, with a warning, so it is fetched anew."""
     try:
         return present(cache_dir(), spec)
-    except DataError:
+    except DataError as error:
+        if out_of_reach(error.__cause__):
+            raise
         set_aside(spec.name, cache_dir() / spec.folder)
         return None
+
+
+def out_of_reach(error: BaseException | None) -> bool:
+    """Whether the system would not let us read a file that is there, and may be whole: too many open, no permission."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
 def set_aside(name: str, damaged: Path) -> None:

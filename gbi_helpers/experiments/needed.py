@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from gbi_helpers import runtime
@@ -47,7 +48,7 @@ def needs(record: str, row: str) -> list[str]:
 
 
 def at_hand(key: str) -> bool:
-    """Whether the set lies in GBI_DATA_DIR or the cache. Only looks; what is damaged there counts as not at hand."""
+    """Whether the set lies in GBI_DATA_DIR or, whole, in the cache. Only looks, and into the cache alone."""
     try:
         return bool(_PLACES[key]())
     except DataError:
@@ -66,8 +67,14 @@ def _cifar10() -> bool:
 
 
 def _cifar100() -> bool:
-    kept = filter(None, map(cifar.kept, (cifar.FILE, cifar.FOLDER)))
-    return bool(cifar.given() or any(cifar.read(path) for path in kept))
+    return bool(cifar.given() or any(map(_whole, filter(None, map(cifar.kept, (cifar.FILE, cifar.FOLDER))))))
+
+
+def _whole(path: Path) -> bool:
+    try:
+        return bool(cifar.read(path))
+    except DataError:
+        return False
 
 
 _PLACES: dict[str, Callable[[], Any]] = {

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
+import torch
+
 # What carries numbers to and from disk, but does not make them.
 CARRIERS = tuple(
     f"gbi_helpers.{name}"
@@ -44,8 +47,11 @@ def _mark(functions: tuple[Any, ...]) -> str:
 
 def _note(home: str, name: str, value: Any, found: set[str], visited: set[int]) -> None:
     """Enter a value, and then all that it uses, under ``name``; ``home``: whose code counts besides our own."""
-    if isinstance(value, str | bytes | int | float | slice | range | None):
+    if isinstance(value, str | bytes | int | float | complex | slice | range | torch.dtype | torch.device | None):
         found.add(f"{name} = {value!r}")
+        return
+    if isinstance(value, torch.Tensor | np.ndarray):
+        found.add(f"{name} = {value.dtype} {value.tolist()}")
         return
     if isinstance(value, set | frozenset):
         found.add(f"{name} = {sorted(map(repr, value))}")
