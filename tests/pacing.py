@@ -25,7 +25,10 @@ def exercises(text):
 
 
 def clocks(cells):
-    """For each numbered section, the exercises and the quiz: its heading, the minute on its clock (None without), the one at which it begins."""
+    """For each numbered section, the exercises and the quiz: its heading, the minute on its clock, and the true one.
+
+    None where it has no clock; the true minute is the one at which it begins.
+    """
     passed, found = 0.0, []
     for cell in cells:
         if cell.cell_type != "markdown":
