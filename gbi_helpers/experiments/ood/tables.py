@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from torch import Tensor
 
 from gbi_helpers.experiments.results import Results, Where
+from gbi_helpers.experiments.tables import over_seeds
 from gbi_helpers.metrics import Summary
 
 PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))  # the digits left out, seed by seed: each digit once in five seeds
@@ -111,5 +113,5 @@ def with_images(auroc: Summary, foreign: str = "fashion") -> Summary:
     a = min(auroc.mean, 1.0)
     one, other = a / (2 - a) - a**2, 2 * a**2 / (1 + a) - a**2
     variance = (a * (1 - a) + (familiar - 1) * one + (strange - 1) * other) / (familiar * strange)
-    seeds = 0.0 if math.isnan(auroc.half_width) else auroc.half_width
-    return Summary(a, auroc.sd, math.hypot(seeds, 1.96 * math.sqrt(max(variance, 0.0))), max(auroc.n, 2))
+    half_width = math.hypot(over_seeds(auroc), 1.96 * math.sqrt(max(variance, 0.0)))
+    return replace(auroc, mean=a, half_width=half_width)
