@@ -40,7 +40,8 @@ def claim(
     if equals is not None:
         if at_least is not None or at_most is not None:
             raise ValueError(f"claim({what!r}): give either equals=..., or at_least=... and at_most=..., not both.")
-        at_least, at_most = equals - within, equals + within
+        reach = within * (1 + 1e-9)  # 0.8 - 0.7 is 0.1 and a rounding error
+        at_least, at_most = equals - reach, equals + reach
         bound = f"= {_bound(equals)}" + (f" ± {_bound(within)}" if within else "")
     elif at_least is None and at_most is None:
         raise ValueError(f"claim({what!r}) states no bound: give at_least=..., at_most=... or equals=....")

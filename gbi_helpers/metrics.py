@@ -34,7 +34,7 @@ class Summary:
         return self.mean
 
     def __str__(self) -> str:
-        return f"{self.mean:.1f}" + (f" ± {self.half_width:.1f}" if self.n > 1 else "")
+        return f"{self.mean:.1f}" + ("" if math.isnan(self.half_width) else f" ± {self.half_width:.1f}")
 
 
 def summarise(values: Sequence[float] | Tensor) -> Summary:
@@ -179,9 +179,6 @@ def fitted_step_size(score: Tensor, labels: Tensor) -> float:
     return sizes[int(torch.tensor(scores, dtype=torch.float32, device="cpu").argmin())]
 
 
-# ---------------------------------------------------------------- the toy stream
-
-
 def log_odds(score: Tensor) -> Tensor:
     """log q - log(1 - q) (B,) of the largest entry q of softmax(score), score (B, K): it ranks as max q does.
 
@@ -189,6 +186,9 @@ def log_odds(score: Tensor) -> Tensor:
     """
     ranked = score.double().sort(dim=-1, descending=True).values
     return ranked[..., 0] - ranked[..., 1:].logsumexp(-1)
+
+
+# ---------------------------------------------------------------- the toy stream
 
 
 def excess_error(prediction: Tensor, true_mean: Tensor) -> Tensor:

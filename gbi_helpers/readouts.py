@@ -59,7 +59,7 @@ def gbi_one_step(model: Generative, x: Tensor) -> Posterior:
 
 
 def gbi_iterative(model: Generative, x: Tensor, steps: int = 50, lr: float = 0.2) -> Posterior:
-    """Fifty steps of Adam on the logits of z."""
+    """``steps`` of Adam on the logits of z."""
     path = iterate(decoder_loss(model, x), _start(model, x), steps=steps, lr=lr)
     assert path.q is not None
     return Posterior(log_q=path.q[-1].clamp_min(1e-30).log(), loss=path.loss[-1])

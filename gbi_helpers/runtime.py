@@ -80,9 +80,9 @@ def random_state_kept(*devices: torch.device, seed: int | None = None) -> Iterat
     with torch.random.fork_rng(devices=gpus):
         if seed is not None:
             torch.default_generator.manual_seed(seed)
-        for gpu in gpus if seed is not None else ():
-            with torch.cuda.device(gpu):
-                torch.cuda.manual_seed(seed)
+            for gpu in gpus:
+                with torch.cuda.device(gpu):
+                    torch.cuda.manual_seed(seed)
         yield
 
 

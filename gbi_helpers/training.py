@@ -227,8 +227,8 @@ def _plan(
 ) -> tuple[Batches, int]:
     """A function step -> batch, and the number of steps."""
     if callable(data):
-        if steps is None:
-            raise ValueError("Give steps=...: a function of the step has no epochs.")
+        if steps is None or epochs is not None:
+            raise ValueError("Give steps=..., and no epochs=...: a function of the step has none.")
         return data, steps
     if isinstance(data, Tensor) or not len(data):
         raise ValueError("data must be a sequence of one or more tensors: write (x,) for one.")

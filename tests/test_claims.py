@@ -56,6 +56,13 @@ def test_a_claim_raises_exactly_when_it_does_not_hold(value, low, high):
             claim("x", value, at_least=low, at_most=high)
 
 
+def test_a_number_at_the_end_of_a_tolerance_holds_and_one_past_it_does_not():
+    for value in (0.7, 0.9):
+        claim("x", value, equals=0.8, within=0.1)
+    with pytest.raises(AssertionError):
+        claim("x", 0.6999999, equals=0.8, within=0.1)
+
+
 def test_the_message_of_a_broken_claim_has_the_value():
     with pytest.raises(AssertionError, match=r"accuracy: 0\.85 \(≥ 0\.9\)\."):
         claim("accuracy", 0.85, at_least=0.9)

@@ -26,6 +26,7 @@ def test_summary_is_students_interval():
 def test_one_seed_has_no_interval_and_none_is_an_error():
     assert math.isnan(metrics.summarise([3.0]).half_width)
     assert str(metrics.summarise([3.0])) == "3.0"
+    assert str(metrics.Summary(3.0, math.nan, 0.5, 1)) == "3.0 ± 0.5"  # of its samples
     with pytest.raises(ValueError, match="one number per seed"):
         metrics.summarise([])
 

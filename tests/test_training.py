@@ -193,6 +193,7 @@ def test_loss_must_be_one_number():
         ((X, Y), {"batch_size": 20}, "either steps"),
         ((X, Y), {"epochs": 1, "steps": 1, "batch_size": 20}, "either steps"),
         (lambda step: (X, Y), {"epochs": 1}, "steps="),
+        (lambda step: (X, Y), {"steps": 3, "epochs": 7}, "no epochs="),
         ((X, Y), {"epochs": 1, "batch_size": 20, "schedule": "linear"}, "'cosine' or 'constant'"),
     ],
 )

@@ -141,7 +141,7 @@ def _found(name: str | Path | None) -> tuple[str, str, Callable[[Clean], Texts],
     if odd := misnamed(folder):
         warnings.warn(f"{odd} in {folder} is not read: unpack it, and call it as in {WANTED}.", stacklevel=3)
     digest = " ".join(f"{task} {split} {layouts.digest(path)}" for task in files for split, path in files[task].items())
-    known = "babylm" if place else folder.name
+    known = "babylm" if place else folder.absolute().name
     told = f"{len(files)} sources of text {place or f'from the folder {known}'}"
     return known, digest, lambda cut: _read(files, cut), told
 

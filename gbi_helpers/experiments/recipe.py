@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gbi_helpers.experiments.shelf import Shelf, Trained
 from gbi_helpers.experiments.source import code_of
 from gbi_helpers.meter import size_of
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 from gbi_helpers.training import fit
 
 
@@ -36,17 +36,18 @@ class Recipe:
     def __call__(self, x: Tensor, y: Tensor, seed: int = 0, resume: Path | None = None, **changes: Any) -> Trained:
         """A trained model in eval mode, and its record, for inputs x (N, ...) of classes y (N,).
 
-        ``changes`` replace settings. The same seed gives the same model. ``resume``: see ``fit``.
+        ``changes`` replace settings. The same seed gives the same model, and the caller's random state is left as it
+        was. ``resume``: see ``fit``.
         """
         options = {**self.settings, **changes}
-        torch.manual_seed(seed)
         classes = {"y": y} if "y" in inspect.signature(self.build).parameters else {}
-        with usual_defaults():
-            model = self.build(x, **classes, **_taken(options, self.build)).to(x.device)
-        learned: dict[str, Any] = {}
-        if "log_step_size" in inspect.signature(self.loss).parameters:
-            learned["log_step_size"] = nn.Parameter(torch.tensor(-3.0, dtype=torch.float32, device=x.device))
-        loss = self.loss(model, **_taken(options, self.loss), **learned)
+        with random_state_kept(x.device, seed=seed):
+            with usual_defaults():
+                model = self.build(x, **classes, **_taken(options, self.build)).to(x.device)
+            learned: dict[str, Any] = {}
+            if "log_step_size" in inspect.signature(self.loss).parameters:
+                learned["log_step_size"] = nn.Parameter(torch.tensor(-3.0, dtype=torch.float32, device=x.device))
+            loss = self.loss(model, **_taken(options, self.loss), **learned)
         record = fit(
             [*model.parameters(), *learned.values()] if learned else model, loss, (x, y), seed=seed, resume=resume,
             progress="done" in inspect.signature(loss).parameters, desc=self.name, **options,

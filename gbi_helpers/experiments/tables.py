@@ -39,7 +39,7 @@ def sampling_error(percent: float, n: int) -> float:
 
 def over_seeds(found: Summary) -> float:
     """Half-width of the 95 % interval over seeds; 0 where one seed has none."""
-    return found.half_width if found.n > 1 else 0.0
+    return 0.0 if math.isnan(found.half_width) else found.half_width
 
 
 def with_samples(percent: Summary, n: int) -> Summary:

@@ -71,7 +71,7 @@ class PatchFeatures(nn.Module):
         """Features (B, D) of images x."""
         seen = self._patches(x) @ self._weights()  # (B, places, filters): each response, less the threshold
         above = self._regions(seen.clamp_min(0))
-        below = self._regions(seen.clamp_max_(-2 * self.threshold)).neg() - 2 * self.copies * self.threshold
+        below = self._regions(seen.clamp_max(-2 * self.threshold)).neg() - 2 * self.copies * self.threshold
         return torch.cat([above, below], dim=1).clamp_min(0).flatten(1).sqrt()
 
     def _mirrored(self, patches: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 As in :mod:`gbi_helpers.models.image`, a model is an encoder, which never sees z, and a decoder, which does: x -> h and
 (h, z) -> x. What is described here is a vector x (B, D), such as whitened pixels or features (models of whole images
-are in :mod:`hundred_images`). Losses are nats of a Gaussian of standard deviation 1 in each direction.
+are in :mod:`gbi_helpers.models.hundred_images`). Losses are nats of a Gaussian of standard deviation 1 in each
+direction.
 """
 
 from __future__ import annotations

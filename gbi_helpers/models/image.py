@@ -136,13 +136,13 @@ class Classifier(Described):
 
 def reconstruction(model: ConvAutoencoder, x: Tensor, y: Tensor) -> Tensor:
     """Training loss with the task given, in nats, averaged over the batch: the paper's M-step."""
-    return model.nll(model(x, one_hot(y, model.n_tasks)), x).mean()
+    return model.nll(model(x, one_hot(y, model.n_tasks).to(x)), x).mean()
 
 
 def free_energy(model: ConditionalVAE, x: Tensor, y: Tensor, beta: float) -> Tensor:
     """Training loss of the VAE with the task given: reconstruction + beta * KL, averaged over the batch."""
     h, divergence = model.sample(x)
-    return (model.nll(model.decoder(h, one_hot(y, model.n_tasks)), x) + beta * divergence).mean()
+    return (model.nll(model.decoder(h, one_hot(y, model.n_tasks).to(x)), x) + beta * divergence).mean()
 
 
 def gradient_loss(model: Generative, h: Tensor, x: Tensor, y: Tensor, log_step_size: Tensor) -> Tensor:

@@ -14,33 +14,27 @@ from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 
 class Projection(nn.Module):
-    """(x - mean) @ matrix, from vectors (B, D) to (B, R), and the way back to what they stand for."""
+    """(x - mean) @ matrix, from vectors (B, D) to (B, R)."""
 
     mean: Tensor
     matrix: Tensor
-    inverse: Tensor
 
     def __init__(self, size: int, out: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("matrix", torch.zeros(size, out))
-        self.register_buffer("inverse", torch.zeros(out, size))
 
     def forward(self, x: Tensor) -> Tensor:
         """Coordinates (B, R) of vectors x (B, D)."""
         return (x - self.mean) @ self.matrix
 
-    def back(self, t: Tensor) -> Tensor:
-        """The vector (B, D) that coordinates (B, R) stand for: the likeliest one, where R < D loses some."""
-        return t @ self.inverse + self.mean
-
     @classmethod
-    def of(cls, mean: Tensor, matrix: Tensor, inverse: Tensor, dtype: torch.dtype = torch.float32) -> Projection:
+    def of(cls, mean: Tensor, matrix: Tensor, dtype: torch.dtype = torch.float32) -> Projection:
         """A projection with these numbers."""
         with usual_defaults():
             made = cls(*matrix.shape).to(matrix.device, dtype)
-        for buffer, value in zip((made.mean, made.matrix, made.inverse), (mean, matrix, inverse), strict=True):
-            buffer.copy_(value)
+        made.mean.copy_(mean)
+        made.matrix.copy_(matrix)
         return made
 
 
@@ -77,7 +71,7 @@ def whitening(mean: Tensor, covariance: Tensor, out: int, floor: float = 1e-3) -
         values, vectors = torch.linalg.eigh(covariance)
         values, vectors = values[-out:].flip(0), vectors[:, -out:].flip(1)
     spread = (values.clamp_min(0) + floor * covariance.diagonal().mean()).sqrt()
-    return Projection.of(mean, vectors / spread, (vectors * spread).T)
+    return Projection.of(mean, vectors / spread)
 
 
 def within_classes(
@@ -112,4 +106,4 @@ def discriminants(
     values, vectors = torch.linalg.eigh(away.T @ solved)  # (K, K): products of the means in the metric within classes
     keep = values > 1e-9 * values.max()
     basis = solved @ (vectors[:, keep] / values[keep].sqrt())
-    return Projection.of(mean, basis, (regular @ basis).T, dtype)
+    return Projection.of(mean, basis, dtype)

@@ -183,8 +183,10 @@ class ToyLSTM(nn.Module):
         return (z.unsqueeze(1) if z.dim() == 2 else z).unflatten(0, (self.n_seeds, -1))
 
     def one(self, index: int) -> ToyLSTM:
-        """The network of one seed by itself (S = 1), with copies of its weights."""
-        return self._with({name: value[index : index + 1] for name, value in self.state_dict().items()})
+        """The network of one seed by itself (S = 1), with copies of its weights. Raises ``IndexError`` past the end."""
+        if not -self.n_seeds <= index < self.n_seeds:
+            raise IndexError(f"There is no network {index}: of {self.n_seeds} the last is {self.n_seeds - 1}, or -1.")
+        return self._with({name: value[[index]] for name, value in self.state_dict().items()})
 
     def copied(self, dtype: torch.dtype) -> ToyLSTM:
         """A copy of all networks with weights of another precision."""

@@ -10,6 +10,7 @@ from typing import Any
 from gbi_helpers.records import Trajectory
 
 Choice = tuple[float, ...] | Sequence[Any]
+MISSING = inspect.Parameter.empty
 
 
 class Controls:
@@ -29,7 +30,7 @@ class Controls:
         defaults = {p.name: p.default for p in inspect.signature(run).parameters.values()}
         self.run = run
         self.choices = choices
-        self.initial = {name: _first(name, choice, defaults.get(name)) for name, choice in choices.items()}
+        self.initial = {name: _first(name, choice, defaults.get(name, MISSING)) for name, choice in choices.items()}
 
     def __repr__(self) -> str:
         return f"Controls({', '.join(self.choices)})"
@@ -49,15 +50,20 @@ def _check(name: str, choice: Any) -> None:
 
 def _plain(choice: Choice) -> Choice:
     """Numbers of NumPy as Python's own, which a slider asks for."""
-    return tuple(getattr(v, "item", lambda v=v: v)() for v in choice) if isinstance(choice, tuple) else choice
+    return tuple(map(_number, choice)) if isinstance(choice, tuple) else choice
+
+
+def _number(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
 
 
 def _first(name: str, choice: Choice, default: Any) -> Any:
-    if default is None or default is inspect.Parameter.empty:
+    """The default, or the first value where there is none (or None, which is not among the choices)."""
+    if default is MISSING or (default is None and not any(one is None for one in choice)):
         return choice[0]
-    inside = choice[0] <= default <= choice[1] if isinstance(choice, tuple) else default in choice
-    if not inside:
+    slider = isinstance(choice, tuple)
+    if not (choice[0] <= default <= choice[1] if slider else default in choice):
         raise ValueError(
             f"Control '{name}' cannot start at {default!r}, the function's default: it is not in {choice!r}."
         )
-    return default
+    return _number(default) if slider else default

@@ -202,6 +202,11 @@ def test_a_folder_of_texts(folder):
     assert [document.partition(" and")[0] for document in told] == [f"the ship sails{' .' * n}" for n in range(4)]
 
 
+def test_a_folder_has_its_name_wherever_one_stands(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert load_text(".").name == "texts"
+
+
 def test_babylms_own_names_are_taken_as_they_are(folder, tmp_path):
     names = (".train", ".dev", ".test")
     theirs = lay(

@@ -217,13 +217,12 @@ def test_embedded_z_has_the_rank_of_its_embedding():
 # Projections
 
 
-def test_whitening_leaves_no_correlation_and_comes_back():
+def test_whitening_leaves_no_correlation():
     x, _ = clusters()
     mean, covariance = moments(x)
     torch.testing.assert_close(covariance.float(), torch.cov(x.T, correction=0), rtol=1e-3, atol=1e-4)
     made = whitening(mean, covariance, 120, floor=0.0)
     torch.testing.assert_close(torch.cov(made(x).T, correction=0), torch.eye(120), rtol=0, atol=5e-3)
-    torch.testing.assert_close(made.back(made(x)), x, rtol=1e-3, atol=1e-3)
     few = whitening(mean, covariance, 10, floor=0.0)
     torch.testing.assert_close(few(x), made(x)[:, :10], rtol=1e-3, atol=1e-3)
 
@@ -250,7 +249,6 @@ def test_lda_read_by_one_gradient_is_closed_form_lda(shrink):
     loss_fn, z0 = decoder_loss(model, t), max_entropy(len(t), 100)
     found = corrected_one_step(loss_fn, z0, one_step_gap(model.decoder.patterns.detach(), 1.0)).log_q
     torch.testing.assert_close(found, torch.log_softmax(textbook, 1).float(), rtol=1e-3, atol=0.02)
-    torch.testing.assert_close(made(made.back(t)), t, rtol=1e-3, atol=1e-3)
 
 
 # Patch features
@@ -290,6 +288,12 @@ def test_features_ignore_contrast_and_take_bytes(features, images):
     torch.testing.assert_close(features.of(bytes_).float(), features(bytes_ / 255), rtol=1e-2, atol=1e-2)
 
 
+def test_features_can_be_differentiated(features, images):
+    (slope,) = torch.autograd.grad(features(images.requires_grad_()).sum(), images)
+    assert slope.isfinite().all()
+    assert slope.abs().max() > 0
+
+
 def test_features_are_drawn_from_the_seed_alone(images):
     one, same, other = (PatchFeatures(4).fit(images, seed=seed, patches=500).filters for seed in (0, 0, 1))
     assert torch.equal(one, same)
@@ -303,7 +307,7 @@ def test_picture_model_sees_and_draws(images):
     torch.manual_seed(0)
     features = PatchFeatures(8).fit(images, patches=500)
     size = features.size
-    projection = Projection.of(torch.randn(size), torch.randn(size, 19), torch.zeros(19, size))
+    projection = Projection.of(torch.randn(size), torch.randn(size, 19))
     picture = PictureModel(8, n_tasks=20).put(features, projection, ZOnly(19, 20)).eval()
     torch.testing.assert_close(picture.see(images), projection(features(images)), rtol=1e-3, atol=1e-3)
     t = torch.randn(200, 19)

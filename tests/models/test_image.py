@@ -132,6 +132,12 @@ def test_free_energy_without_kl_is_reconstruction_from_a_sampled_code(x):
         torch.testing.assert_close(free_energy(model, x, y, beta), (expected + beta * divergence).mean())
 
 
+def test_training_losses_take_the_precision_of_the_images(x):
+    y = torch.arange(6)
+    for loss, model, *more in ((free_energy, ConditionalVAE(), 1.0), (reconstruction, ConvAutoencoder())):
+        assert loss(model.double(), x.double(), y, *more).dtype == torch.float64
+
+
 def test_gradient_loss_is_the_log_score_of_one_step(x):
     model, y = ConvAutoencoder(), torch.arange(6)
     size = torch.tensor(-1.0)

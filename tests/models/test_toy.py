@@ -81,6 +81,10 @@ def test_each_seed_is_a_network_of_its_own(variant, gates):
         torch.testing.assert_close(
             ToyLSTM([index], variant, gates, n_tasks=3, size=2)(x[own], z[own]), output[own], rtol=0, atol=1e-6
         )
+    assert torch.equal(together.one(-1).weight_hh, together.weight_hh[2:])
+    for index in (-4, 3):
+        with pytest.raises(IndexError, match=f"no network {index}: of 3"):
+            together.one(index)
     gradient = torch.autograd.grad(output[:4].sum(), together.weight_hh)[0]
     assert gradient[0].abs().max() > 0
     assert gradient[1:].abs().max() == 0

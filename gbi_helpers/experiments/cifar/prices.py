@@ -17,7 +17,7 @@ from gbi_helpers.meter import Passes, timed
 from gbi_helpers.models.hundred import CodeModel
 from gbi_helpers.progress import progress_bar
 from gbi_helpers.readouts import decoder_loss
-from gbi_helpers.runtime import usual_defaults
+from gbi_helpers.runtime import random_state_kept, usual_defaults
 
 CLASSES = (10, 100, 1_000, 10_000)
 SIZE = 512  # of the vectors described
@@ -36,7 +36,6 @@ def prices(classes: Sequence[int] = CLASSES, batch: int = 16, repetitions: int =
 
 def price(n_tasks: int, batch: int = 16, repetitions: int = 30) -> Price:
     """The row of one number of classes; the enumeration is timed fewer times where it takes longer."""
-    torch.manual_seed(0)
     model, loss_fn, z0 = _asked(n_tasks, batch)
     dear = max(1, min(repetitions, 1_000 // n_tasks))
     forward, step, every = [], [], []
@@ -60,8 +59,9 @@ def price(n_tasks: int, batch: int = 16, repetitions: int = 30) -> Price:
 
 @usual_defaults()
 def _asked(n_tasks: int, batch: int) -> tuple[CodeModel, LossFn, Tensor]:
-    """An untrained model, its loss on random vectors, and the uniform start."""
-    model, x = CodeModel(SIZE, n_tasks=n_tasks).eval(), torch.randn(batch, SIZE)
+    """An untrained model, its loss on random vectors, and the uniform start: the same at every call."""
+    with random_state_kept(seed=0):
+        model, x = CodeModel(SIZE, n_tasks=n_tasks).eval(), torch.randn(batch, SIZE)
     return model, decoder_loss(model, x), max_entropy(batch, n_tasks)
 
 

@@ -30,7 +30,6 @@ BLOCKS = {  # what lifts one step
         "whitened_20k", "features_linear_20k", "lda_features_20k", "features_mul_ga_20k", "conv_ga", "conv_classifier",
     ),
 }  # fmt: skip
-BEST = ("best", "best_label_loss", "best_classifier", "best_softmax")
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,6 @@ def lifts(results: Results) -> list[Line]:
 def blocks(results: Results) -> dict[str, list[Line]]:
     """What lifts one step, by :data:`BLOCKS`."""
     return {name: [line(results, row) for row in rows] for name, rows in BLOCKS.items()}
-
-
-def best(results: Results) -> list[Line]:
-    """The best model, and what it must be compared with: the same features, discriminative models."""
-    return [line(results, row) for row in BEST]
 
 
 def right(results: Results, row: str, *inside: str) -> Tensor:

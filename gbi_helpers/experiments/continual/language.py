@@ -52,20 +52,18 @@ class Words(FineTuning):
 class ReplayedWords(Replay, Words):
     """``size`` windows of each source so far are read again, a batch with each step, with their z.
 
-    They have a ``share`` of the loss; without one 1 - 1/t in context t, as images have. So few words, read so often,
-    are soon known by heart, which is worse than to forget: a small share is the stronger rival.
+    They have a ``share`` of the loss. So few words, read so often, are soon known by heart, which is worse than to
+    forget: a small share is a stronger rival than the 1 - 1/t of context t that images have.
     """
 
-    def __init__(self, size: int, batch_size: int, share: float | None = None):
+    def __init__(self, size: int, batch_size: int, share: float):
         super().__init__(size, batch_size)
         self.share = share
 
     def loss(self, model: nn.Module, inputs: Inputs, y: Tensor, outputs: Tensor) -> Tensor:
         """Nats a word of new and of stored windows."""
-        if self.share is None or not self.contexts:
-            return super().loss(model, inputs, y, outputs)
         new = Words.loss(self, model, inputs, y, outputs)
-        return (1 - self.share) * new + self.share * self._again(model, outputs)
+        return (1 - self.share) * new + self.share * self._again(model, outputs) if self.contexts else new
 
     def _again(self, model: nn.Module, outputs: Tensor) -> Tensor:
         rows = torch.randperm(len(self.y), generator=self.draw, device=self.draw.device)[: self.batch_size]

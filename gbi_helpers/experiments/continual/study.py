@@ -6,7 +6,7 @@ itself; test images are used for the numbers written, and for nothing else. The 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,6 @@ from gbi_helpers.experiments.study import ALL, SMALL, Row, Study
 from gbi_helpers.files import DataError
 
 Settings = Mapping[str, Any]
-Measure = Callable[["World", int, Settings], dict[str, Any]]
 
 
 @dataclass(frozen=True)

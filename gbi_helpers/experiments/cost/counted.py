@@ -5,9 +5,6 @@ All is counted on PyTorch's device "meta", by shapes: the same on every machine,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -45,17 +42,3 @@ def kept_by(question: Asked) -> int:
     anyhow = [*question.decoder.parameters(), question.given, question.seen]
     z = question.z0.requires_grad_()
     return saved_bytes(question.rows(), z, apart_from=[*anyhow, z])
-
-
-def over_tasks(name: str, tasks: Sequence[int], batch: int) -> list[Counted]:
-    """One line for each number of tasks."""
-    return [counted(name, n_tasks, batch) for n_tasks in tasks]
-
-
-def over_sizes(
-    texts: Sequence[str], words: Sequence[int], samples: Sequence[int], n_tasks: int, batch: int
-) -> dict[str, Any]:
-    """The same prices for longer texts, and for more samples: the ratios hardly move, everything is for each sample."""
-    longer = {name: [{"words": t, **counted(name, n_tasks, batch, t)} for t in words] for name in texts}
-    more = {name: [{"samples": b, **counted(name, n_tasks, b)} for b in samples] for name in ("mlp", "conv")}
-    return {"words": longer, "samples": more}

@@ -145,20 +145,8 @@ def duel(_: Any, seed: int, settings: Mapping[str, Any]) -> dict[str, dict[str, 
     return {name: _by_kind(shares) for name, shares in found.items()}
 
 
-def duel_price(_: Any, seed: int, settings: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """Agreement of re-scoring, and of the shared gap, for each price in forwards a sample."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for name in ("rescoring", "sharing"):
-        curves = [
-            [_agreement(WAYS[name], *problem, budget=price) for price in settings["prices"]]
-            for problem in problems(1000 * seed, settings["samples"])
-        ]
-        found[name] = dict(zip(KINDS, curves, strict=True))
-    return found
-
-
-def _agreement(way: Way, ask: Ask, z0: Tensor, exact: Tensor, budget: int | None = None) -> float:
-    return 100 * (way(unspent(ask, budget), z0) == exact).double().mean().item()
+def _agreement(way: Way, ask: Ask, z0: Tensor, exact: Tensor) -> float:
+    return 100 * (way(unspent(ask), z0) == exact).double().mean().item()
 
 
 def _by_kind(shares: list[list[float]]) -> dict[str, float]:
@@ -166,8 +154,5 @@ def _by_kind(shares: list[list[float]]) -> dict[str, float]:
     return dict(zip(KINDS, means, strict=True)) | {"mean": sum(means) / len(means)}
 
 
-ROWS: dict[str, Row] = {
-    "duel": Row(duel, "seven forwards, a hundred tasks", {"samples": 300, "draws": 4}),
-    "duel_price": Row(duel_price, "agreement by price", {"samples": 300, "prices": [3, 4, 5, 6, 7, 8, 10, 12, 20]}),
-}
-SMALL: dict[str, dict[str, Any]] = {"duel": {"draws": 1}, "duel_price": {"prices": [3, 7]}}
+ROWS: dict[str, Row] = {"duel": Row(duel, "seven forwards, a hundred tasks", {"samples": 300, "draws": 4})}
+SMALL: dict[str, dict[str, Any]] = {"duel": {"draws": 1}}

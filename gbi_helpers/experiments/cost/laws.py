@@ -11,9 +11,9 @@ import torch
 from gbi_helpers import theory
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.cost import exactness
-from gbi_helpers.experiments.cost.problems import Linear, Words, drawn, normal
+from gbi_helpers.experiments.cost.problems import Linear, drawn, normal
 from gbi_helpers.experiments.study import Row
-from gbi_helpers.inference import fit_within, max_entropy
+from gbi_helpers.inference import fit_within
 from gbi_helpers.metrics import accuracy, agreement, fitted_step_size, kl
 from gbi_helpers.starts import exact_start, nameable_share, visible
 
@@ -99,32 +99,6 @@ def sizes(settings: Settings, dims: int, samples: float = 1) -> Values:
     return {name: settings[name] for name in ("problems", "tasks", "each", "sd")} | {"dims": dims, "samples": samples}
 
 
-def growth_natural(world: World, seed: int, settings: Settings) -> Values:
-    """The gap (words, K) of texts of n words, centred: its mean over them and how much it varies from text to text.
-
-    ``natural``: z moves natural parameters, so that the gap is -n KL of every text; ``bent``: it gates a hidden layer.
-    Each on what the model dreams at z0 (``kl``: what the mean is to be) and on texts of its own tasks (``data``).
-    """
-    found: Values = {"n": settings["n"]}
-    for name in ("natural", "bent"):
-        family = Words.drawn(drawn(seed), settings["tasks"], settings["words"], settings["strength"], name == "bent")
-        z0 = max_entropy(settings["texts"], settings["tasks"], family.bias.dtype, family.bias.device)
-        pure = torch.eye(settings["tasks"], dtype=z0.dtype, device=z0.device)
-        dreams, data = (
-            [theory.gap(family.say(drawn(seed + 1), z, n), z0) for n in settings["n"]]
-            for z in (z0, pure[torch.arange(len(z0), device=z0.device) % len(pure)])
-        )
-        at, log_p = family.log_p(z0[0]), family.log_p(pure)
-        far = (at.exp() * (at - log_p)).sum(-1)
-        found[name] = {
-            "kl": [n * (far.mean() - far) for n in settings["n"]],
-            "dreams": [each.mean(0) for each in dreams],
-            "data": [each.mean(0) for each in data],
-            "varies": [float(each.var(0).mean().sqrt()) for each in dreams],
-        }
-    return found
-
-
 # ---------------------------------------------------------------- when the answer survives
 
 
@@ -179,11 +153,6 @@ ROWS: dict[str, Row] = {
         "more data, visible tasks and blind spots",
         {"tasks": 10, "dims": (32, 3), "samples": SAMPLES, "problems": 20, "each": 200, "sd": 2.0},
     ),
-    "growth_natural": Row(
-        growth_natural,
-        "the gap over words",
-        {"tasks": 6, "words": 100, "strength": 0.7, "texts": 600, "n": (1, 2, 5, 10, 20, 50)},
-    ),
     "certificate": Row(
         certificate,
         "margin, certificate, and a fitted distance",
@@ -194,7 +163,6 @@ ROWS: dict[str, Row] = {
 SMALL: dict[str, dict[str, Any]] = {
     "law": {"tasks": (10, 100), "ratios": (0.5, 2.0), "seeds": 2},
     "growth": {"samples": (1, 1000), "problems": 2, "each": 20},
-    "growth_natural": {"texts": 24, "n": (1, 5)},
     "certificate": {"tasks": (5,), "samples": (3, 30), "problems": 2},
     **exactness.SMALL,
 }

@@ -1,4 +1,4 @@
-"""The rows of chapter 10 that say what one step and K passes cost: counted, by look-up, by the clock, and made faster.
+"""The rows of chapter 10 that say what one step and K passes cost: by look-up, by the clock, and made faster.
 
 Counts are the same on every machine. Times are ratios within one run, beside the machine that gave them.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gbi_helpers.experiments.cost.counted import over_sizes, over_tasks
 from gbi_helpers.experiments.cost.decoders import NAMES, SIZE
 from gbi_helpers.experiments.cost.faster import compiled, forward_mode, halved, on_gpu, over_decoders
 from gbi_helpers.experiments.cost.lookup import WORDS, ceiling, counted_ratios, honest_ratio
@@ -16,14 +15,6 @@ from gbi_helpers.experiments.cost.wall import crossover, looked_up, machine
 from gbi_helpers.experiments.study import Row
 
 Settings = Mapping[str, Any]
-
-
-def _flops(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
-    return {"by_tasks": over_tasks(**settings)}
-
-
-def _sizes(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
-    return over_sizes(**settings)
 
 
 def _lookup(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
@@ -56,23 +47,16 @@ def _gpu(world: Any, seed: int, settings: Settings) -> dict[str, Any]:
     return on_gpu(**settings)
 
 
-TASKS = (2, 10, 100, 1_000, 10_000)
-TEXTS = ("lstm", "gate", "transformer")
+TASKS = (10, 100, 1_000, 10_000)
 CLOCK = {"turns": 40, "seconds": 2.0}
 CROSSOVER = {"tasks": (2, 3, 5, 10, 30, 100), "batches": (1, 16, 256, 4_096), "gigaflops": 30.0, **CLOCK}
-SIZES = {"texts": TEXTS, "words": (5, 10, 20, 50, 100), "samples": (1, 16, 256, 4_096), "n_tasks": 10, "batch": 16}
 FASTER = {"n_tasks": 10, "names": tuple(NAMES), "batches": (1, 16), **CLOCK}
 GPU = {**CROSSOVER, "gigaflops": 1_000.0, "names": tuple(NAMES), "n_tasks": 10, "batch": 256}
 MODES = {"names": tuple(NAMES), "batches": (1, 16), **CLOCK}
 
 ROWS: dict[str, Row] = {
-    **{
-        f"flops/{name}": Row(_flops, f"counted: {words}", {"name": name, "tasks": TASKS, "batch": 16}, once=True)
-        for name, words in NAMES.items()
-    },
-    "flops/sizes": Row(_sizes, "counted: longer texts, more samples", SIZES, once=True),
     "lookup": Row(
-        _lookup, "columns looked up, what lies before Z once", {"tasks": TASKS[1:], "batch": 16, **CLOCK}, once=True
+        _lookup, "columns looked up, what lies before Z once", {"tasks": TASKS, "batch": 16, **CLOCK}, once=True
     ),
     **{
         f"wall/{name}": Row(_wall, f"by the clock: {words}", {"name": name, **CROSSOVER}, once=True)
@@ -86,8 +70,6 @@ ROWS: dict[str, Row] = {
 
 BRIEF = {"turns": 1, "seconds": 0.0}
 SMALL: dict[str, dict[str, Any]] = {
-    **{f"flops/{name}": {"tasks": (2, 10), "batch": 2} for name in NAMES},
-    "flops/sizes": {"words": (5, 10), "samples": (1, 4), "batch": 2},
     "lookup": {"tasks": (10, 100), "batch": 2, **BRIEF},
     **{f"wall/{name}": {"tasks": (2, 5), "batches": (1, 4), **BRIEF} for name in NAMES},
     "compile": {"backend": "eager", "names": ("mlp",), "batches": (1,), **BRIEF},

@@ -85,33 +85,30 @@ class Linear:
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """Texts of ``n`` words from softmax(bias + z @ gates), or, ``bent``, from a hidden layer that z gates.
+    """Texts of ``n`` words from softmax(bias + z @ gates).
 
-    ``gates`` (K, V); ``bent`` (V, V) or None; ``counts`` (B, V): how often each word was said.
+    ``gates`` (K, V); ``counts`` (B, V): how often each word was said.
     """
 
     bias: Tensor
     gates: Tensor
-    bent: Tensor | None = None
     counts: Tensor | None = None
 
     @staticmethod
-    def drawn(draw: torch.Generator, tasks: int, words: int, strength: float, bent: bool = False) -> Words:
+    def drawn(draw: torch.Generator, tasks: int, words: int, strength: float) -> Words:
         """A family of K tasks."""
-        bias, gates = normal(draw, words), strength * normal(draw, tasks, words)
-        return Words(bias, gates, normal(draw, words, words) / words**0.5 if bent else None)
+        return Words(normal(draw, words), strength * normal(draw, tasks, words))
 
     def say(self, draw: torch.Generator, z: Tensor, n: int) -> Words:
         """The same with a text for each row of z (B, K)."""
         likely = self.log_p(z).exp()
         said = torch.multinomial(likely, n, replacement=True, generator=draw)
         counts = torch.zeros_like(likely).scatter_add(1, said, torch.ones_like(said, dtype=likely.dtype))
-        return Words(self.bias, self.gates, self.bent, counts)
+        return Words(self.bias, self.gates, counts)
 
     def log_p(self, z: Tensor) -> Tensor:
         """Log probability of each word (..., V)."""
-        drive = z @ self.gates
-        return torch.log_softmax(self.bias + (drive if self.bent is None else 2 * drive.tanh() @ self.bent), -1)
+        return torch.log_softmax(self.bias + z @ self.gates, -1)
 
     def log_partition(self, theta: Tensor) -> Tensor:
         """A, of the natural parameter z @ gates."""

@@ -6,8 +6,7 @@ of differences, which are paired, over seeds alone.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from gbi_helpers.experiments.results import Results
 from gbi_helpers.experiments.tables import Table, interval, with_samples
@@ -50,7 +49,6 @@ MAIN = (
     *("one_step", "delta", "dreamed", "start", "one_step_within_99", "delta_within_99", "one_step_top_2"),
     *("one_step_top_3", "one_step_top_10", "midpoint", "zoom_quarter", "zoom_half", "all"),
 )
-DELTA_OR_NOT = ("mnist", "mnist_aware", "cifar_code", "language_5", "language_20", "language_50")
 
 Point = tuple[str, float, float]  # way, price, accuracy
 
@@ -116,29 +114,6 @@ def _line(results: Results, row: str, way: str) -> list[str]:
 def right(results: Results, row: str, way: str) -> Summary:
     """Accuracy of a way, with an interval that counts the test samples, too."""
     return with_samples(results.summary(row, way, "accuracy"), int(results.first(row, "samples", "test")))
-
-
-def rescored_or_not(results: Results, rows: Sequence[str] = DELTA_OR_NOT) -> Table:
-    """What two passes add to one step, seed by seed, in points; how often a rule takes them, and what that adds.
-
-    Validation labels compare one step with its two best re-scored, or with all passes, which is the better judge.
-    """
-    taken = {"accuracy": ("rescored_or_not", "by_accuracy"), "log score": ("judge", "by_log_score")}
-    header = ["set", "two passes add", *(text for words in taken for text in (f"{words} takes them", "that adds"))]
-    return header, [_decided(results, row, "one_step_top_2", taken) for row in rows if results.has(row)]
-
-
-def _decided(results: Results, row: str, way: str, taken: Mapping[str, tuple[str, str]]) -> list[str]:
-    """A set's words, what a way adds to one step, and for each rule how many seeds take it and what that adds."""
-    found = [results.words[row], interval(_added(results, row, way), 2)]
-    for among, rule in taken.values():
-        times = Counter(one["chosen"][among][rule]["way"] for one in results.rows[row].values())[way]
-        found += [f"{times} of {results.seeds(row)}", interval(_added(results, row, "chosen", among, rule), 2)]
-    return found
-
-
-def _added(results: Results, row: str, *where: str) -> Summary:
-    return results.paired((row, *where, "accuracy"), (row, "one_step", "accuracy"))
 
 
 NETS = {

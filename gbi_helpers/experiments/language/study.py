@@ -103,7 +103,6 @@ ROWS = {
         measures.plane, "a map of sources", "plane", *PAIR, once=True, only=PACKAGES, side=15, per_source=6
     ),
 }  # fmt: skip
-FEWER = {"long": 3}  # seeds shipped at least
 FEW = {  # what tests ask for
     "per_source": 8, "streams": 2, "length": 60, "side": 3, "sizes": [64], "rates": [1e-3],
     "looks": [0, 2], "bias": {"rates": [1e-2], "looks": [0, 2]}, "grid": {"hazard": [0.02], "step_size": [1.0]},

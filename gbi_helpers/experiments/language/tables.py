@@ -23,12 +23,8 @@ LABELS = {
     "exact": "K passes",
     "unigram": "naive Bayes",
     "bigram": "naive Bayes, pairs",
-    "hard": "bet on the best source",
-    "iterative": "20 gradient steps",
     "lstm": "LSTM",
     "uniform": "GBI, uniform Z",
-    "wrong": "GBI, a wrong source",
-    "true": "GBI, told the source",
     "switches": "GBI, told each switch",
     "filter_plain": "filter, one step",
     "filter": "filter, one step + gap",
@@ -76,8 +72,6 @@ def _labelled(*keys: str) -> dict[str, str]:
 
 
 WAYS = _labelled("one_step", "corrected", "matched", "exact", "unigram", "bigram")
-GIVEN = _labelled("lstm", "uniform", "wrong", "true")
-INFERRED = _labelled("hard", "one_step", "corrected", "matched", "iterative", "exact")
 READERS = {
     **_labelled("lstm", "uniform"),
     "true": LABELS["switches"],
@@ -94,29 +88,6 @@ def at_length(found: Results, row: str, key: str, n: int) -> Summary:
     return found.summary(row, key, at=lengths.index(n))
 
 
-def seeds(found: Results, row: str) -> str:
-    """How many seeds a measurement has, for a caption: "3 seeds", "one seed"."""
-    return "one seed" if (n := found.seeds(row)) == 1 else f"mean of {n} seeds"
-
-
-def learning(sets: Sets) -> Table:
-    """Test losses of both networks, their paired gap, and the share of the tokens that GBI needs, over seeds."""
-    rows = []
-    for name, found in sets.items():
-        lstm, gbi = (summarise(found.values("learning", f"{net}_test").mean(1)) for net in ("lstm", "gbi"))
-        gap, share = (found.summary("learning", key) for key in ("gap", "tokens_to_lstm"))
-        title = f"{name}, {len(found.facts['tasks'])} sources, {gap.n} seeds"
-        rows.append([title, *(interval(each, 3) for each in (lstm, gbi, gap)), interval(share, 2)])
-    return ["data", "LSTM", "GBI", "LSTM − GBI, paired", "share of tokens"], rows
-
-
-def naming(found: Results, score: str = "accuracy") -> Table:
-    """A score of each way to name the source, by the number of words read: means over seeds."""
-    lengths = found.first("naming", "lengths")
-    rows = [[label, *_means(found, "naming", f"{way}_{score}", ".1f")] for way, label in WAYS.items()]
-    return ["words read", *map(str, lengths)], rows
-
-
 def calibration(found: Results) -> Table:
     """How sure one step with the gap may be: ECE at step size 1, the step size fitted, ECE with it, by words read."""
     rows = {
@@ -128,25 +99,6 @@ def calibration(found: Results) -> Table:
     return ["words read", *map(str, lengths)], [
         [label, *_means(found, "naming", f"corrected_{key}", form)] for key, (label, form) in rows.items()
     ]
-
-
-def rest(found: Results) -> Table:
-    """Loss on words 65 to 128 by what Z is, and where it was inferred, by from how many words."""
-    lengths = found.first("rest", "lengths")
-    given = [[label, *[f"{found.mean('rest', key):.3f}"] * len(lengths)] for key, label in GIVEN.items()]
-    inferred = [[label, *_means(found, "rest", key, ".3f")] for key, label in INFERRED.items()]
-    return ["Z from the first ... words", *map(str, lengths)], [*given, *inferred]
-
-
-def streams(found: Results) -> Table:
-    """Readers of streams that switch: loss, percent of the way from the LSTM to one who is told, sources right."""
-    rows = []
-    for reader, label in READERS.items():
-        keys = {"loss": ".3f", "recovered": ".0f", "accuracy": ".0f"}
-        known = {key: form for key, form in keys.items() if key in found.first("stream", reader)}
-        scores = {key: f"{found.mean('stream', reader, key):{form}}" for key, form in known.items()}
-        rows.append([label, *(scores.get(key, "–") for key in keys)])
-    return ["reader", "nats per word", "way to being told, %", "right source, %"], rows
 
 
 def words_late(found: Results) -> float:
@@ -274,7 +226,7 @@ def _failures(found: Results) -> dict[str, str]:
     after = {key: float(found.values("stream", key, "by_age").mean(0)[0]) for key in ("filter", "uniform")}
     tuned = held_out_curves({"": found}, "gbi", "tuned_256", "test")
     rise = float((tuned[:, -1] - tuned.amin(1)).mean())
-    rest = {key: found.mean("rest", key) for key in GIVEN}
+    rest = {key: found.mean("rest", key) for key in ("lstm", "uniform", "wrong", "true")}
     return {
         "loss averaged over words and batch: top q": f"{sure['mean']:.2f} (summed: {sure['sum']:.2f})",
         "uniform Z taken for 'no Z'": f"{rest['uniform'] - rest['lstm']:+.2f} against the LSTM",

@@ -1,15 +1,15 @@
-"""The record of the out-of-distribution study for a reader: Table 3, other foreign sets, sweeps and calibration."""
+"""The record of the out-of-distribution study for a reader: where its scores stand, sweeps, calibration, rivals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from torch import Tensor
 
 from gbi_helpers.experiments.results import Results, Where
-from gbi_helpers.experiments.tables import against_paper
+from gbi_helpers.experiments.tables import over_seeds
 from gbi_helpers.metrics import Summary
 
 PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))  # the digits left out, seed by seed: each digit once in five seeds
@@ -17,31 +17,6 @@ FOREIGN = {
     "fashion": "clothes", "faint": "faint clothes", "noise": "noise", "shuffled": "pixels shuffled",
     "rotated": "turned by 90°", "inverted": "black for white", "near": "two digits never seen",
 }  # fmt: skip
-BEYOND = {
-    ("vae_mul", "max_z"): "VAE-mul: max Z",
-    ("vae_mul", "norm"): "VAE-mul: gradient norm",
-    ("vae_mul", "loss"): "VAE-mul: minus the loss at z0",
-    ("vae_mul", "best_loss"): "VAE-mul: minus the best digit's loss",
-    ("vae_mul", "likelihood"): "VAE-mul: max of the likelihood",
-    ("vae_mul", "regret"): "VAE-mul: likelihood regret",
-    ("vae_mul", "uniform_regret"): "VAE-mul: the same from uniform Z (a trap)",
-    ("vae_mul", "relative"): "VAE-mul: relative gradient",
-    ("vae_mul", "relative_likelihood"): "VAE-mul: relative likelihood",
-    ("faithful", "relative"): "faithful: relative gradient",
-    ("gradient_aware", "max_z"): "gradient-aware: max Z",
-    ("gradient_aware", "relative"): "gradient-aware: relative gradient",
-    ("classifier", "energy"): "classifier: energy",
-}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of Table 3: two measures over seeds, and the paper's AUROC, None where it has none that we know."""
-
-    name: str
-    paper: float | None
-    auroc: Summary
-    fpr95: Summary
 
 
 def at(job: str, score: str, foreign: str = "fashion", measure: str = "auroc") -> Where:
@@ -75,22 +50,6 @@ def bias(results: Results, job: str, answer: str, state: str = "fitted") -> floa
     """Mean confidence minus accuracy, all seeds together: above 0 the answer is too sure, below 0 too timid."""
     share, confidence, right = reliability(results, job, answer, state)
     return float((share * (confidence - right)).nansum())
-
-
-def paper_table(results: Results) -> list[Line]:
-    """The rows of the paper's Table 3."""
-    told = [one.reported for one in against_paper(results, "ood")]
-    return [_line(results, one.row, one.path[2], one.name, one.value) for one in told]
-
-
-def beyond(results: Results) -> list[Line]:
-    """Further scores and models, against clothes."""
-    return [_line(results, *key, name) for key, name in BEYOND.items()]
-
-
-def _line(results: Results, job: str, score: str, name: str, paper: float | None = None) -> Line:
-    auroc, fpr95 = (results.summary(*at(job, score, measure=measure)) for measure in ("auroc", "fpr95"))
-    return Line(name, paper, auroc, fpr95)
 
 
 # ---------------------------------------------------------------- rivals, and the choice of settings
@@ -154,5 +113,5 @@ def with_images(auroc: Summary, foreign: str = "fashion") -> Summary:
     a = min(auroc.mean, 1.0)
     one, other = a / (2 - a) - a**2, 2 * a**2 / (1 + a) - a**2
     variance = (a * (1 - a) + (familiar - 1) * one + (strange - 1) * other) / (familiar * strange)
-    seeds = 0.0 if math.isnan(auroc.half_width) else auroc.half_width
-    return Summary(a, auroc.sd, math.hypot(seeds, 1.96 * math.sqrt(max(variance, 0.0))), max(auroc.n, 2))
+    half_width = math.hypot(over_seeds(auroc), 1.96 * math.sqrt(max(variance, 0.0)))
+    return replace(auroc, mean=a, half_width=half_width)

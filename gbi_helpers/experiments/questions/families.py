@@ -118,7 +118,6 @@ WAYS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "coarse_to_fine": coarse_to_fine,
     "passes": all_sources,
 }
-PRICES = {"flat": 2, "two_levels": 2, "coarse_to_fine": 4, "passes": 8}  # passes, a gradient being two
 
 
 # ---------------------------------------------------------------- the rows

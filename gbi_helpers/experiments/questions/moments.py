@@ -130,8 +130,6 @@ def without_interaction(scores: Tensor) -> Tensor:
 
 
 FEW = {"one_step": in_one_step, "three_steps": in_turn, "each_sd": at_each_sd}
-# Passes through the decoder, a gradient being two; a score is known before delta for the same price as after it.
-PRICES = {"one_step": 2, "three_steps": 6, "each_sd": 6, "bayes": 12}
 
 
 def read(decoder: Gaussian, x: Tensor, sizes: Pairs) -> dict[str, Tensor]:

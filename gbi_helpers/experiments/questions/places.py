@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.questions import composition
-from gbi_helpers.experiments.questions.composition import DIGITS, PRICES, held_out, pure, ways
+from gbi_helpers.experiments.questions.composition import DIGITS, held_out, pure, ways
 from gbi_helpers.experiments.recipe import Recipe
 from gbi_helpers.experiments.study import Row
 from gbi_helpers.models.factored import Order, PairClassifier, TwoFactors
@@ -166,4 +166,3 @@ _FEW = {"epochs": 1, "width": 16, "seen": 16, "images": 20, "fit": 10}
 SMALL: dict[str, dict[str, Any]] = {
     name: {key: value for key, value in _FEW.items() if key in row.settings} for name, row in ROWS.items()
 }
-__all__ = ["PRICES", "ROWS", "SMALL", "asked", "elsewhere", "held_out", "right", "shown"]

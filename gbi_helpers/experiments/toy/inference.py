@@ -11,10 +11,10 @@ from torch import Tensor
 from gbi_helpers.bayes import bayes_filter, log_likelihood, window_posterior
 from gbi_helpers.data.toy import Stream, steady_windows, switching_stream
 from gbi_helpers.experiments.toy.recipes import WINDOW, Run, evidence
-from gbi_helpers.inference import LossFn, enumerate_tasks, iterate, max_entropy, one_step
+from gbi_helpers.inference import LossFn, iterate, max_entropy, one_step
 from gbi_helpers.metrics import excess_error
 from gbi_helpers.models.toy import ToyLSTM
-from gbi_helpers.records import Posterior, Trajectory
+from gbi_helpers.records import Posterior
 
 Scores = dict[str, Tensor]
 
@@ -63,19 +63,6 @@ def compare(exact: Tensor, log_q: Tensor, n_seeds: int) -> Scores:
 # ---------------------------------------------------------------- one step
 
 
-def over_windows(run: Run, samples: Sequence[int] = (1, 5, 10, 20)) -> dict[int, dict[str, Scores]]:
-    """One step and K passes against the exact window posterior, by the number of scored samples."""
-    found = {}
-    for count in samples:
-        test = fresh_windows(run, count)
-        step, passes = one_step(test.loss, test.z0), enumerate_tasks(test.loss, test.z0)
-        found[count] = {"one step": test.scores(step.log_q), "K passes": test.scores(passes.log_q)}
-        found[count]["one step"]["from K passes"] = (
-            (step.log_q.exp() - passes.log_q.exp()).abs().amax(-1).unflatten(0, (run.model.n_seeds, -1)).amax(1)
-        )
-    return found
-
-
 def over_step_sizes(run: Run, sizes: Sequence[float], mean_loss: bool = False) -> Tensor:
     """KL (sizes, S) of one step from the exact posterior, by step size.
 
@@ -100,15 +87,6 @@ def over_starts(run: Run) -> dict[str, Scores]:
         (grad,) = torch.autograd.grad(test.loss(z).sum(), z)
         found[name] = test.scores(torch.log_softmax(-grad, -1))
     return found
-
-
-def over_iterations(run: Run, steps: int = 50, lr: float = 0.2, **options: object) -> tuple[Trajectory, Tensor]:
-    """Iterating instead of one step: the trajectory, and the KL (steps + 1, S) of its z from the exact posterior."""
-    test = fresh_windows(run, rows=100)
-    path = iterate(test.loss, test.z0, steps, lr, **options)  # type: ignore[arg-type]
-    assert path.q is not None
-    log_q = path.q.clamp_min(1e-9).log()
-    return path, torch.stack([test.scores(q)["kl"] for q in log_q])
 
 
 # ---------------------------------------------------------------- in Bayes' rule

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gbi_helpers.data.toy import Stream, floors, switching_stream
 from gbi_helpers.experiments.shelf import Shelf
-from gbi_helpers.experiments.toy import inference, learning, modules, theory
+from gbi_helpers.experiments.toy import learning, modules, theory
 from gbi_helpers.experiments.toy.recipes import Run, shuffled_order, train
 
 Settings = Mapping[str, Any]
@@ -102,18 +102,6 @@ def watched(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
     return _by_seed(modules.watched(_stream(seeds, settings), settings["network"], settings["every"]), seeds)
 
 
-def frozen(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
-    """Z inferred by a network whose learning rate fell to zero: unseen means.
-
-    With the setting ``step_sizes``, one step against Bayes and the live filter too.
-    """
-    run = _trained(seeds, settings)
-    found = {"unseen": _unseen(run, settings["tries"])}
-    if "step_sizes" in settings:
-        found |= {"one step": _one_step(run, settings["step_sizes"]), "filter": inference.filter_test(run).scores()}
-    return _by_seed(found, seeds)
-
-
 def gap(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
     """The gap of one step against its bounds, mean over windows; with contexts between others, who is found there."""
     run = _trained(seeds, settings)
@@ -131,21 +119,6 @@ def linear(world: World, seeds: Sequence[int], settings: Settings) -> BySeed:
     """Contexts between others for the linear readout itself, without a network."""
     drawn = {name: value for name, value in settings.items() if name != "stack"}
     return _by_seed(theory.linear_in_between(**drawn, seeds=_stack(seeds, settings)), seeds)
-
-
-def _one_step(run: Run, sizes: Sequence[float]) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for samples, ways in inference.over_windows(run).items():
-        found |= {f"{way}, {samples} samples, {score}": v for way, s in ways.items() for score, v in s.items()}
-    found |= {f"start {name}, kl": scores["kl"] for name, scores in inference.over_starts(run).items()}
-    found["kl by step size"] = inference.over_step_sizes(run, sizes)
-    found["kl by iteration"] = inference.over_iterations(run)[1]
-    return found
-
-
-def _unseen(run: Run, tries: int) -> dict[str, Tensor]:
-    spaces = (None, "logits", "free") if run.model.uses_z else (None,)
-    return {space or "not adapted": inference.unseen_means(run, space, tries=tries) for space in spaces}
 
 
 def _late(seeds: Sequence[int], settings: Settings, **changes: Any) -> Tensor:

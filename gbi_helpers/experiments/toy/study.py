@@ -13,7 +13,6 @@ from gbi_helpers.experiments.toy.measures import (
     Settings,
     exact_filter,
     forgetting,
-    frozen,
     gap,
     learned,
     lengths,
@@ -48,16 +47,11 @@ ORDERS = {"40 blocks of 25": QUICK, "100 blocks of 50": LONG, "25 blocks of 200"
 FORGETTING = {"20 blocks of 50": {"blocks": 20, "block": 50}, "10 blocks of 200": {"blocks": 10, "block": 200}}
 KNOB = {"200 blocks of 10": {"blocks": 200, "block": 10}, "40 blocks of 50": {"blocks": 40, "block": 50}}
 ZEROS = {"": (0.2, 0.8), ", zero half-way": (-0.3, 0.3)}
-# Tries of each unseen mean: where Z enters the recurrence, each step costs much more.
-INFERRING = {"GBI post": 16, "GBI post, learned gates": 16, "GBI recurrent": 4, "GBI concat": 4, "GBI add": 16}
-CONTROLS = {"LSTM": 16, "LSTM, idle inputs": 4}
-STEP_SIZES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 4.0)
 LINES = {"2 contexts": (0.2, 0.8), "3 contexts": (0.2, 0.5, 0.8), "4 contexts": theory.FOUR}
 LINEAR = {"means": theory.FOUR, "sd": 0.3, "samples": 5, "rows": 1000, "stack": STACK}
 LITTLE: dict[str, Any] = {
     "stream": SHORT, "quick": SHORT, "stack": 2, "late": 4, "lengths": (25,), "stream_length": 200, "rates": (3e-3,),
-    "shares": (0.8,), "tries": 1, "rows": 50, "steps": 20, "windows": (1, 5), "after": (2,), "step_sizes": (1.0, 2.0),
-    "looks": (2,), "trial": 1,
+    "shares": (0.8,), "tries": 1, "rows": 50, "steps": 20, "windows": (1, 5), "after": (2,), "looks": (2,), "trial": 1,
 }  # fmt: skip
 
 
@@ -107,14 +101,6 @@ ROWS = {
         )
         for zero, means in ZEROS.items()
         for name, how in modules.GATED.items()
-    },
-    **{
-        f"frozen/{name}": _row(frozen, name, "Z inferred", schedule="cosine", tries=tries, step_sizes=STEP_SIZES)
-        for name, tries in INFERRING.items()
-    },
-    **{
-        f"frozen/{name}": _row(frozen, name, "unseen means", schedule="cosine", tries=tries)
-        for name, tries in CONTROLS.items()
     },
     **{
         f"theory/{name}, {line}": _row(gap, name, f"gap, {line}", {**LONG, "means": means}, "cosine")

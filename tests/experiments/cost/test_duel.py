@@ -5,11 +5,7 @@ import torch
 
 from gbi_helpers.checks.ch10_contest import problems
 from gbi_helpers.checks.priced import unspent
-from gbi_helpers.experiments.cost.duel import ROWS, SMALL, WAYS, shared_gap
-
-
-def measured(name, seed=0):
-    return ROWS[name].measure(None, seed, {**ROWS[name].settings, **SMALL[name]})
+from gbi_helpers.experiments.cost.duel import ROWS, SMALL, WAYS, duel, shared_gap
 
 
 @pytest.mark.parametrize("name", sorted(WAYS))
@@ -36,14 +32,7 @@ def test_in_a_linear_decoder_the_shared_gap_is_the_gap():
 
 
 def test_sharing_beats_rescoring_and_zooming_does_not():
-    found = measured("duel")
+    found = duel(None, 0, {**ROWS["duel"].settings, **SMALL["duel"]})
     assert set(found) == set(WAYS)
     assert found["sharing"]["linear"] == 100
     assert found["zoom"]["mean"] < found["rescoring"]["mean"] < found["sharing"]["mean"] < found["turns"]["mean"]
-
-
-def test_agreement_rises_with_the_price():
-    found = measured("duel_price")
-    for curves in found.values():
-        assert all(dear > cheap or cheap == 100 for cheap, dear in curves.values())
-    assert found["sharing"]["linear"][0] == 100

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gbi_helpers.experiments.cost import faster, lookup, wall
-from gbi_helpers.experiments.cost.counted import counted, forward_of, kept_by, over_sizes
+from gbi_helpers.experiments.cost.counted import counted, forward_of, kept_by
 from gbi_helpers.experiments.cost.decoders import NAMES, all_at_once, asked, chunks
 from gbi_helpers.experiments.cost.prices import ROWS, SMALL
 from gbi_helpers.experiments.cost.study import STUDY
@@ -95,13 +95,16 @@ def test_the_later_z_enters_the_cheaper_the_step():
     assert late["saved"] < 0.8 * early["saved"]
 
 
-def test_ratios_do_not_depend_on_the_amount_of_data():
-    found = over_sizes(("lstm", "transformer"), (5, 50), (1, 64), n_tasks=10, batch=4)
-    for name, (short, long) in found["words"].items():
-        assert long["forward"] > 9 * short["forward"], name
-        assert long["step_over_forward"] == pytest.approx(short["step_over_forward"], rel=0.03)
-    for one, many in found["samples"].values():
-        assert {**many, "samples": 1} == one
+@pytest.mark.parametrize("name", ["lstm", "gate", "transformer"])
+def test_ratios_do_not_depend_on_the_length_of_a_text(name):
+    short, long = (counted(name, 10, 4, words) for words in (5, 50))
+    assert long["forward"] > 9 * short["forward"]
+    assert long["step_over_forward"] == pytest.approx(short["step_over_forward"], rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv"])
+def test_prices_of_a_sample_do_not_depend_on_the_number_of_samples(name):
+    assert counted(name, 10, 1) == counted(name, 10, 64)
 
 
 # -- look-ups ----------------------------------------------------------------------------------------------------------

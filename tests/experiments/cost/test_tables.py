@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gbi_helpers.experiments.cost import frontier, tables
+from gbi_helpers.experiments.cost import tables
 from gbi_helpers.experiments.results import Results, load_results
 from gbi_helpers.experiments.tables import sampling_error
 
@@ -13,21 +13,16 @@ def way(price, accuracy):
     return {"price": price, "accuracy": accuracy, "agreement": accuracy}
 
 
-def chosen(name, accuracy):
-    rules = {rule: {"way": name, "accuracy": accuracy} for rule in ("by_accuracy", "by_log_score", "by_kl")}
-    return dict.fromkeys((*frontier.AMONG, "judge"), rules)
-
-
 @pytest.fixture(name="results")
 def two_seeds():
     first = {
         "one_step": way(2, 80.0), "delta": way(2, 78.0), "one_step_top_2": way(4, 90.0), "midpoint": way(4, 89.0),
-        "all": way(10, 90.0), "softmax": way(0.1, 70.0), "softmax_top_2": way(2.1, 85.0), "chosen": chosen("delta", 78),
+        "all": way(10, 90.0), "softmax": way(0.1, 70.0), "softmax_top_2": way(2.1, 85.0),
     }  # fmt: skip
     for name in ("one_step", "delta", "softmax"):
         first |= {f"{name}_within_99": way(3, 88.0), f"{name}_best": way(5, 89.0)}
     first |= {"delta_top_2": way(4, 90.0), "samples": {"test": 100}}
-    second = {**first, "one_step": way(2, 84.0), "chosen": chosen("one_step", 84.0)}
+    second = {**first, "one_step": way(2, 84.0)}
     return Results("cost", {"mnist": {"0": first, "1": second}}, {}, {}, {"mnist": "digits"})
 
 
@@ -63,12 +58,6 @@ def test_rivals_stand_beside_one_step(results):
     assert [row[0] for row in rows] == ["one step", "one step + δ", "softmax regression"]
     assert rows[2][1:5] == ["0.10", "70.0 ± 9.0", "2.10", "85.0 ± 7.0"]
     assert all(len(row) == len(header) for row in rows)
-
-
-def test_what_validation_chooses_is_paired_seed_by_seed(results):
-    header, rows = tables.rescored_or_not(results, ["mnist"])
-    assert rows[0][:3] == ["digits", "8.00 ± 25.41", "0 of 2"]
-    assert len(header) == len(rows[0])
 
 
 def test_every_way_has_one_label():

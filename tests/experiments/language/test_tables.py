@@ -21,21 +21,15 @@ def naming(seed):
 
 def rest(seed):
     found = {"lengths": [1, 5], "lstm": 4.0, "uniform": 4.2, "wrong": 4.9, "true": 3.9 + seed / 10}
-    return found | {way: [4.1, 4.05 + seed / 10] for way in tables.INFERRED}
+    return found | {way: [4.1, 4.05 + seed / 10] for way in ("hard", "corrected", "iterative", "exact")}
 
 
 def stream(seed):
-    found = {reader: {"loss": 4 + seed, "by_age": [5.0, 4.0]} for reader in tables.READERS}
-    for reader in found:
-        found[reader] |= {"accuracy": 70.0} if reader.startswith("filter") else {}
-        found[reader] |= {"recovered": 50 + seed} if reader != "lstm" else {}
+    found = {reader: {"by_age": [5.0, 4.0], "recovered": 50 + seed} for reader in ("uniform", "filter")}
     for late, recovered in zip(LATE, (90, 80, 70, 50, 30), strict=True):
-        found[f"late_{late}"] = {"loss": 4.0, "recovered": recovered + seed}
-    found |= {
-        "long": {"filter": {"recovered": 80.0}},
-        "side_by_side": {"loss": 4.0, "recovered": 75.0, "accuracy": 70.0},
-    }
-    return found | {"true": found["true"] | {"recovered": 100.0}}
+        found[f"late_{late}"] = {"recovered": recovered + seed}
+    found |= {"long": {"filter": {"recovered": 80.0}}, "side_by_side": {"recovered": 75.0}}
+    return found | {"true": {"recovered": 100.0}}
 
 
 def held_out(shift):
@@ -50,9 +44,8 @@ def held_out(shift):
 
 @pytest.fixture
 def found():
-    learning = {"gbi_test": [4.0, 4.2], "lstm_test": [4.1, 4.4]}
     rows = {
-        "learning": {str(s): learning | {"gap": 0.15 + s / 100, "tokens_to_lstm": 0.6} for s in (0, 1)},
+        "learning": {str(s): {"gap": 0.15 + s / 100, "tokens_to_lstm": 0.6} for s in (0, 1)},
         "naming": {str(s): naming(s) for s in (0, 1)},
         "rest": {str(s): rest(s) for s in (0, 1)},
         "stream": {str(s): stream(s) for s in (0, 1)},
@@ -67,11 +60,6 @@ def found():
     return Results("language_packages", rows, settings, {"tasks": ["sea", "bank"]}, {})
 
 
-def test_captions_count_the_seeds(found):
-    assert tables.seeds(found, "learning") == "mean of 2 seeds"
-    assert tables.seeds(found, "gate") == "one seed"
-
-
 def test_a_number_is_found_by_the_words_read(found):
     assert tables.at_length(found, "naming", "exact_accuracy", 50).mean == 69.5
     assert tables.at_length(found, "rest", "exact", 5).mean == pytest.approx(4.1)
@@ -84,34 +72,11 @@ def test_every_key_has_one_label(found):
     assert len(set(tables.LABELS.values())) == len(tables.LABELS)
 
 
-def test_learning_gives_losses_and_the_paired_gap_with_its_spread(found):
-    head, rows = tables.learning({"packages": found})
-    assert rows == [["packages, 2 sources, 2 seeds", "4.250 ± 0.000", "4.100 ± 0.000", "0.155 ± 0.064", "0.60 ± 0.00"]]
-    assert len(head) == len(rows[0])
-
-
-def test_scores_by_words_read_are_means_over_seeds(found):
-    head, rows = tables.naming(found)
-    assert head == ["words read", "20", "50"]
-    assert rows[0] == ["one step", "20.5", "60.5"]
-    assert rows[-1] == ["naive Bayes, pairs", "25.5", "75.5"]
+def test_calibration_by_words_read_is_the_mean_over_seeds(found):
     head, rows = tables.calibration(found)
+    assert head == ["words read", "20", "50"]
+    assert rows[1] == ["step size, fitted", "0.50", "0.25"]
     assert [len(row) for row in rows] == [len(head)] * 3
-
-
-def test_the_rest_repeats_what_does_not_depend_on_the_words_read(found):
-    head, rows = tables.rest(found)
-    assert rows[0] == ["LSTM", "4.000", "4.000"]
-    assert rows[3] == ["GBI, told the source", "3.950", "3.950"]
-    assert rows[4] == ["bet on the best source", "4.100", "4.100"]
-    assert {len(row) for row in rows} == {len(head)}
-
-
-def test_streams_name_a_source_only_if_the_reader_believes_in_one(found):
-    _, rows = tables.streams(found)
-    assert rows[0] == ["LSTM", "4.500", "–", "–"]
-    assert rows[1] == ["GBI, uniform Z", "4.500", "50", "–"]
-    assert ["filter, one step + gap", "4.500", "50", "70"] in rows
 
 
 def test_a_filter_is_as_good_as_being_told_so_many_words_late(found):

@@ -10,6 +10,7 @@ from gbi_helpers.data import load_fashion_mnist, load_mnist
 from gbi_helpers.experiments.ood import against, gates, pretend, rivals, scores, tables, unopened
 from gbi_helpers.experiments.ood.sets import Scale
 from gbi_helpers.experiments.results import Results, load_results
+from gbi_helpers.experiments.tables import interval
 from gbi_helpers.files import DataError
 from gbi_helpers.metrics import Summary
 from gbi_helpers.models.image import Classifier, ConditionalVAE, ConvAutoencoder
@@ -172,6 +173,11 @@ def test_the_interval_of_images_is_the_spread_over_samples_of_images(draw):
         tables.TEST_IMAGES.clear()
         tables.TEST_IMAGES.update(usual)
     assert told == pytest.approx(1.96 * np.std(found), rel=0.2)
+
+
+def test_one_seed_has_the_interval_of_its_images_and_stays_one():
+    found = tables.with_images(metrics.summarise([0.9]))
+    assert (interval(found), found.n) == ("0.900 ± 0.010", 1)
 
 
 # What was opened last

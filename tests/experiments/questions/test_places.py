@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gbi_helpers.experiments.questions import places
+from gbi_helpers.experiments.questions import composition, places
 from gbi_helpers.experiments.results import plain
 from gbi_helpers.models.factored import TwoFactors
 from gbi_helpers.models.placed import Stamped
@@ -18,7 +18,7 @@ def test_a_row_tells_of_seen_and_unseen_pairs(world, name):
     assert {*places.SMALL[name]} <= {*row.settings}
     for pairs in ("seen", "unseen"):
         ways = [found[pairs]] if "classifier" in name else found[pairs].values()
-        assert "classifier" in name or {*found[pairs]} == {*places.PRICES}
+        assert "classifier" in name or {*found[pairs]} == {*composition.PRICES}
         for way in ways:
             assert 0 <= way["both"] <= min(way["digit"], way["place"]) <= 100
 
