@@ -545,3 +545,13 @@ def test_a_lock_that_cannot_be_written_is_told(tmp_path):
     told = pytest.raises(OSError, match=r"Cannot write .*file.x \(.*\)\. Choose another name")
     with told, files.locked(tmp_path / "file" / "x"):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there an open file cannot be replaced")
+def test_whoever_reads_the_old_file_reads_it_to_the_end(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        with files.part_file(path) as part:
+            part.write_text("new")
+        assert (reader.read(), path.read_text()) == ("old", "new")

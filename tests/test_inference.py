@@ -600,3 +600,16 @@ def test_nothing_is_warned_of_where_no_part_is_at_work(recwarn):
     ):
         loss_of(model, torch.zeros(2, 4), lambda output, _: output.sum(-1))
     assert not recwarn.list
+
+
+def test_the_penalty_is_l2_unless_asked_otherwise():
+    loss_fn, _ = linear_loss(1, 4, 5)
+    usual, l2 = (
+        iterate(loss_fn, max_entropy(4, 5, F64), steps=20, weight=1.0, **how) for how in ({}, {"penalty": "l2"})
+    )
+    assert torch.equal(usual.z, l2.z)
+
+
+def test_a_one_hot_start_is_held_off_the_corner_by_a_millionth():
+    path = iterate(linear_loss(1, 1, 3)[0], torch.eye(3, dtype=F64)[:1], steps=1)
+    assert float(path.z[0, 0, 1]) == pytest.approx(1e-6, rel=1e-3)

@@ -33,6 +33,16 @@ ON_AXES = {
 every_function = pytest.mark.parametrize("draw", ON_AXES.values(), ids=ON_AXES)
 
 
+def test_pictures_bars_and_means_are_drawn_as_they_are(axes):
+    x = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0))
+    drawn = plots.images(x, ["a"]).axes[0].images[0].get_array()
+    assert np.allclose(drawn, x[0]), "the upper row is drawn above"
+    plots.bars(axes, [-1.0, 2.0])
+    assert [bar.get_height() for bar in axes.patches] == [-1, 2]
+    record = TrainingRecord(torch.stack([torch.zeros(8), torch.ones(8)], 1))
+    assert plots.training(record).axes[0].lines[0].get_ydata()[0] == pytest.approx(0.5), "the mean over seeds"
+
+
 @pytest.fixture
 def axes():
     return plots.new()[1]

@@ -101,7 +101,20 @@ def test_the_price_in_passes_of_a_batch(packed):
 def test_many_candidates_go_in_several_passes(monkeypatch):
     monkeypatch.setattr("gbi_helpers.inference.PACKED", 7)
     loss_fn, rows, _, z0, log_q, exact = asked(1, 5, 6)
-    assert torch.allclose(rescore(log_q, loss_fn, z0, 6, rows=rows).log_q, exact.log_q)
+    seen = []
+
+    def counted(index):
+        seen.append(len(index))
+        return rows(index)
+
+    assert torch.allclose(rescore(log_q, loss_fn, z0, 6, rows=counted).log_q, exact.log_q)
+    assert seen == [7, 7, 7, 7, 2]
+
+
+def test_z0_gives_only_its_shape_and_a_sample_without_candidates_is_asked_nothing_new():
+    p = torch.tensor([[0.2, 0.5, 0.3], [0.98, 0.01, 0.01], [0.3, 0.4, 0.3]], dtype=F64)
+    found = rescore(p.log(), lambda z: -(z * p).sum(1).log(), torch.zeros(3, 3, dtype=F64), within=0.6)
+    assert found.loss.isfinite().sum(1).tolist() == [2, 0, 3]  # at zeros the loss would be infinite
 
 
 @settings(max_examples=20, deadline=None)

@@ -542,3 +542,30 @@ class TestReal:
             with np.load(path) as new, np.load(files.ASSETS / "data" / path.name) as old:
                 assert new.files == old.files
                 assert all(np.array_equal(new[name], old[name]) for name in old.files)
+
+
+def test_other_labels_are_other_data():
+    x = torch.zeros(3, 28, 28, dtype=torch.uint8)
+    parts = [Images(x, torch.tensor(y)) for y in ([0, 1, 2], [0, 1, 3])]
+    first, second = (data.ImageData("a", "s", part, part, part, ("0",) * 4) for part in parts)
+    assert first.digest != second.digest
+
+
+def test_the_order_of_the_slices_is_the_one_that_was_shipped():
+    order = images.stratified_order(np.arange(1000) % 7, images.SEED)
+    assert order[:6].tolist() == [895, 775, 659, 196, 311, 431]
+
+
+def test_a_copy_that_the_system_will_not_open_is_not_set_aside(monkeypatch, tmp_path):
+    cache = files.cache_dir() / image_sets.MNIST.folder
+    cache.mkdir(parents=True)
+    refused = DataError("too many open files")
+    refused.__cause__ = OSError(errno.EMFILE, "Too many open files")
+
+    def present(*_):
+        raise refused
+
+    monkeypatch.setattr(image_files, "present", present)
+    with pytest.raises(DataError, match="too many open"):
+        image_files.cached(image_sets.MNIST)
+    assert cache.exists()

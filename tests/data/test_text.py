@@ -354,6 +354,13 @@ def test_the_second_time_nothing_is_read_again(folder, monkeypatch):
         load_text(folder, vocabulary=20)
 
 
+def test_pieces_are_not_taken_for_words_the_second_time(folder):
+    assert [load_text(folder, vocabulary=20, tokens=kind).vocabulary.kind for kind in ("word", "bpe")] == [
+        "word",
+        "bpe",
+    ]
+
+
 def test_changed_text_is_read_again(folder):
     first = load_text(folder)
     path = folder / "sea.train.txt"

@@ -55,6 +55,11 @@ def test_the_controls_keep_the_shape_of_z_but_not_its_meaning():
         assert (z.sum(-1) == 1).all()
         assert float((z * stream.z).sum(-1).mean()) == pytest.approx(0.5, abs=0.06)
     assert torch.equal(shuffled_z(stream).sum(1), stream.z.sum(1))
+    few = switching_stream(3, means=[0.0, 1, 2, 3], blocks=30, block=10)
+    for z in (random_z(few, 10), shuffled_z(few)):
+        blocks = z.unflatten(1, (30, 10))
+        assert (blocks == blocks[:, :, :1]).all(), "they change as often as the context"
+        assert (blocks[:, 1:, 0] != blocks[:, :-1, 0]).any()
     with pytest.raises(ValueError, match="no blocks"):
         shuffled_z(switching_stream(1, hazard=0.1))
 
@@ -71,6 +76,8 @@ def test_floors_are_the_known_ones():
 def test_steady_windows_stay_in_their_context():
     windows, context = steady_windows(torch.tensor([[0.2], [0.8]]), 0.3, rows=500, length=6, seeds=3)
     assert windows.shape == (3 * 2 * 500, 6, 1)
+    other, _ = steady_windows(torch.tensor([[0.2], [0.8]]), 0.3, rows=500, length=6, seeds=3, seed=9)
+    assert not torch.equal(windows, other)
     found = windows.unflatten(0, (3, 2, 500)).mean((2, 3, 4))
     torch.testing.assert_close(found, torch.tensor([0.2, 0.8]).expand(3, 2), rtol=0, atol=0.03)
     assert torch.equal(context.unflatten(0, (3, 2, 500))[0, :, 0], torch.tensor([0, 1]))

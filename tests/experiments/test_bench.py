@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import counting
 import numpy as np
 import pytest
+import torch
 
-from gbi_helpers.experiments import borrowed
+from gbi_helpers.experiments import borrowed, source
 from gbi_helpers.experiments.bench import Bench
 from gbi_helpers.experiments.continual import further, hundred, language
 from gbi_helpers.experiments.cost.study import STUDY as COST
@@ -17,6 +18,7 @@ from gbi_helpers.experiments.ood import unopened
 from gbi_helpers.experiments.ood.study import STUDY as OOD
 from gbi_helpers.experiments.questions.study import STUDY as QUESTIONS
 from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.study import Task
 from gbi_helpers.files import DataError
 
 
@@ -91,3 +93,41 @@ def test_who_reads_photographs_tells_them_apart(monkeypatch, tmp_path):
     assert all(a and b and a != b for a, b in list(zip(*found, strict=True))[:2])
     assert [last for *_, last in found] == ["", ""]
     unopened.digest.cache_clear()
+
+
+def test_rows_and_networks_are_made_on_one_thread(tmp_path, monkeypatch):
+    monkeypatch.setenv("COUNTING", str(tmp_path))
+    seen = []
+
+    def measure(world, seed, settings):
+        seen.append(torch.get_num_threads())
+        return {"x": 1.0}
+
+    row = dataclasses.replace(counting.ROWS["fast"], measure=measure, needs=("net",))
+    train = lambda world, network, seed: seen.append(torch.get_num_threads())  # noqa: E731
+    study = dataclasses.replace(counting.STUDY, rows={"fast": row}, train=train)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Bench(study, "", Shelf(tmp_path)).measure(Task("fast", (0,)))
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1]
+
+
+KIND, TABLE = torch.float32, torch.zeros(2)
+
+
+def reads_constants():
+    return KIND, TABLE
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"), [("KIND", torch.bfloat16), ("TABLE", torch.ones(2)), ("TABLE", np.zeros(2)), ("TABLE", 2j)]
+)
+def test_a_mark_knows_dtypes_tensors_arrays_and_complex_numbers(name, changed, monkeypatch):
+    source._mark.cache_clear()
+    before = source.code_of(reads_constants)
+    monkeypatch.setitem(reads_constants.__globals__, name, changed)
+    source._mark.cache_clear()
+    assert source.code_of(reads_constants) != before

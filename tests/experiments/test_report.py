@@ -116,3 +116,11 @@ def test_a_choice_shows_its_lines_alone_in_a_browser(outcomes, tmp_path, browser
     seen.get_by_label("moved outside").check()
     assert [lines.nth(n).is_visible() for n in range(2)] == [False, True]
     seen.close()
+
+
+def test_the_summary_names_the_furthest_first_and_no_more_than_it_can_show():
+    names = [f"m{k:02}" for k in range(10)]
+    old = record("study", row=[dict.fromkeys(names, 0.0)] * 3)
+    moved = [{name: 1 + (seed - 1) * 0.2 / (k + 1) for k, name in enumerate(names)} for seed in range(3)]
+    lines = summary([Outcome("study", 1, Path("study.json"), compare(old, record("study", row=moved)))]).splitlines()
+    assert [line.split()[2] for line in lines[-8:]] == names[:1:-1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,38 @@ def test_a_tensor_makes_no_mark_for_its_words_would_be_those_of_another():
     with pytest.raises(TypeError, match="not of a Tensor: give a digest of it"):
         mark({"weights": torch.zeros(2000)})
     assert mark(torch.float32, torch.device("cpu")) != mark(torch.float64, torch.device("cpu"))
+
+
+def test_a_network_just_trained_is_in_eval_mode(shelf):
+    def train(resume):
+        return Classifier(channels=2).train(), TrainingRecord(torch.zeros(1))
+
+    assert not shelf.network("n", "x", train)[0].training
+
+
+def test_who_comes_second_waits_for_what_the_first_makes(shelf):
+    made = []
+
+    def make():
+        made.append(1)
+        time.sleep(0.5)
+        return {"x": 1}
+
+    both = [threading.Thread(target=shelf.values, args=("a", "x", make)) for _ in "ab"]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert made == [1]
+
+
+def test_a_shelf_is_swept_of_what_a_killed_process_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("GBI_CACHE_DIR", str(tmp_path))
+    kept, left = (Shelf.of("toy").folder / name for name in ("new.part", "old.part"))
+    for path in (kept, left):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    os.utime(kept, (time.time() - 7200,) * 2)
+    os.utime(left, (1, 1))
+    Shelf.of("toy")
+    assert (kept.exists(), left.exists()) == (True, False)

@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 import shlex
+import statistics
 from pathlib import Path
 
 import nbformat
@@ -408,3 +409,9 @@ def test_what_measures_a_place_again_names_the_size_of_its_study():
     )
     assert sized == ("gbi", "reproduce", "mnist", "--size", "slice")
     assert sole == ("gbi", "reproduce", "ood")
+
+
+def test_the_chance_of_the_images_is_that_of_the_mean_over_seeds():
+    found = made((99.0, 50.0, 70.0), rule="above 0", images=100).measured
+    seeds = 4.302653 * statistics.stdev((99, 50, 70)) / 3**0.5
+    assert found.half_width == pytest.approx(math.hypot(seeds, 196 * (0.73 * 0.27 / 100) ** 0.5), rel=1e-4)

@@ -68,6 +68,11 @@ def test_z_acts_after_every_block(kept, model, windows):
 def test_z_may_change_from_word_to_word(model, windows):
     z = windows.z(K)[:, None].expand(-1, T, -1)
     torch.testing.assert_close(model(windows.inputs, z), model(windows.inputs, windows.z(K)))
+    first, second = torch.eye(K)[:1].expand(5, K), torch.eye(K)[1:2].expand(5, K)
+    changes = torch.stack([first] * 4 + [second] * (T - 4), dim=1)
+    found, steady = model(windows.inputs, changes), model(windows.inputs, first)
+    torch.testing.assert_close(found[:, :4], steady[:, :4])
+    assert not torch.isclose(found[:, 4:], steady[:, 4:]).all()
 
 
 @pytest.mark.parametrize(("words", "z", "told"), [(T + 1, (5, K), "positions"), (T, (5, K + 1), "z must be")])

@@ -16,6 +16,7 @@ from gbi_helpers.models.hundred import (
     ZOnly,
     balanced_sphere,
     class_means,
+    encoder,
     nearest_equidistant,
     on_sphere,
 )
@@ -315,3 +316,13 @@ def test_picture_model_sees_and_draws(images):
     drawn = picture.fit_sketch(t, pixels).draw(t)
     assert drawn.shape == (200, 3, 32, 32)
     assert (drawn - pixels).abs().mean() < 0.15
+
+
+def test_whitening_keeps_the_smallest_variances_from_being_blown_up():
+    made = whitening(torch.zeros(2), torch.diag(torch.tensor([3.0, 1.0])), 2, floor=0.5)
+    found = sorted(made(torch.eye(2)).abs().amax(0).tolist())
+    assert found == pytest.approx([4**-0.5, 2**-0.5], rel=1e-4)
+
+
+def test_dropout_of_the_encoder_is_what_was_asked_for():
+    assert [part.p for part in encoder(4, 8, 2, 0.5) if isinstance(part, torch.nn.Dropout)] == [0.5, 0.5]

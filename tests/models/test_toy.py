@@ -168,3 +168,11 @@ def test_inference_can_differentiate_twice():
     z = max_entropy(4, 2).requires_grad_()
     (slope,) = torch.autograd.grad(evidence(model, windows, 0.3)(z).sum(), z, create_graph=True)
     assert torch.autograd.grad(slope[:, 0].sum(), z)[0].abs().max() > 0
+
+
+def test_weights_begin_within_one_over_the_root_and_learned_gates_around_one():
+    model = ToyLSTM(1, "post", "learned", hidden=16)
+    assert 0.23 < float(model.weight_hh.detach().abs().max()) <= 0.25
+    gate = model.gate.detach()
+    assert 0.75 <= float(gate.min()) < 0.85
+    assert 1.15 < float(gate.max()) <= 1.25
