@@ -1,6 +1,6 @@
 // The view in which one draws and the network says, while the pen moves, what it takes the drawing for. It stands
-// behind scrubber.js, engine.js, images.js, strokes.js and calm.js in one module. The entries that the frame's slider
-// scrubs through are the fifty steps for what is on the pad.
+// behind scrubber.js, engine.js, images.js and strokes.js in one module. The entries that the frame's slider scrubs
+// through are the fifty steps for what is on the pad.
 
 const DRAW_CSS = `
 .gbi .gbi-pad { flex: 0 1 auto; margin: 0; width: 190px; }
@@ -80,7 +80,7 @@ function follow(record, refresh) {
 
 const saidOf = ({ dim, noun, labels }, z) => {
   const { best, value } = largest({ dim, z }, 0);
-  return best < 0 ? `all ${dim} equal at ${number(value)}` : `${noun} ${labels[best]} at ${number(value)}`.trim();
+  return best < 0 ? `all ${dim} equal at ${number(value)}` : sayTask({ noun, labels }, best, value);
 };
 
 function sayDrawing(record, step) {
@@ -231,8 +231,8 @@ function pad(parent, record, changed) {
 }
 
 // A choice made by pointer, or in an open list, is taken at once. Arrow keys on a closed list change its value with
-// each press, on the way to the entry that is meant: that one is taken with Enter, or where the focus leaves. `offer`
-// is told whether one waits to be taken. Returned is what forgets the choice, for when something else is on the pad.
+// each press, on the way to the entry that is meant: that one is taken with Enter alone. `offer` is told whether one
+// waits to be taken. Returned is what forgets the choice, for when something else is on the pad.
 function choice(select, take, offer) {
   let keyed = false; // by a key that opens no list
   let waits = false;
@@ -256,7 +256,7 @@ function choice(select, take, offer) {
   });
   select.addEventListener("pointerdown", drop); // so that the same may be chosen again
   select.addEventListener("change", () => { if (keyed) wait(select.value !== ""); else taken(); });
-  select.addEventListener("blur", () => { if (waits) taken(); forget(); });
+  select.addEventListener("blur", drop);
   return forget;
 }
 
@@ -301,8 +301,7 @@ function stepBars(parent, record) {
   const drawn = bars(parent, { ...record, z: record.q, entries: 1, range: [0, 1], words: { z: "one step: q" } });
   return { ...drawn, draw() {
     drawn.draw(0);
-    drawn.svg.setAttribute("aria-label", `Bars of one step. ${Array.from(record.q, (value, k) =>
-      `${record.labels[k]} ${number(value)}`).join(", ")}.`);
+    drawn.svg.setAttribute("aria-label", `Bars of one step. ${sayBars(record, record.q)}.`);
   } };
 }
 
@@ -350,10 +349,11 @@ function ways(parent, record, go) {
   return { svg, layout, draw };
 }
 
-function small(parent, heading, imageAt) {
+// `say` tells in a few words what is on the image.
+function small(parent, heading, imageAt, say) {
   const box = make("figure", {}, parent);
   make("figcaption", { class: "gbi-head" }, box, heading);
-  const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img", "aria-label": heading }, box);
+  const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img" }, box);
   const context = canvas.getContext("2d");
   const image = context.createImageData(SIDE, SIDE);
   return {
@@ -361,19 +361,26 @@ function small(parent, heading, imageAt) {
       const values = imageAt(step) ?? zeros(SIDE * SIDE);
       for (const [i, share] of values.entries()) image.data.set([255 * share, 255 * share, 255 * share, 255], 4 * i);
       context.putImageData(image, 0, 0);
+      canvas.setAttribute("aria-label", `${heading}: ${say(step)}`);
     },
   };
+}
+
+function sayPad({ empty, image, names, written: hand }) {
+  return empty ? "nothing" : image !== null ? names[image] : hand ? `a ${hand[0]}, written` : "your drawing";
 }
 
 function drawPanels(parent, record, go, refresh) {
   const board = padPanel(parent, record, refresh);
   const found = make("div", { class: "gbi-found" }, parent);
-  const panels = [calm(parent.parentElement), board, stepBars(found, record), ways(found, record, go)];
+  const panels = [board, stepBars(found, record), ways(found, record, go)];
   const row = make("div", { class: "gbi-pictures gbi-seen" }, found);
-  const made = (image) => (step) => (record.empty ? null : image(record.path[step]));
-  panels.push(small(row, "what the network sees", () => record.x),
-    small(row, "drawn with q of one step", made(() => record.draws(record.q))),
-    small(row, "drawn with z at the cursor", made((at) => at && record.walked(at.z))));
+  const made = (heading, beliefAt, draws) => small(row, heading,
+    (step) => (beliefAt(step) ? draws(beliefAt(step)) : null),
+    (step) => (beliefAt(step) ? saidOf(record, beliefAt(step)) : "nothing"));
+  panels.push(small(row, "what the network sees", () => record.x, () => sayPad(record)),
+    made("drawn with q of one step", () => !record.empty && record.q, (q) => record.draws(q)),
+    made("drawn with z at the cursor", (step) => !record.empty && record.path[step]?.z, (z) => record.walked(z)));
   requestAnimationFrame(() => follow(record, refresh));
   return panels;
 }

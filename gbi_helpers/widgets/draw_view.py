@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SIDE = 28
 MOST = 100  # images
 STEPS = 50
-SCRIPTS = ("engine.js", "images.js", "strokes.js", "calm.js", "draw.js")
+SCRIPTS = ("engine.js", "images.js", "strokes.js", "draw.js")
 LIVE = "draw here yourself, and see what the network takes it for"
 
 

@@ -59,7 +59,7 @@ function follow(record, refresh) {
 
 const saidOf = ({ dim, noun, labels }, z, step = 0) => {
   const { best, value } = largest({ dim, z }, step);
-  return best < 0 ? `all ${dim} equal at ${number(value)}` : `${noun} ${labels[best]} at ${number(value)}`.trim();
+  return best < 0 ? `all ${dim} equal at ${number(value)}` : sayTask({ noun, labels }, best, value);
 };
 
 function sayGraph(record, step) {
@@ -68,13 +68,16 @@ function sayGraph(record, step) {
   return `One step: ${saidOf(record, record.q)}${record.turn ? walked : ""}${every}`;
 }
 
-// Bars of one belief, whatever the step.
-function belief(parent, record, values, name) {
-  const drawn = bars(parent, { ...record, z: values, entries: 1, words: { z: name } });
-  return { ...drawn, draw() {
-    drawn.draw(0);
-    drawn.svg.setAttribute("aria-label", `Bars of ${name}. ${Array.from(values, (value, k) =>
-      `${record.labels[k]} ${number(value)}`).join(", ")}.`);
+// Bars of one belief, whatever the step, or of that at each step.
+function belief(parent, record, z, name) {
+  const { dim } = record;
+  const entries = z.length / dim;
+  const drawn = bars(parent, { ...record, z, entries, words: { z: name } });
+  return { ...drawn, draw(step) {
+    const at = entries > 1 ? step : 0;
+    drawn.draw(at);
+    const said = sayBars(record, z.subarray(at * dim, (at + 1) * dim));
+    drawn.svg.setAttribute("aria-label", `Bars of ${name}. ${said}.`);
   } };
 }
 
@@ -128,7 +131,7 @@ function startControls(parent, record, refresh) {
 function graphPanels(parent, record, go, refresh) {
   startControls(parent, record, refresh);
   const panels = [belief(parent, record, record.q, "one step: q"),
-    bars(parent, { ...record, entries: STEPS + 1, words: { z: "z at the cursor" } })];
+    belief(parent, record, record.z, "z at the cursor")];
   if (record.exact) panels.push(belief(parent, record, record.exact, "every task tried: q"));
   requestAnimationFrame(() => follow(record, refresh));
   return [...panels, lossCurve(parent, record, go)];

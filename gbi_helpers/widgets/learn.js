@@ -172,7 +172,7 @@ function rightPanel(parent, record, k) {
         const seen = i < now ? context.lastIndexOf(i) : i === now ? step : -1;
         for (const [j, cell] of cells.entries()) {
           const value = seen < 0 ? NaN : rightOf(record, seen, k, j);
-          cell.textContent = Number.isNaN(value) ? "" : value.toFixed(0);
+          cell.textContent = Number.isNaN(value) ? "" : toDecimals(value, 0);
           cell.className = !Number.isNaN(value) ? "gbi-told" : i <= now ? "gbi-later" : "";
           cell.style.setProperty("--share", `${(value || 0) * 0.5}%`);
         }

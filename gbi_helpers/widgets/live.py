@@ -30,7 +30,7 @@ NOTE = "The controls of this scrubber need a running kernel: in the notebook, ru
 class View(anywidget.AnyWidget):
     """The view: it is sent a path and draws it. The step never leaves the browser."""
 
-    _esm = page.source()
+    _esm = page.source("live.js")
     _css = LOST
     copy_key = traitlets.Unicode().tag(sync=True)  # of the copy whose place it takes
     header = traitlets.Dict().tag(sync=True)

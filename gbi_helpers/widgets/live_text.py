@@ -32,7 +32,7 @@ STRANGE = "No word of this text is in the model's vocabulary, so it says little:
 class TextView(View):
     """The words view: it is sent a reading and draws it, and what the model wrote on is shown below."""
 
-    _esm = page.source("words.js")
+    _esm = page.source("words.js", "live.js")
     written = traitlets.Unicode().tag(sync=True)
 
 

@@ -116,12 +116,19 @@ class Path(Packed):
 
 
 def number(value: float) -> str:
-    """A number as the read-out writes it: two decimals below 10, one below 1,000, then none; if small, two digits."""
-    size = abs(value)
-    if size < 1e-6:
+    """A number as the read-out writes it: two decimals below 10, one below 1,000, then none; if small, two digits.
+
+    Which, the rounded number decides: 9.999 is 10.0.
+    """
+    if abs(value) < 1e-6:
         return "0.00"
-    small = 1 - math.floor(math.log10(size)) if size < 0.01 else 2
-    return f"{value:.{small if size < 10 else 1 if size < 1000 else 0}f}".replace("-", "\N{MINUS SIGN}")
+    rounded = float(f"{value:.{_decimals(value)}f}")
+    return f"{rounded:.{_decimals(rounded)}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _decimals(value: float) -> int:
+    size = abs(value)
+    return 1 - math.floor(math.log10(size)) if size < 0.01 else 2 if size < 10 else 1 if size < 1000 else 0
 
 
 def read(

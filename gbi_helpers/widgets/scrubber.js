@@ -1,6 +1,5 @@
-// Scrub through the steps of a record. One module, two doors: `render` is what anywidget calls, `mount` what a page
-// calls. `decode` unpacks the data, `view` draws it. Another kind of record is another entry of KINDS. It stands behind
-// looks.js in one module, and uses its `styles`.
+// Scrub through the steps of a record. `mount` is what a page calls: `decode` unpacks the data, `view` draws it. Another
+// kind of record is another entry of KINDS. It stands behind looks.js in one module, and uses its `styles`.
 
 const TOP = 22;
 
@@ -49,7 +48,7 @@ function largest(record, step) {
 function words(record, step) {
   const { best, value } = largest(record, step);
   const top = best < 0 ? `all ${record.dim} equal at ${number(value)}`
-    : `${record.noun} ${record.labels[best]} at ${number(value)}`.trim() + ofGroup(record, step, best);
+    : sayTask(record, best, value) + ofGroup(record, step, best);
   const named = record.words;
   return `${named.step} ${step} of ${record.last}: ${top}, ${named.loss} ${number(record.loss[step])} nats`;
 }
@@ -75,12 +74,37 @@ function totals(record, step) {
     record.z.subarray(start + from, start + from + size).reduce((sum, value) => sum + value, 0));
 }
 
-// Two decimals below 10, one below 1,000, then none; of a small number two digits, down to a millionth.
+const sayTask = ({ noun = "", labels }, k, value) => `${noun} ${labels[k]} at ${number(value)}`.trim();
+
+const ROOM = 12; // bars that are all named: on the axis, and by a screen reader
+
+// What is heard of bars: all of them, or of many the five that stand out most.
+function sayBars(record, values) {
+  const order = [...values.keys()];
+  if (order.length > ROOM) order.sort((a, b) => Math.abs(values[b]) - Math.abs(values[a])).splice(5);
+  return order.map((k) => sayTask(record, k, values[k])).join(", ");
+}
+
+const minus = (text) => String(text).replaceAll("-", "\u2212");
+
+// As Python writes it: of two that are equally near the even one, where `toFixed` takes the larger. Only odd multiples
+// of a power of two lie in the middle of two, and these products are exact.
+function toDecimals(value, decimals) {
+  const text = value.toFixed(decimals);
+  const isTie = Math.abs(value * 2 ** (decimals + 1)) % 2 === 1;
+  return isTie && text.at(-1) % 2 ? text.slice(0, -1) + (text.at(-1) - 1) : text;
+}
+
+const twoDigits = (value) => 1 - Math.floor(Math.log10(Math.abs(value)));
+const stepDigits = (step) => Math.max(0, Math.min(8, -Math.floor(Math.log10(step) + 1e-9)));
+
+// Two decimals below 10, one below 1,000, then none; of a small number two digits, down to a millionth. Which, the
+// rounded number decides: 9.999 is 10.0.
 function number(value) {
-  const size = Math.abs(value);
-  if (size < 1e-6) return "0.00";
-  const small = size < 0.01 ? 1 - Math.floor(Math.log10(size)) : 2;
-  return value.toFixed(size < 10 ? small : size < 1000 ? 1 : 0).replace("-", "\u2212");
+  if (Math.abs(value) < 1e-6) return "0.00";
+  const decimals = (of) => (Math.abs(of) < 0.01 ? twoDigits(of) : Math.abs(of) < 10 ? 2 : Math.abs(of) < 1000 ? 1 : 0);
+  const rounded = +toDecimals(value, decimals(value));
+  return minus(toDecimals(rounded, decimals(rounded)));
 }
 
 // ---- drawing ----
@@ -104,8 +128,7 @@ function ticks(low, high, wanted) {
   const step = power * [1, 2, 5, 10].find((m) => m * power >= rough * 0.999);
   const out = [];
   for (let t = Math.ceil(low / step - 1e-9); t <= high / step + 1e-9; t++) out.push(t * step);
-  const digits = Math.max(0, Math.min(8, -Math.floor(Math.log10(step) + 1e-9)));
-  return out.map((at) => ({ at, text: at.toFixed(digits).replace("-", "\u2212") }));
+  return out.map((at) => ({ at, text: minus(at.toFixed(stepDigits(step))) }));
 }
 
 function panel(parent, heading, classes) {
@@ -210,7 +233,8 @@ function bars(parent, record) {
     const under = sums.filter((_, k) => Math.abs(x(named[k].from + (named[k].size - 1) / 2) - middle)
       < half + (named[k].size * slot) / 2); // the sums that the text would cover
     place(value, { x: middle, y: Math.min(y(most), base, ...under) - 6 });
-    svg.setAttribute("aria-label", `Bars of ${record.words.z}. ${KINDS[record.kind].words(record, step)}.`);
+    const all = sayBars(record, z.subarray(step * dim, (step + 1) * dim));
+    svg.setAttribute("aria-label", `Bars of ${record.words.z}. ${KINDS[record.kind].words(record, step)}. ${all}.`);
   }
   return { svg, layout, draw };
 }
@@ -334,11 +358,35 @@ const KINDS = {
 const ICONS = { first: "M2 1h2v10H2zM11 1v10L4.5 6z", last: "M8 1h2v10H8zM1 1v10l6.5-5z", play: "M2 1l9 5-9 5z",
   pause: "M2 1h3v10H2zM7 1h3v10H7z" };
 
-function button(parent, name, label, text = "") {
-  const node = make("button", { type: "button", "aria-label": label, title: label }, parent);
-  make("path", { d: ICONS[name] }, make("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, node));
+function button(parent, icon, text = "") {
+  const node = make("button", { type: "button" }, parent);
+  make("path", { d: ICONS[icon] }, make("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, node));
   if (text) make("span", {}, node, text);
   return node;
+}
+
+const entitle = (node, text) => place(node, { "aria-label": text, title: text });
+
+const REST = 700; // ms without a change, after which a screen reader may speak
+
+// What changes with every press of a key, every move of a pen, or every letter, a screen reader hears once it has come
+// to rest, if it is not what was last heard. What stands there when the view opens is not heard.
+function calm(readout) {
+  let [resting, heard] = [0, null];
+  function speak() {
+    const said = readout.textContent;
+    readout.setAttribute("aria-live", "polite");
+    if (heard !== null && heard !== said) {
+      readout.textContent = "";
+      readout.textContent = said;
+    }
+    heard = said;
+  }
+  return (plays) => {
+    readout.setAttribute("aria-live", "off");
+    clearTimeout(resting);
+    if (!plays) resting = setTimeout(speak, REST);
+  };
 }
 
 // What a page keeps of its views must not keep them alive: an output that is run again drops its view without a word.
@@ -367,13 +415,15 @@ export function view(host, record) {
   const title = make("div", { class: "gbi-title" }, root);
   const box = make("div", { class: "gbi-panels" }, root);
   const row = make("div", { class: "gbi-bar-row" }, root);
-  const first = button(row, "first", "First step");
-  const play = button(row, "play", "Play", "Play");
+  const first = button(row, "first");
+  const play = button(row, "play", "Play");
+  entitle(play, "Play");
   play.className = "gbi-play";
-  const end = button(row, "last", "Last step");
+  const end = button(row, "last");
   const caption = make("span", { "aria-hidden": "true" }, row);
   const slider = make("input", { type: "range", min: 0, step: 1 }, row);
-  const readout = make("p", { class: "gbi-readout", role: "status", "aria-live": "polite" }, root);
+  const readout = make("p", { class: "gbi-readout", role: "status" }, root);
+  const hush = calm(readout);
   const note = make("p", { class: "gbi-say", role: "alert", hidden: "" }, root);
   const written = make("p", { class: "gbi-written", "aria-live": "polite" }, root); // by a model, in a live view
   let panels = [];
@@ -387,6 +437,7 @@ export function view(host, record) {
     const { words: said, place: stands = whichStep } = KINDS[record.kind];
     slider.value = now;
     if (!timer) slider.setAttribute("aria-valuetext", stands(record, now)); // while it plays: too many to read out
+    hush(timer);
     readout.textContent = said(record, now);
   }
   function go(step) {
@@ -399,26 +450,24 @@ export function view(host, record) {
     clearInterval(timer);
     timer = 0;
     label("play", "Play");
-    readout.setAttribute("aria-live", "polite");
     show(now);
   }
   function label(icon, text) {
     play.querySelector("path").setAttribute("d", ICONS[icon]);
     play.querySelector("span").textContent = text;
-    place(play, { "aria-label": text, title: text });
+    entitle(play, text);
   }
   function start() {
     if (now === record.last) show(0);
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const stride = Math.ceil(record.last / (calm ? 12 : 120));
-    // A step too many to read out: the screen reader hears where the play stops.
-    readout.setAttribute("aria-live", "off");
+    const slow = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const stride = Math.ceil(record.last / (slow ? 12 : 120));
     label("pause", "Pause");
     timer = setInterval(() => {
       if (!root.isConnected) return stop();
       show(now + stride);
       if (now === record.last) stop();
-    }, calm ? 700 : 90);
+    }, slow ? 700 : 90);
+    hush(timer); // steps too many to read out: the screen reader hears where the play stops
   }
   const toggle = () => (timer ? stop() : start());
 
@@ -474,6 +523,9 @@ export function view(host, record) {
     const named = typeof kind.slider === "string" ? kind.slider : kind.slider(record);
     slider.setAttribute("aria-label", entry === "step" ? named : `Place in the record, by ${entry}`);
     caption.textContent = named === kind.slider ? "" : named;
+    const one = record.words?.step ?? (caption.textContent ? `place of ${named}` : named.toLowerCase());
+    entitle(first, `First ${one}`);
+    entitle(end, `Last ${one}`);
     title.textContent = record.title;
     title.hidden = !record.title;
     slider.max = record.last;
@@ -501,7 +553,7 @@ export function view(host, record) {
   };
 }
 
-// ---- the door for a page: hosts with this key that stand there and are not mounted yet ----
+// ---- hosts on the page with this key that stand there and are not mounted yet ----
 
 export async function mount(key) {
   for (let tries = 0; tries < 20; tries++) {
@@ -536,72 +588,3 @@ async function raise(host) {
     make("p", {}, fallback, `This view did not open (${error.message}): run the cell, or use a newer browser.`);
   }
 }
-
-// ---- the door for anywidget ----
-
-async function render({ model, el }) {
-  let shown = null;
-  let turn = 0;
-  async function paint() {
-    const mine = (turn += 1);
-    const record = await decode(model.get("header"), model.get("data"));
-    if (mine !== turn) return;
-    if (shown) shown.update(record);
-    else shown = view(el, record);
-    say();
-  }
-  const told = "change:message change:busy change:written";
-  const say = () => {
-    shown?.say(model.get("message"));
-    shown?.busy(model.get("busy"));
-    shown?.write(model.get("written"));
-  };
-  model.on("change:header change:data", paint);
-  model.on(told, say);
-  await paint();
-  const undress = dress(el, model.get("copy_key"));
-  return () => {
-    model.off("change:header change:data", paint);
-    model.off(told, say);
-    undress();
-    shown.destroy();
-  };
-}
-
-// The controls beside the view are ipywidgets: name their slider handles, and keep the page's shortcuts off them.
-function dress(el, key) {
-  let box = null;
-  const keys = (event) => { if (!event.ctrlKey && !event.metaKey && event.key !== "Tab") event.stopPropagation(); };
-  const touch = () => {
-    for (const node of box.querySelectorAll("input, textarea, select, button, [tabindex], [contenteditable]")) {
-      node.setAttribute("data-lm-suppress-shortcuts", "true");
-      const name = node.closest(".widget-inline-hbox")?.querySelector("label")?.textContent;
-      if (name && !node.matches("select, textarea")) node.setAttribute("aria-label", name);
-    }
-  };
-  const late = new MutationObserver(touch);
-  const seen = new ResizeObserver(() => {
-    box = el.closest(".gbi-live")?.querySelector(".gbi-controls");
-    if (!box) return;
-    takePlace(el, key);
-    seen.disconnect();
-    box.addEventListener("keydown", keys);
-    late.observe(box, { childList: true, subtree: true });
-    touch();
-  });
-  seen.observe(el);
-  return () => { seen.disconnect(); late.disconnect(); box?.removeEventListener("keydown", keys); };
-}
-
-// The copy that lasts stands in an output before: it goes while the live view is there.
-function takePlace(el, key) {
-  for (let around = el; around; around = around.parentElement) {
-    const copy = around.querySelector(`.gbi-host[data-gbi-key="${key}"]`);
-    if (!copy) continue;
-    copy.dataset.gbiLive = "";
-    copy.remove();
-    return;
-  }
-}
-
-export default { render };

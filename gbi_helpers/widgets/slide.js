@@ -1,6 +1,6 @@
 // The sliders' view: panels that were computed for every place of one or two sliders, or that theorem.js computes. It
-// stands behind scrubber.js and calm.js in one module, and uses their `make`, `place`, `number`, `addUp`, `yAxis`,
-// `ticks`, `panel`, `calm`.
+// stands behind scrubber.js in one module, and uses its `make`, `place`, `number`, `addUp`, `yAxis`, `ticks`, `panel`,
+// `sayBars`.
 
 const SLIDE_CSS = `
 .gbi .gbi-panel.gbi-slide { flex: 1 1 220px; min-width: 0; }
@@ -34,6 +34,7 @@ const SLIDE_CSS = `
   .gbi svg .gbi-spot-2 { fill: CanvasText; }
   .gbi svg .gbi-bar { stroke: CanvasText; }
   .gbi svg .gbi-hollow { fill: Canvas; }
+  .gbi svg .gbi-full-3 { fill: Canvas; stroke-width: 2.5; }
 }
 `;
 
@@ -66,18 +67,23 @@ function placeOf({ sliders, at }, step) {
   return sliders.slice(1).reduce((all, [, values], k) => all * values.length + at[k + 1], step);
 }
 
-// Two decimals say nothing of a small number, and none are needed for a whole one.
+// Two decimals say nothing of a small number, and none are needed for a whole one. What 32 bits can hardly tell from 0
+// is written so, as in slide_view.py.
 function short({ whole }, name, value) {
   if (typeof value === "string") return value;
-  if (whole.includes(name)) return String(Math.round(value)).replace("-", "\u2212");
-  return Math.abs(value) < 0.1 && value ? String(+value.toPrecision(2)).replace("-", "\u2212") : number(value);
+  if (whole.includes(name)) return minus(toDecimals(value, 0));
+  if (Math.abs(value) < 1e-5) return number(0);
+  return Math.abs(value) < 0.1 ? minus(+toDecimals(value, twoDigits(value))) : number(value);
+}
+
+// The value at which a slider stands: one that has many, by its step, so that each press is seen.
+function valueAt(record, k, at) {
+  const [name, values, step] = record.sliders[k];
+  return step ? minus(toDecimals(values[at], stepDigits(step))) : short(record, name, values[at]);
 }
 
 // Where a slider stands. The first is the view's own.
-function sayPlace(record, k, at) {
-  const [name, values] = record.sliders[k];
-  return `${name} ${short(record, name, values[at])}`;
-}
+const sayPlace = (record, k, at) => `${record.sliders[k][0]} ${valueAt(record, k, at)}`;
 
 // Where there are more than two, each tells its own place.
 function saySlides(record, step) {
@@ -224,22 +230,11 @@ function legend(parent, curves) {
 // Whether the legend shows a full dot or a ring: rings where none is ever full.
 const mostly = ({ fill }) => (fill(0).some((f) => f > 0.5) ? 1 : 0);
 
-const ROOM = 12; // labels that fit under the bars
-
 // Of more labels than fit every 2nd, 5th, 10th ... is written.
 function everyOf(count) {
   let every = 1;
   for (let k = 0; count / every > ROOM; k += 1) every *= k % 3 === 1 ? 2.5 : 2;
   return every;
-}
-
-// What is heard of bars: all of them, or of many the five that stand out most.
-function sayBars(labels, values) {
-  const order = [...labels.keys()];
-  const said = labels.length > ROOM
-    ? order.sort((a, b) => Math.abs(values[b]) - Math.abs(values[a])).slice(0, 5)
-    : order;
-  return said.map((k) => `${labels[k]} ${number(values[k])}`).join(", ");
 }
 
 // Bars; of several kinds side by side, those of one step are hollow.
@@ -252,7 +247,7 @@ function columns(parent, record, drawn) {
   const bottom = height - 24;
   svg.style.height = `${height}px`;
   const name = kinds.length > 1 ? legend(box, kinds) : () => {};
-  let y, rects, numbers;
+  let y, rects, numbers, room;
 
   function layout(width) {
     svg.replaceChildren();
@@ -260,6 +255,7 @@ function columns(parent, record, drawn) {
     ({ y, left } = yAxis(svg, low, high, width, bottom));
     const slot = (width - left) / labels.length;
     const wide = (slot * 0.78) / kinds.length;
+    room = kinds.length > 1 ? wide : slot;
     const middle = (k) => left + (k + 0.5) * slot;
     const start = (k, s) => middle(k) - slot * 0.39 + s * wide;
     const every = everyOf(labels.length);
@@ -276,17 +272,19 @@ function columns(parent, record, drawn) {
   function draw(step) {
     const [now, base] = [record.moment(record, step), y(Math.max(low, 0))];
     const each = kinds.map((curve) => curve.y(now));
+    const written = each.map((values) => Array.from(values, number));
+    const fits = written.flat().every(({ length }) => length * 6.6 + 2 <= room);
     for (const [s, values] of each.entries()) {
       for (const [k, value] of values.entries()) {
         const top = y(value);
         place(rects[s][k], { y: Math.min(top, base), height: Math.abs(top - base) });
         place(numbers[s][k], { y: Math.min(top, base) - 5 });
-        numbers[s][k].textContent = labels.length * kinds.length > 8 ? "" : number(value);
+        numbers[s][k].textContent = fits ? written[s][k] : "";
       }
     }
     name(record);
     const named = kinds.length > 1 ? (s) => `${kinds[s].name}: ` : () => "";
-    const said = each.map((values, s) => `${named(s)}${sayBars(labels, values)}`).join("; ");
+    const said = each.map((values, s) => `${named(s)}${sayBars(drawn, values)}`).join("; ");
     svg.setAttribute("aria-label", `${drawn.title}. ${said}.`);
   }
   return { svg, layout, draw };
@@ -303,7 +301,7 @@ function second(parent, record, k, refresh) {
   const value = make("span", { class: "gbi-value", "aria-hidden": "true" }, row);
   const tell = () => {
     input.setAttribute("aria-valuetext", sayPlace(record, k, record.at[k]));
-    value.textContent = short(record, name, values[record.at[k]]);
+    value.textContent = valueAt(record, k, record.at[k]);
   };
   tell();
   const set = (at) => { record.at[k] = input.value = at; tell(); refresh(); };
@@ -317,7 +315,7 @@ function slidePanels(parent, record, go, refresh) {
   record.set = [go];
   for (let k = 1; k < record.sliders.length; k++) record.set.push(second(knobs, record, k, refresh));
   record.switches?.(knobs, record, refresh);
-  return [calm(parent.parentElement), ...panels];
+  return panels;
 }
 
 KINDS.slides = { css: SLIDE_CSS, unpack: unpackSlides, panels: slidePanels, words: saySlides,

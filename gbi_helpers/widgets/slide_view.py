@@ -95,17 +95,17 @@ class Slides(Packed):
         What 32 bits can hardly tell from 0 is written so: its digits are another machine's already.
         """
         if name in self.whole:
-            return f"{value:.0f}"
+            return f"{value:.0f}".replace("-", "\N{MINUS SIGN}")
         if 1e-5 <= abs(value) < 0.1:
             short = np.format_float_positional(value, 2, fractional=False, trim="-")
             return short.replace("-", "\N{MINUS SIGN}")
-        return number(value)
+        return number(value if abs(value) >= 0.1 else 0.0)
 
 
 class Slider(RecordView):
     """What :func:`slide` returns."""
 
-    scripts: ClassVar[tuple[str, ...]] = ("calm.js", "slide.js")
+    scripts: ClassVar[tuple[str, ...]] = ("slide.js",)
 
     def __init__(self, slides: Slides) -> None:
         super().__init__(slides)
@@ -126,7 +126,7 @@ class Slider(RecordView):
 class LiveSlider(Slider):
     """The same for what the page computes itself."""
 
-    scripts = ("engine.js", "calm.js", "slide.js", "theorem.js")
+    scripts = ("engine.js", "slide.js", "theorem.js")
 
 
 def slide(
@@ -140,8 +140,8 @@ def slide(
 
     ``sliders``: one or two, the values of each by name. What moves has their sizes in front: with sliders of 9 and 7
     values, a curve of 50 points is (9, 7, 50). ``says``: numbers (9, 7) by name, for the read-out and the table.
-    ``start``: the place of each slider at which the view opens; the middle without it. Integers are written without
-    decimals.
+    ``start``: the place of each slider at which the view opens; the middle without it. Integers, and sliders of
+    whole numbers, are written without decimals.
     With a :class:`OneStep` in place of panels nothing is computed before: the page does, for as many sliders as are
     given as ``{name: Move(what, low, high)}``, at once, in 64 bits; ``says`` and ``start`` are not needed.
     Raises ``ValueError`` for shapes that do not fit, NaN, more than two sliders of values, or more than 5,000 places;
@@ -160,7 +160,9 @@ def slide(
         raise ValueError(f"start is {start!r}: give the place of each slider, from 0 up to {[n - 1 for n in sizes]}.")
     told = {name: spread(values, sizes, 0, name).ravel() for name, values in says.items()}
     drawn = [drawn_from(panel, sizes) for panel in stored]
-    whole = tuple(name for name, v in {**sliders, **says}.items() if not tensor(v).is_floating_point())
+    is_whole = {name: not tensor(values).is_floating_point() for name, values in {**sliders, **says}.items()}
+    is_whole |= {name: bool((tensor(values) % 1 == 0).all()) for name, values in sliders.items()}
+    whole = tuple(name for name, yes in is_whole.items() if yes)
     along = {name: list(map(float, values)) for name, values in sliders.items()}
     return Slider(Slides(along, drawn, told, middle, title, whole))
 

@@ -137,7 +137,7 @@ export const knobPlaces = ({ low, high, step, digits, count, start, value }) => 
   i === start ? value : i === 0 ? low : i === count - 1 ? high : +(low + i * step).toFixed(digits)));
 
 function unpackTheorem({ live, panels, says }) {
-  const sliders = live.knobs.map((knob) => [knob.name, knobPlaces(knob)]);
+  const sliders = live.knobs.map((knob) => [knob.name, knobPlaces(knob), knob.step]);
   let [last, shown] = [];
   function moment({ at, fixed }, step) {
     const places = [step, ...at.slice(1)];

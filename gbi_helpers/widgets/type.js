@@ -1,6 +1,6 @@
-// The view in which one types, and the belief follows word by word. It stands behind scrubber.js, words.js, engine.js,
-// reading.js and calm.js in one module. Its own part is the box and what stands below it; what was read is shown by the
-// words view, as another view inside this one.
+// The view in which one types, and the belief follows word by word. It stands behind scrubber.js, words.js, engine.js
+// and reading.js in one module. Its own part is the box and what stands below it; what was read is shown by the words
+// view, as another view inside this one.
 
 const TYPE_CSS = `
 .gbi .gbi-typing { flex: 1 1 100%; min-width: 0; }
@@ -166,7 +166,6 @@ function typePanels(parent, record) {
   const box = make("div", { class: "gbi-typing" }, parent);
   const { area, hazard, write } = knobs(box, record, { text: readAgain, hazard: () => paint(), write: goOn });
   const shown = view(make("div", {}, box), BLANK);
-  const rest = calm(shown.root);
   const begin = worker();
   let [ids, found, said, painted] = [[], null, "", 0];
 
@@ -178,7 +177,6 @@ function typePanels(parent, record) {
   // At the last word, or where the cursor is. A view that showed nothing has no cursor yet.
   function paint(start) {
     shown.update(ids.length ? { ...wordsOf(record, ids, found, hazard()), start } : BLANK);
-    rest.draw();
     painted = performance.now();
   }
 

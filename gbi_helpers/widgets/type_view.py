@@ -19,7 +19,7 @@ from gbi_helpers.widgets.view import RecordView
 from gbi_helpers.widgets.weights import pack_word_model
 from gbi_helpers.widgets.words_view import Reading, read, still_text
 
-SCRIPTS = ("words.js", "engine.js", "reading.js", "calm.js", "type.js")
+SCRIPTS = ("words.js", "engine.js", "reading.js", "type.js")
 LIVE = "type a text of your own, and see where the network takes it from"
 
 

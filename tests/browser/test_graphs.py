@@ -219,6 +219,9 @@ def test_a_start_moved_by_keys_ends_where_iterate_ends(opened):
     page.locator(".gbi-bar-row input").focus()
     page.keyboard.press("Home")
     assert "step 0 of 50: left at 0.99" in readout.inner_text()
+    bars = page.locator(".gbi-panels svg[role=img]").nth(1)
+    told = "Bars of z at the cursor. left at 0.99, middle at 0.0033, right at 0.0033."
+    assert bars.get_attribute("aria-label") == told
     assert page.locator(".gbi-start input").get_attribute("aria-valuetext") == "99 % of the start on left"
     assert page.requests == [page.url]
     assert page.troubles == []

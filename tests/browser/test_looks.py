@@ -166,6 +166,13 @@ def test_in_forced_colours_charts_are_drawn_in_the_readers_colours(forced):
     assert f"rgb({', '.join(map(str, shade))})" == own[0]
 
 
+def test_in_forced_colours_a_pure_task_is_not_the_start_in_plot_and_legend(forced):
+    look = "node => [getComputedStyle(node).fill, getComputedStyle(node).strokeWidth]"
+    for place in (".gbi-slide > svg", ".gbi-legend"):
+        dots = [view(forced, "theorem").locator(f"{place} .gbi-full-{k}").first for k in (0, 3)]
+        assert dots[0].evaluate(look) != dots[1].evaluate(look)
+
+
 @pytest.fixture(scope="module")
 def high_contrast(kept_open):
     page = kept_open()
@@ -449,12 +456,12 @@ def test_an_output_that_is_run_again_leaves_nothing_of_the_old_view(opened, html
         return session.send("Memory.getDOMCounters")["nodes"]
 
     counts = []
-    for _ in range(12):
+    for _ in range(6):
         page.evaluate(
             "html => { const out = document.getElementById('out'); out.replaceChildren(); out.innerHTML = html; }",
             html["scrub"],
         )
         page.locator(".gbi").wait_for()
-        page.wait_for_timeout(100)
+        page.wait_for_timeout(1000)  # its read-out has come to rest
         counts.append(nodes())
     assert counts[-1] < counts[1] + 200  # one view has some 200

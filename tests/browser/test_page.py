@@ -128,14 +128,29 @@ def test_reduced_motion_plays_in_few_slow_steps(opened):
     assert not page.evaluate(moving)
 
 
-def test_a_screen_reader_hears_each_step_but_not_each_of_a_play(opened):
+HEARD = """window.heard = [];
+new MutationObserver((all) => { for (const node of new Set(all.map(({ target }) => target))) {
+    if (node.ariaLive === "polite" && node.matches(".gbi-readout")) heard.push(node.textContent); } })
+        .observe(document, { childList: true, subtree: true });"""
+
+
+def test_a_screen_reader_hears_where_the_reader_comes_to_rest_and_nothing_else(opened):
     page = opened()
-    live = page.locator(".gbi-readout").first
-    assert live.get_attribute("aria-live") == "polite"
+    page.add_init_script(HEARD)
+    page.reload()
+    page.locator(".gbi").nth(2).wait_for()
+    page.wait_for_timeout(1000)
+    page.set_viewport_size({"width": 600, "height": 800})  # all is drawn anew
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("heard") == []
+    page.locator(".gbi input").first.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("heard.length")
     page.locator(".gbi-play").first.click()
-    assert live.get_attribute("aria-live") == "off"
-    page.locator(".gbi-play").first.click()
-    assert live.get_attribute("aria-live") == "polite"
+    page.wait_for_function("heard.length > 1")
+    assert [said.split(":")[0] for said in page.evaluate("heard")] == ["step 3 of 20", "step 20 of 20"]
     where = page.locator(".gbi input").first.get_attribute("aria-valuetext")
     assert re.fullmatch(r"step \d+ of \d+", where)  # and the read-out says the rest: not the same twice
     assert readout(page).startswith(f"{where}:")
@@ -149,6 +164,10 @@ def test_the_largest_bar_is_told_by_more_than_colour(opened):
     assert bold[0] == "3"
     assert re.fullmatch(r"0\.\d\d", bold[1])
     assert "url(" in page.locator(".gbi-bar").nth(3).get_attribute("style")
+    label = page.locator(".gbi svg[role=img]").first.get_attribute("aria-label")
+    assert re.fullmatch(
+        r"Bars of z\. step 20 of 20: .+ nats\. " + ", ".join(rf"digit {k} at [\d.]+" for k in range(10)) + r"\.", label
+    )
 
 
 def test_the_largest_bar_stays_drawn_where_another_view_is_hidden(opened):

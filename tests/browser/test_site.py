@@ -197,12 +197,17 @@ def test_what_is_drawn_typed_and_set_is_in_the_address_and_another_sees_the_same
     page.get_by_role("slider", name="Gradient step").press("ArrowLeft")
     page.get_by_role("textbox").fill("Whisk the eggs & <b>sugar</b> #1 = 100 % für 世界")
     page.get_by_role("slider", name="hazard").press("End")
-    state = address_with(page, "strokes=", "raw=1", "step=49", "text=Whisk", "hazard=0.5")
+    page.locator("[aria-busy=true]").wait_for(state="detached")
+    page.get_by_role("slider", name="by word").press("PageDown")
+    page.get_by_label("colours: ").select_option(index=2)
+    parts = "strokes=", "raw=1", "step=49", "text=Whisk", "hazard=0.5", "word=", "colours=1"
+    state = address_with(page, *parts)
     page.locator(".gbi-readout", has_text="of 50: ").wait_for()
     other = play(state)
     other.locator(".gbi-readout", has_text=readouts(page)[1]).wait_for()
     other.locator(".gbi-readout", has_text=readouts(page)[0]).wait_for()
     assert other.get_by_role("textbox").input_value() == page.get_by_role("textbox").input_value()
+    assert other.get_by_label("colours: ").input_value() == "1"
     assert other.locator("main b").filter(has_text="sugar").count() == 0, "a text is no HTML"
     assert len(other.requests) == 1
     assert page.troubles + other.troubles == []
@@ -228,12 +233,15 @@ def test_places_of_sliders_are_in_the_address_and_taken_back_they_are_not(play):
     view = page.locator("[data-toy='04-three-contexts']")
     slider = view.get_by_role("slider", name="height of context 2")
     slider.press("ArrowLeft")
-    state = address_with(page, "04-three-contexts=")
+    view.get_by_role("checkbox").check()
+    state = address_with(page, "04-three-contexts=", "%2Con")
     other = play(state, "sliders.html")
     there = other.locator("[data-toy='04-three-contexts']")
     assert there.locator(".gbi-readout").inner_text() == view.locator(".gbi-readout").inner_text()
+    assert there.get_by_role("checkbox").is_checked()
     assert abs(there.bounding_box()["y"]) < 100, "the reader is led to it"
     slider.press("ArrowRight")
+    view.get_by_role("checkbox").uncheck()
     page.wait_for_function("() => !location.href.includes('#')")
     assert page.troubles + other.troubles == []
 

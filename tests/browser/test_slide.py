@@ -1,12 +1,14 @@
 """The sliders' view on a page opened from disk: keys, mouse, read-out, screen reader."""
 
 import math
+import random
 
 import pytest
 import torch
 
 from gbi_helpers import slide
-from gbi_helpers.widgets import Bars, Dots, Lines
+from gbi_helpers.widgets import Bars, Dots, Lines, pack
+from gbi_helpers.widgets.page import source
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Slide</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head>
@@ -67,8 +69,12 @@ def test_bars_and_legend_say_what_is_drawn(opened):
     page = opened()
     q = 1 / (1 + math.exp(6 * (0.62 - 0.5)))
     assert page.locator(".gbi-slide .gbi-on").all_text_contents() == [f"{q:.2f}", f"{1 - q:.2f}"]
+    page.get_by_role("button", name="Last place of z0").click()
+    assert page.locator(".gbi-readout").inner_text() == says(1, 1)
+    page.get_by_role("button", name="First place of z0").click()
+    assert page.locator(".gbi-readout").inner_text() == says(0, 1)
     assert page.locator(".gbi-legend").inner_text().split() == ["loss", "tangent", "z0"]
-    assert "nats 0.72" in page.locator(".gbi-slide > svg").first.get_attribute("aria-label")
+    assert "nats 3.72" in page.locator(".gbi-slide > svg").first.get_attribute("aria-label")
 
 
 def test_of_a_hundred_bars_some_have_room_for_a_label_and_the_largest_are_read_out(opened, tmp_path):
@@ -82,8 +88,39 @@ def test_of_a_hundred_bars_some_have_room_for_a_label_and_the_largest_are_read_o
     assert drawn.locator("rect.gbi-bar").count() == 100
     written = [text for text in drawn.locator("text").all_text_contents() if text.startswith("t")]
     assert written == [f"t{k}" for k in range(0, 100, 10)]
-    assert drawn.get_attribute("aria-label").startswith("Belief. t42 0.75, t7 0.25, ")
+    assert drawn.get_attribute("aria-label").startswith("Belief. t42 at 0.75, t7 at 0.25, ")
     assert drawn.get_attribute("aria-label").count(", ") == 4
+
+
+def test_numbers_stand_over_bars_only_where_none_covers_another(opened, tmp_path):
+    bars = Bars("Odds", torch.full((2, 8), -0.5), "abcdefgh")
+    path = tmp_path / "eight.html"
+    path.write_text(PAGE.format(slide({"step": [0, 1]}, bars, says={"nats": [1, 2]}).html), "utf-8")
+    written = [opened(path, viewport={"width": w, "height": 800}).locator(".gbi-slide .gbi-on") for w in (320, 800)]
+    assert [set(numbers.all_text_contents()) for numbers in written] == [{""}, {"\N{MINUS SIGN}0.50"}]
+
+
+# Ties, which JavaScript alone would round up; numbers that are rounded to one more digit; and what is hardly a number.
+TIES = [0.125, 0.375, 2.5, 0.0625, 0.28125, 10.25, 1000.5, 1001.5, 8.345, 1.005]
+TURNS = [9.994, 9.996, 999.94, 999.96, 0.00994, 0.00996, 0.000996, 0.0996, 0.01 - 1e-10, 0.001, 1e-5]
+NOISE = [0.0, 1e-7, 3e-6, 1e-300]
+
+
+def test_numbers_are_written_as_python_writes_them(browser):
+    draw = random.Random(0)
+    sizes = [*TIES, *TURNS, *NOISE, *(10 ** draw.uniform(-7, 5) for _ in range(300))]
+    values = [sign * size for size in sizes for sign in (1, -1)]
+    page = browser.new_page()
+    page.add_script_tag(content=f"{source('slide.js')}\nObject.assign(window, {{ number, short }});", type="module")
+    page.wait_for_function("() => Boolean(window.short)")
+    slides = slide({"n": [0, 1]}, Bars("B", [1.0], "a"), says={"x": [0.5, 1.5]}).slides
+    assert page.evaluate("values => values.map(number)", values) == [pack.number(value) for value in values]
+    for name, own in (("n", [0, -3, 1200]), ("x", values)):
+        told = page.evaluate("([name, values]) => values.map((v) => short({ whole: ['n'] }, name, v))", [name, own])
+        assert told == [slides.written(name, value) for value in own]
+    page.close()
+    assert [pack.number(v) for v in (0.125, 9.999, -999.99)] == ["0.12", "10.0", "\N{MINUS SIGN}1000"]
+    assert slides.written("x", -3e-6) == "0.00"
 
 
 @pytest.fixture(scope="module")

@@ -149,15 +149,17 @@ def test_sliders_move_the_theorem_and_each_says_where_it_stands(opened):
     root = page.locator(".gbi").first
     assert (
         said(page)
-        == "start z0 0.50: nats for low by one step 4.00, by Bayes 4.00, nats missed unequally 0.00, KL in nats 0.00"
+        == "start z0 0.500: nats for low by one step 4.00, by Bayes 4.00, nats missed unequally 0.00, KL in nats 0.00"
     )
     main = root.locator(".gbi-bar-row input")
     main.focus()
     page.keyboard.press("Home")
     assert said(page).startswith(
-        f"start z0 0.00: nats for low by one step {MINUS}6.00, by Bayes 4.00, nats missed unequally"
+        f"start z0 0.000: nats for low by one step {MINUS}6.00, by Bayes 4.00, nats missed unequally"
     )
-    assert main.get_attribute("aria-valuetext") == "start z0 0.00"
+    assert main.get_attribute("aria-valuetext") == "start z0 0.000"
+    page.keyboard.press("ArrowRight")  # each press is seen
+    assert main.get_attribute("aria-valuetext") == "start z0 0.005"
     page.keyboard.press("End")
     assert "by one step 14.0, by Bayes 4.00" in said(page)
     numbers = root.get_by_label("numbers")
@@ -171,7 +173,7 @@ def test_sliders_move_the_theorem_and_each_says_where_it_stands(opened):
     page.keyboard.press("Home")
     assert "by Bayes 6480" in said(page)
     assert root.locator(".gbi-slide svg[role=img]").nth(2).get_attribute("aria-label") == (
-        "Belief. one step: low 1.00, high 0.00; Bayes: low 1.00, high 0.00."
+        "Belief. one step: low at 1.00, high at 0.00; Bayes: low at 1.00, high at 0.00."
     )
     assert page.requests == [page.url]
     assert page.troubles == []
@@ -224,7 +226,7 @@ def test_a_screen_reader_hears_it_once_the_sliders_rest(opened):
     page.keyboard.press("ArrowRight")
     assert readout.get_attribute("aria-live") == "off"
     page.wait_for_function("document.querySelector('.gbi-readout').getAttribute('aria-live') === 'polite'")
-    assert readout.inner_text().startswith("start z0 0.51")
+    assert readout.inner_text().startswith("start z0 0.505")
 
 
 @pytest.mark.parametrize("options", [{}, {"viewport": {"width": 360, "height": 800}}, {"forced_colors": "active"}])

@@ -42,12 +42,12 @@ def test_what_moves_is_packed_and_comes_out_again_and_what_does_not_stands_in_th
 def test_it_opens_in_the_middle_or_where_it_is_told():
     assert view().slides.header["at"] == [2, 1]
     assert view(start=(0, 2)).slides.header["at"] == [0, 2]
-    assert "At start 0.00, size 3.00: nats 2.00" in view(start=(0, 2)).html
+    assert "At start 0.00, size 3: nats 2.00" in view(start=(0, 2)).html
 
 
 def test_without_javascript_there_are_a_picture_and_a_table_along_the_first_slider():
     still = view().still()
-    assert re.search(r'<img alt="Try it\. Loss; Belief\. At start 0\.50, size 2\.00: nats 7\.00, same 3\.00\."', still)
+    assert re.search(r'<img alt="Try it\. Loss; Belief\. At start 0\.50, size 2: nats 7\.00, same 3\.00\."', still)
     assert re.findall(r"<td>([\d.]+)</td>", still)[:6] == ["0.00", "1.00", "3.00", "0.25", "4.00", "3.00"]
 
 
@@ -87,8 +87,9 @@ def test_small_numbers_have_two_digits_in_the_table_as_in_the_read_out():
     assert re.findall(r"<td>([^<]+)</td>", shown.still()) == [cell for row in rows for cell in row]
 
 
-def test_whole_numbers_are_written_without_decimals():
-    given = {"sliders": {"sample": [3, 1200]}, "says": {"slot": torch.tensor([7, 2]), "nats": [1.0, 2.0]}}
+@pytest.mark.parametrize("kind", [int, float])
+def test_whole_numbers_are_written_without_decimals(kind):
+    given = {"sliders": {"sample": [kind(3), kind(1200)]}, "says": {"slot": torch.tensor([7, 2]), "nats": [1.0, 2.0]}}
     shown = view(**given, panels=[Bars("B", torch.ones(2, 1), ["a"])], start=[0])
     assert "At sample 3: slot 7, nats 1.00." in shown.html
     assert re.findall(r"<td>([\d.]+)</td>", shown.still()) == ["3", "7", "1.00", "1200", "2", "2.00"]

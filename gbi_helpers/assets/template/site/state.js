@@ -7,7 +7,9 @@
   const DRAWN = /^(([\w-]{4})+(\.([\w-]{4})+)*)?$/;
   const FINE = SIGNS.length ** 2 - 1; // parts of the pad's side that two signs tell apart
 
-  const move = (input, value) => { input.value = value; input.dispatchEvent(new Event("input", { bubbles: true })); };
+  const tell = (input, type) => input.dispatchEvent(new Event(type, { bubbles: true }));
+  const move = (input, value) => { input.value = value; tell(input, "input"); };
+  const tick = (check, yes) => { check.checked = yes; tell(check, "change"); };
   const isPlace = (value, { min, max }) => /^\d{1,4}$/.test(value) && +value >= +min && +value <= +max;
 
   // ---- strokes on a pad, from 0 to 1, as text: two signs a number, a dot between strokes ----
@@ -38,36 +40,60 @@
           : DRAWN.test(strokes ?? "?") && (() => put(decoded(strokes)));
         const [ticked, walks] = [["1", "0"].indexOf(raw), isPlace(step, steps)];
         if (take) take();
-        if (ticked >= 0) {
-          check.checked = ticked;
-          check.dispatchEvent(new Event("change", { bubbles: true }));
-        }
+        if (ticked >= 0) tick(check, ticked);
         if (walks) move(steps, step);
         return Boolean(take || ticked >= 0 || walks);
       },
     };
   }
 
+  // The view below the text is made anew for each text, so its own are set once that is read. Its cursor follows what
+  // is typed: at the last word it is nowhere of its own.
   function ofText(area, ranges) {
     const slider = ranges.find(({ dataset }) => dataset.values);
     const values = slider.dataset.values.split(",");
+    const shown = area.closest(".gbi-typing").querySelector(".gbi");
+    const cursor = shown.querySelector(".gbi-bar-row input");
+    const colours = () => shown.querySelector(".gbi-choose select");
+    const isChoice = (value) => [...(colours()?.options ?? [])].some((option) => option.value === value);
+    const own = () => ({ word: cursor.value === cursor.max ? "" : cursor.value, colours: colours()?.value ?? "top" });
     return {
-      get: () => ({ text: area.value, hazard: values[slider.value] }),
-      set({ text, hazard }) {
+      get: () => ({ text: area.value, hazard: values[slider.value], ...own() }),
+      set({ text, hazard, word, colours: choice }) {
         const [isText, isHazard] = [text !== undefined && !text.includes("\ufffd"), values.includes(hazard)];
-        if (isText) move(area, text);
+        const isOwn = [word, choice].some((each) => /^(top|\d{1,4})$/.test(each));
+        if (isText || isOwn) move(area, isText ? text : area.value);
         if (isHazard) move(slider, values.indexOf(hazard));
-        return isText || isHazard;
+        if (isOwn) onceRead(shown, () => {
+          if (isChoice(choice)) { colours().value = choice; tell(colours(), "change"); }
+          if (isPlace(word, cursor)) move(cursor, word);
+        });
+        return isText || isHazard || isOwn;
       },
     };
   }
 
-  const ofSliders = (key, ranges) => ({
-    get: () => ({ [key]: ranges.map(({ value }) => value).join(",") }),
+  function onceRead(shown, then) {
+    const isBusy = () => shown.getAttribute("aria-busy") === "true";
+    if (!isBusy()) return then();
+    const seen = new MutationObserver(() => {
+      if (isBusy()) return;
+      seen.disconnect();
+      then();
+    });
+    return seen.observe(shown, { attributeFilter: ["aria-busy"] });
+  }
+
+  const SWITCHED = ",on"; // behind the places, where a switch is on
+
+  const ofSliders = (key, ranges, check) => ({
+    get: () => ({ [key]: `${ranges.map(({ value }) => value).join(",")}${check?.checked ? SWITCHED : ""}` }),
     set({ [key]: places = "" }) {
-      const wanted = places.split(",");
+      const on = Boolean(check) && places.endsWith(SWITCHED);
+      const wanted = (on ? places.slice(0, -SWITCHED.length) : places).split(",");
       if (wanted.length !== ranges.length || !wanted.every((place, k) => isPlace(place, ranges[k]))) return false;
       for (const [k, place] of wanted.entries()) move(ranges[k], place);
+      if (check) tick(check, on);
       return true;
     },
   });
@@ -75,7 +101,8 @@
   function stateOf(toy) {
     const ranges = [...toy.querySelectorAll("input[type=range]")];
     const [canvas, area] = [toy.querySelector(".gbi-pad canvas"), toy.querySelector("textarea")];
-    return canvas ? ofPad(canvas, ranges) : area ? ofText(area, ranges) : ofSliders(toy.dataset.toy, ranges);
+    return canvas ? ofPad(canvas, ranges) : area ? ofText(area, ranges)
+      : ofSliders(toy.dataset.toy, ranges, toy.querySelector(".gbi-switch input"));
   }
 
   // ---- the address ----
