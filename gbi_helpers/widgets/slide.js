@@ -272,16 +272,16 @@ function columns(parent, record, drawn) {
   function draw(step) {
     const [now, base] = [record.moment(record, step), y(Math.max(low, 0))];
     const each = kinds.map((curve) => curve.y(now));
-    const written = each.map((values) => Array.from(values, number));
-    const fits = written.flat().every(({ length }) => length * 6.6 + 2 <= room);
     for (const [s, values] of each.entries()) {
       for (const [k, value] of values.entries()) {
         const top = y(value);
         place(rects[s][k], { y: Math.min(top, base), height: Math.abs(top - base) });
         place(numbers[s][k], { y: Math.min(top, base) - 5 });
-        numbers[s][k].textContent = fits ? written[s][k] : "";
+        numbers[s][k].textContent = number(value);
       }
     }
+    const all = numbers.flat();
+    if (all.some((text) => text.getComputedTextLength() + 2 > room)) all.forEach((text) => { text.textContent = ""; });
     name(record);
     const named = kinds.length > 1 ? (s) => `${kinds[s].name}: ` : () => "";
     const said = each.map((values, s) => `${named(s)}${sayBars(drawn, values)}`).join("; ");
