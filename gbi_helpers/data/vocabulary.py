@@ -203,9 +203,9 @@ class Vocabulary:
             # Without a mark of its cut it is old; but one of Latin letters alone never met what the old cut lost.
             latin = max("".join(words).replace("▁", ""), default="") < "\u0300"
             return cls(words, stored["pieces"], stored.get("cut", CUT if latin else 1))
-        except DataError:  # without the package that reads pieces
-            raise
-        except Exception as error:  # that package raises nothing narrower
+        except Exception as error:  # the package that reads pieces raises nothing narrower
+            if isinstance(error, DataError | ValueError) and not isinstance(error, json.JSONDecodeError):
+                raise
             raise ValueError("This text holds no vocabulary: pass what Vocabulary.to_json() returned.") from error
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from gbi_helpers.experiments.cifar import world as cifar
 from gbi_helpers.experiments.language import world as language
@@ -14,9 +12,7 @@ from gbi_helpers.experiments.needed import at_hand, needs
 from gbi_helpers.experiments.ood import study as ood
 from gbi_helpers.experiments.ood import unopened
 from gbi_helpers.experiments.shelf import Shelf, mark
-from gbi_helpers.experiments.study import SMALL
-
-Settings = Mapping[str, Any]
+from gbi_helpers.experiments.study import SMALL, Settings
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from gbi_helpers.experiments.results import Results
 from gbi_helpers.experiments.shelf import Shelf
 
+Settings = Mapping[str, Any]  # of a row, by name
+
 SMALL = "small"  # the variant that every study has: minutes for all of it, for tests; never shipped
 ALL = "*"  # in a variant's changes: all rows
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from gbi_helpers.experiments.cifar.measure import Labels
 from gbi_helpers.experiments.cifar.views import SOURCES, View, Views
 from gbi_helpers.experiments.cifar.world import World
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.models.projection import within_classes
-
-Settings = Mapping[str, Any]
 
 
 def part_of(of: View | Labels, seed: int, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:

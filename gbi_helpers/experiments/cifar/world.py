@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +16,10 @@ from gbi_helpers.experiments.cifar.views import View, Views
 from gbi_helpers.experiments.recipe import Recipe, trained
 from gbi_helpers.experiments.shelf import Shelf, mark
 from gbi_helpers.experiments.source import code_of
-from gbi_helpers.experiments.study import SMALL
+from gbi_helpers.experiments.study import SMALL, Settings
 from gbi_helpers.files import DataError
 
 Metrics = dict[str, Any]
-Settings = Mapping[str, Any]
 SEES = ("view", "views", "n", "everything")  # the settings of a row that say what it sees; the others are its recipe's
 
 

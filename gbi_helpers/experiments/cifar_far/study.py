@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,12 +28,11 @@ from gbi_helpers.experiments.cifar_far.closed import Blocks, Sums, coordinates, 
 from gbi_helpers.experiments.cifar_far.kernel import Found, Kernel, alike
 from gbi_helpers.experiments.cifar_far.wide import wide
 from gbi_helpers.experiments.cifar_far.world import World, opened
-from gbi_helpers.experiments.study import SMALL, Row, Study
+from gbi_helpers.experiments.study import SMALL, Row, Settings, Study
 from gbi_helpers.inference import max_entropy, one_step
 from gbi_helpers.models.hundred import CLASSES, ZOnly, on_sphere
 from gbi_helpers.readouts import decoder_loss
 
-Settings = Mapping[str, Any]
 Values = dict[str, Any]
 PRICED = 100  # test images that the cost of one is measured on
 READERS: dict[str, Callable[[Found, Tensor], Tensor]] = {  # scores (N, K) at coordinates (N, R)

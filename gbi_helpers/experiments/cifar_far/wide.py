@@ -7,7 +7,7 @@ many steps at the same rates: those usual for softmax, and tried for neither. A 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from gbi_helpers.experiments.cifar.views import View
 from gbi_helpers.experiments.cifar_far.world import World
 from gbi_helpers.experiments.shelf import Trained
 from gbi_helpers.experiments.source import code_of
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.files import DataError
 from gbi_helpers.meter import size_of
 from gbi_helpers.models.base import one_hot
@@ -29,7 +30,6 @@ from gbi_helpers.models.image import gradient_loss
 from gbi_helpers.models.wide import WideClassifier, WideModel
 from gbi_helpers.training import fit
 
-Settings = Mapping[str, Any]
 Values = dict[str, Any]
 NUMBERS = torch.bfloat16  # of what the convolutions multiply, in training; sums, and all that is measured, are in 32
 MOVED = 4  # pixels, at most, that an image is moved by

@@ -7,7 +7,7 @@ measured; those of the network take longer, and are kept on the shelf in parts.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ from gbi_helpers.experiments.cifar import world as cifar
 from gbi_helpers.experiments.cifar.views import View
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.source import code_of
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.models.eyes import FILE, PACKAGE, SHA256, Eyes, load_eyes
 from gbi_helpers.models.features import PatchFeatures
 
 PART = 2_500  # images whose features are kept in one file
 SPLITS = ("train", "validation", "test")
-Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)

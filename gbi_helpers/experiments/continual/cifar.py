@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,14 +20,13 @@ from gbi_helpers.continual import Replay
 from gbi_helpers.experiments.continual import networks
 from gbi_helpers.experiments.continual.hundred import CONTEXTS, HUNDRED, Stream, by_context, seen
 from gbi_helpers.experiments.continual.sums import READINGS, read
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.meter import bytes_of
 from gbi_helpers.metrics import accuracy
 from gbi_helpers.models.streaming import StreamedMeans
 from gbi_helpers.runtime import random_state_kept, usual_defaults
 from gbi_helpers.training import fit
 
-Settings = Mapping[str, Any]
 IMAGE = 3 * 32 * 32  # bytes of one, for replay: its features are computed again
 TRAINING, NET = ("steps", "lr", "batch_size"), ("hidden", "drop")  # of a sweep's settings; all others are the method's
 

@@ -7,7 +7,7 @@ digits, the same decoder learns the others as gates alone, and then forgets exac
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,14 +17,12 @@ from gbi_helpers.continual import Context, FineTuning, Inputs, learn
 from gbi_helpers.experiments.continual.networks import told
 from gbi_helpers.experiments.continual.scenarios import DIGITS, Split, in_order
 from gbi_helpers.experiments.continual.sums import right
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.inference import enumerate_tasks, one_step
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.image import ConditionalVAE, free_energy
 from gbi_helpers.readouts import decoder_loss
 from gbi_helpers.runtime import random_state_kept, usual_defaults
-
-Settings = Mapping[str, Any]
 
 
 class Naive(FineTuning):

@@ -8,7 +8,6 @@ generative replay (Shin et al. 2017, arXiv 1705.08690), with a generator that is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,11 +16,9 @@ from torch import Tensor, nn
 from gbi_helpers import metrics
 from gbi_helpers.continual import Context, FineTuning, Inputs
 from gbi_helpers.experiments.continual.networks import run, told
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.meter import bytes_of
 from gbi_helpers.runtime import random_state_kept
-
-Settings = Mapping[str, Any]
 
 
 class LowRank:

@@ -7,7 +7,7 @@ all images take minutes and 0.8 GB on the shelf, so they are made once for each 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from gbi_helpers.data import ImageData, load_cifar100
 from gbi_helpers.data.cifar import TEST
 from gbi_helpers.experiments.shelf import Shelf
 from gbi_helpers.experiments.source import code_of
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.files import DataError
 from gbi_helpers.meter import bytes_of
 from gbi_helpers.metrics import accuracy
@@ -32,7 +33,6 @@ CONTEXTS, CLASSES = 10, 10  # classes of a context
 HUNDRED = CONTEXTS * CLASSES
 PARTS = ("train", "validation", "test")
 Labelled = tuple[Tensor, Tensor]
-Settings = Mapping[str, Any]
 Options = tuple[tuple[str, Any], ...]  # of the patch features, sorted
 
 

@@ -8,7 +8,7 @@ is judged on the same words. The inference knows of the sources seen so far, and
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,13 +21,12 @@ from gbi_helpers.experiments.language.inference import evidence
 from gbi_helpers.experiments.language.recipes import ClippedAdamW
 from gbi_helpers.experiments.language.windows import Corpus, Windows, by_source, corpus_of, even_windows, losses
 from gbi_helpers.experiments.language.world import read
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.inference import loss_of, max_entropy, one_step
 from gbi_helpers.models.language import WordLSTM, word_nll
 from gbi_helpers.models.natural import NaturalGates, Streamed
 from gbi_helpers.runtime import random_state_kept, usual_defaults
 
-Settings = Mapping[str, Any]
 INFERRED = ("counts", "gradient")  # ways to come by z that know the first words of a window, and no more
 
 

@@ -13,10 +13,9 @@ from torch.nn import functional
 from gbi_helpers import metrics
 from gbi_helpers.continual import EWC, SI, Context, FineTuning, LwF, Replay, learn, logits
 from gbi_helpers.experiments.continual.scenarios import Scenario, Split, accuracies, outputs_of
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.runtime import random_state_kept, usual_defaults
 from gbi_helpers.training import fit
-
-Settings = Mapping[str, Any]
 
 
 class Apart(Replay):

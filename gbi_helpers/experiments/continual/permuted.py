@@ -20,6 +20,7 @@ from gbi_helpers import metrics, theory
 from gbi_helpers.continual import Context, learn
 from gbi_helpers.experiments.continual import networks
 from gbi_helpers.experiments.continual.scenarios import Labelled
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.inference import loss_of, max_entropy
 from gbi_helpers.meter import bytes_of
 from gbi_helpers.models.base import one_hot
@@ -27,7 +28,6 @@ from gbi_helpers.models.gated import GatedMLP
 from gbi_helpers.models.natural import Streamed
 from gbi_helpers.runtime import random_state_kept, usual_defaults
 
-Settings = Mapping[str, Any]
 SIDE, PIXELS = 28, 784
 
 

@@ -6,7 +6,7 @@ itself; test images are used for the numbers written, and for nothing else. The 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +25,8 @@ from gbi_helpers.experiments.continual.scenarios import (
     pixels,
 )
 from gbi_helpers.experiments.shelf import Shelf
-from gbi_helpers.experiments.study import ALL, SMALL, Row, Study
+from gbi_helpers.experiments.study import ALL, SMALL, Row, Settings, Study
 from gbi_helpers.files import DataError
-
-Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gbi_helpers.bayes import window_posterior
 from gbi_helpers.continual import EWC, Context, FineTuning, Inputs, LwF, Replay, Weights
 from gbi_helpers.data.toy import Stream, steady_windows, switching_stream
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.experiments.toy.modules import forgetting
 from gbi_helpers.experiments.toy.recipes import WINDOW, Run
 from gbi_helpers.meter import bytes_of
@@ -27,7 +27,6 @@ from gbi_helpers.records import TrainingRecord
 from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
-Settings = Mapping[str, Any]
 Looks = dict[int, dict[str, dict[str, Tensor]]]  # samples seen -> way to come by z -> "previous", "current" (S,)
 HELD_OUT = 1000  # the first seed of the streams on which settings are chosen
 POINTS, LAST = 60, 4  # of a curve over the last blocks

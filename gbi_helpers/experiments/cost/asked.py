@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,12 +21,11 @@ from gbi_helpers.experiments.language import world as language
 from gbi_helpers.experiments.language.recipes import NETWORKS
 from gbi_helpers.experiments.language.windows import Windows, even_windows
 from gbi_helpers.experiments.mnist import recipes
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.inference import LossFn, enumerate_tasks, loss_of, max_entropy, one_step
 from gbi_helpers.models.base import bernoulli_nll, squared_error
 from gbi_helpers.models.image import ConvAutoencoder
 from gbi_helpers.models.language import window_nll
-
-Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

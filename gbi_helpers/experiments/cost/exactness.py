@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,13 +11,12 @@ from torch import Tensor
 from gbi_helpers import theory
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.cost.problems import Linear, Words, drawn, normal
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.guards import LossFn
 from gbi_helpers.inference import enumerate_tasks, max_entropy, one_step
 from gbi_helpers.metrics import accuracy, agreement, correlation, kl
 from gbi_helpers.starts import exact_start, natural_start
 
-Settings = Mapping[str, Any]
 Values = dict[str, Any]
 
 

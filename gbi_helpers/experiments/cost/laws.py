@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,12 +11,11 @@ from gbi_helpers import theory
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.cost import exactness
 from gbi_helpers.experiments.cost.problems import Linear, drawn, normal
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.inference import fit_within
 from gbi_helpers.metrics import accuracy, agreement, fitted_step_size, kl
 from gbi_helpers.starts import exact_start, nameable_share, visible
 
-Settings = Mapping[str, Any]
 Values = dict[str, Any]
 
 

@@ -5,16 +5,13 @@ Counts are the same on every machine. Times are ratios within one run, beside th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from gbi_helpers.experiments.cost.decoders import NAMES, SIZE
 from gbi_helpers.experiments.cost.faster import compiled, forward_mode, halved, on_gpu, over_decoders
 from gbi_helpers.experiments.cost.lookup import WORDS, ceiling, counted_ratios, honest_ratio
 from gbi_helpers.experiments.cost.wall import crossover, looked_up, machine
-from gbi_helpers.experiments.study import Row
-
-Settings = Mapping[str, Any]
+from gbi_helpers.experiments.study import Row, Settings
 
 
 def _lookup(world: Any, seed: int, settings: Settings) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from gbi_helpers.experiments.language import namer, recipes
 from gbi_helpers.experiments.language.windows import Corpus, corpus_of
 from gbi_helpers.experiments.shelf import Shelf, Trained
 from gbi_helpers.experiments.source import code_of
-from gbi_helpers.experiments.study import SMALL
+from gbi_helpers.experiments.study import SMALL, Settings
 
-Settings = Mapping[str, Any]
 TEXT = ("without", "pieces")  # settings of a network that say which text it is trained on
 
 

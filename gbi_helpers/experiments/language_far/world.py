@@ -13,9 +13,8 @@ from gbi_helpers.experiments.language.windows import Corpus, corpus_of
 from gbi_helpers.experiments.language_far import recipes
 from gbi_helpers.experiments.shelf import Shelf, Trained
 from gbi_helpers.experiments.source import code_of
-from gbi_helpers.experiments.study import SMALL
+from gbi_helpers.experiments.study import SMALL, Settings
 
-Settings = Mapping[str, Any]
 TEXT = ("after", "chapter")  # settings of a network that are no arguments of its training
 
 

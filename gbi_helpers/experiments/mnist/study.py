@@ -6,7 +6,7 @@ validation images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,13 @@ from gbi_helpers.experiments.mnist.recipes import FULL, SETTINGS
 from gbi_helpers.experiments.recipe import Recipe, trained
 from gbi_helpers.experiments.results import Results
 from gbi_helpers.experiments.shelf import Shelf, mark
-from gbi_helpers.experiments.study import ALL, SMALL, Row, Study
+from gbi_helpers.experiments.study import ALL, SMALL, Row, Settings, Study
 from gbi_helpers.files import ASSETS, DataError, add_asset
 from gbi_helpers.models.base import Generative
 from gbi_helpers.models.image import ConvAutoencoder
 from gbi_helpers.readouts import logits_of, readouts, relative_time
 
 Metrics = dict[str, float]
-Settings = Mapping[str, Any]
 Measure = Callable[["World", int, Settings], Metrics]
 
 

@@ -6,7 +6,7 @@ score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,11 @@ from gbi_helpers.experiments.ood.tables import PAIRS
 from gbi_helpers.experiments.recipe import Recipe, trained
 from gbi_helpers.experiments.results import Results
 from gbi_helpers.experiments.shelf import Shelf, mark
-from gbi_helpers.experiments.study import ALL, SMALL, Row, Study
+from gbi_helpers.experiments.study import ALL, SMALL, Row, Settings, Study
 from gbi_helpers.files import ASSETS, add_asset
 from gbi_helpers.models.image import Classifier
 from gbi_helpers.readouts import logits_of
 
-Settings = Mapping[str, Any]
 MEMBERS = 5  # of the ensemble
 SHIPPED = {"vae_mul": train_vae, "classifier": train_classifier}  # of seed 0, for the notebook
 

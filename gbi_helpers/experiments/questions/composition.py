@@ -16,7 +16,7 @@ from torch.nn import functional
 from gbi_helpers import metrics
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.recipe import Recipe
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.inference import LossFn, one_step
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.factored import Order, PairClassifier, TwoFactors, turned
@@ -26,7 +26,6 @@ DIGITS, ANGLES = 10, 8
 # Passes through the decoder, a gradient being two: one forward, one backward.
 PRICES = {"one_step": 2, "one_step_delta": 2, "three_steps": 6, "eight_steps": 16, "eight_steps_delta": 16, "pairs": 80}
 PRICES |= {"one_step_nine": 11, "three_steps_nine": 15}
-Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 Loss = Callable[[tuple[Tensor, Tensor]], Tensor]
 

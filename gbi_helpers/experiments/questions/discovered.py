@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,11 +16,10 @@ from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.language.windows import Corpus
 from gbi_helpers.experiments.questions.time_rivals import HMM, Clusters, best_clusters, fitted_hmms, gaussian_hmm
 from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement, chunked, crossed
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.models.slots import Samples, Words, WordSlots
 from gbi_helpers.models.toy import ToyLSTM
 
-Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 
 # ---------------------------------------------------------------- numbers

@@ -8,7 +8,7 @@ passes x . p_k - |p_k|^2 / 2, and with the gap put back one step has these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,12 +18,11 @@ from gbi_helpers import metrics
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.cifar import study as cifar
 from gbi_helpers.experiments.cifar.parts import discriminants_of_part
-from gbi_helpers.experiments.study import ALL, Row
+from gbi_helpers.experiments.study import ALL, Row, Settings
 from gbi_helpers.experiments.study import SMALL as SMALL_VARIANT
 from gbi_helpers.models.hundred import balanced_sphere, class_means, nearest_equidistant, on_sphere
 from gbi_helpers.starts import exact_start, nameable_share, visible
 
-Settings = Mapping[str, Any]
 Values = dict[str, Any]
 
 

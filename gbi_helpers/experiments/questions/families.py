@@ -7,7 +7,7 @@ Pure z then say what they said before, and all slopes are sums of slopes: only t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,9 +18,8 @@ from torch.nn import functional
 from gbi_helpers import metrics
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.language.windows import Windows, even_windows
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 
-Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 FAMILIES = (("speech", "message"), ("chat", "recipe"), ("reference", "api", "comment", "error"))
 

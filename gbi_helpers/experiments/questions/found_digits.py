@@ -17,7 +17,7 @@ from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.questions.more_streams import kmeans, mixture, running_mean
 from gbi_helpers.experiments.questions.time_rivals import HMM, likeliest, names_hmm, shaped_hmm
 from gbi_helpers.experiments.questions.unlabelled import agreement
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.models.base import one_hot
 from gbi_helpers.models.factored import turned
 from gbi_helpers.models.gated import GatedMLP
@@ -25,7 +25,6 @@ from gbi_helpers.models.image import PIXELS
 from gbi_helpers.models.slots_of_images import Answers, Pictures
 from gbi_helpers.runtime import random_state_kept, usual_defaults
 
-Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 DIGITS = 10
 

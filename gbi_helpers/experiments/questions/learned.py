@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from gbi_helpers.experiments.cifar import study as cifar
 from gbi_helpers.experiments.cifar import world as hundred
 from gbi_helpers.experiments.cifar.recipes import VECTORS, described
 from gbi_helpers.experiments.recipe import Recipe
-from gbi_helpers.experiments.study import ALL, Row
+from gbi_helpers.experiments.study import ALL, Row, Settings
 from gbi_helpers.experiments.study import SMALL as SMALL_VARIANT
 from gbi_helpers.inference import enumerate_tasks, max_entropy, one_step
 from gbi_helpers.models.base import Generative
@@ -22,7 +21,6 @@ from gbi_helpers.models.hundred import CLASSES, CodeModel, Embedded, SphereEmbed
 from gbi_helpers.readouts import decoder_loss
 from gbi_helpers.theory import fit_delta
 
-Settings = Mapping[str, Any]
 Values = dict[str, Any]
 FIT = 500  # training images that delta is averaged over
 

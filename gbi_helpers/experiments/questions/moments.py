@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from gbi_helpers import metrics
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.inference import LossFn, one_step
 from gbi_helpers.models.base import one_hot
 
-Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 Gaussian = Callable[[Tensor], tuple[Tensor, Tensor]]  # z -> means and precisions (N,)
 Pairs = tuple[int, int]  # how many means, how many standard deviations

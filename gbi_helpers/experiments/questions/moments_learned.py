@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,11 +23,10 @@ from gbi_helpers.experiments.questions.moments import (
     right,
     scored,
 )
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
-Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +17,9 @@ from gbi_helpers.data.toy import Stream, switching_stream
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.questions.discovered import STREAMS, TIMES
 from gbi_helpers.experiments.questions.unlabelled import agreement
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.models.toy import ToyLSTM
 
-Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 
 # ---------------------------------------------------------------- a z that descends

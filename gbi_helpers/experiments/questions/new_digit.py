@@ -7,7 +7,7 @@ The autoencoder of chapter 05, smaller, the same for all. Eight digits are train
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,13 +17,13 @@ from torch.func import functional_call
 from gbi_helpers import metrics
 from gbi_helpers.adaptation import Inner, Moving, TaskLoss, at_best_rate, descend, for_each, outer_loss, tried
 from gbi_helpers.experiments.borrowed import World
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.inference import max_entropy
 from gbi_helpers.models.base import bernoulli_nll
 from gbi_helpers.models.image import ConvAutoencoder
 from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
-Settings = Mapping[str, Any]
 Images = tuple[Tensor, Tensor]
 SETTLED = -1  # the most steps and the most images: what names are asked after
 

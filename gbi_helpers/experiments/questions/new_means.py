@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from gbi_helpers.adaptation import Inner, Moving, TaskLoss, at_best_rate, outer_loss, tried
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.models.toy import ToyLSTM
 from gbi_helpers.training import fit
 
-Settings = Mapping[str, Any]
 WINDOW = 5
 WHERE = ("validation", "inside", "beyond")
 

@@ -7,7 +7,7 @@ these chooses the rates, the other is asked. All losses are in nats a word.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,12 +18,11 @@ from gbi_helpers.adaptation import Inner, Moving, TaskLoss, at_best_rate, for_ea
 from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.language.recipes import ClippedAdamW
 from gbi_helpers.experiments.language.windows import Corpus, even_windows, random_windows, with_start
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.inference import max_entropy
 from gbi_helpers.models.language import WordLSTM, word_nll
 from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
-
-Settings = Mapping[str, Any]
 
 
 def new_source(world: World, seed: int, settings: Settings) -> dict[str, Any]:

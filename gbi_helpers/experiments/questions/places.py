@@ -9,7 +9,7 @@ way that leans towards pairs never drawn well names unseen pairs and loses seen 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -20,13 +20,12 @@ from gbi_helpers.experiments.borrowed import World
 from gbi_helpers.experiments.questions import composition
 from gbi_helpers.experiments.questions.composition import DIGITS, held_out, pure, ways
 from gbi_helpers.experiments.recipe import Recipe
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.models.factored import Order, PairClassifier, TwoFactors
 from gbi_helpers.models.placed import GRID, STEP, PlaceClassifier, Stamped, at_places
 
 PLACES = len(GRID)
 assert PLACES == composition.ANGLES, "held out and read as angles are"
-Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 Loss = Callable[[tuple[Tensor, Tensor]], Tensor]
 

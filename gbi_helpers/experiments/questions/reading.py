@@ -21,13 +21,12 @@ from gbi_helpers.experiments.language.windows import Corpus, with_start
 from gbi_helpers.experiments.questions.discovered import HMMS, LITTLE, READ, SLOTS, streams
 from gbi_helpers.experiments.questions.time_rivals import HMM, Clusters, best_clusters, fitted_hmms
 from gbi_helpers.experiments.questions.unlabelled import Chunks, agreement
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.models.language import WordLSTM, word_nll
 from gbi_helpers.models.slots import Words, WordSlots
 from gbi_helpers.runtime import usual_defaults
 from gbi_helpers.training import fit
 
-Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 Parts = tuple[Chunks, Chunks, Chunks]  # training, validation, test
 

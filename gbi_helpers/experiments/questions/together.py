@@ -35,13 +35,12 @@ from gbi_helpers.experiments.questions.combining import (
     standardised,
     two_of_a_kind,
 )
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.metrics import log_odds
 from gbi_helpers.models.base import Generative
 from gbi_helpers.models.image import Classifier
 from gbi_helpers.readouts import logits_of
 
-Settings = Mapping[str, Any]
 Found = dict[str, Any]
 Places = dict[str, slice]  # where among all images those of a set stand
 APART = 1000  # between the seeds of an ensemble's networks: chapter 06's classifiers are among them

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,10 @@ from gbi_helpers.experiments.questions.discovered import LITTLE, READ, SLOTS, TE
 from gbi_helpers.experiments.questions.reading import CLUSTERS, labelled_log_p, read_once
 from gbi_helpers.experiments.questions.time_rivals import Clusters
 from gbi_helpers.experiments.questions.unlabelled import agreement
-from gbi_helpers.experiments.study import Row
+from gbi_helpers.experiments.study import Row, Settings
 from gbi_helpers.models.hundred import on_sphere
 from gbi_helpers.models.slots import Words
 
-Settings = Mapping[str, Any]
 Scores = dict[str, Any]
 
 # ---------------------------------------------------------------- settings chosen without labels

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gbi_helpers.bayes import bayes_filter, log_likelihood
 from gbi_helpers.data.toy import steady_windows
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.experiments.toy.inference import (
     UNSEEN,
     Scores,
@@ -29,7 +30,6 @@ from gbi_helpers.inference import LossFn, enumerate_tasks, iterate, max_entropy,
 from gbi_helpers.metrics import excess_error
 
 HASTY = {"GBI concat, high rate": {"variant": "concat", "lr": 1e-2}}
-Settings = Mapping[str, Any]
 PENALTIES: dict[str, dict[str, Any]] = {
     "no penalty": {},
     "L2": {"weight": 0.5},

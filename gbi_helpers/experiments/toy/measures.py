@@ -14,10 +14,10 @@ from torch import Tensor
 
 from gbi_helpers.data.toy import Stream, floors, switching_stream
 from gbi_helpers.experiments.shelf import Shelf
+from gbi_helpers.experiments.study import Settings
 from gbi_helpers.experiments.toy import learning, modules, theory
 from gbi_helpers.experiments.toy.recipes import Run, shuffled_order, train
 
-Settings = Mapping[str, Any]
 Found = Mapping[str, Any]  # tensors (..., S), or tables or lists of them
 BySeed = dict[int, dict[str, Any]]
 Measure = Callable[["World", Sequence[int], Settings], BySeed]
