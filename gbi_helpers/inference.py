@@ -110,14 +110,13 @@ def rescore(
     check_log_probabilities(log_q, z0.shape, "log_q")
     chosen = candidates(log_q, m, within)
     loss = torch.full_like(z0, torch.nan)
-    idle = torch.nn.functional.one_hot(chosen.long().argmax(1), z0.shape[1]).to(z0)  # for who has no candidate left
     with _frozen_surroundings(z0), torch.no_grad():
         for sample, task in _passes(chosen, packed=rows is not None):
             one_hot = torch.nn.functional.one_hot(task, z0.shape[1]).to(z0)
             if rows:
                 found = checked_loss(rows(sample), one_hot)
             else:
-                whole = idle.clone()
+                whole = torch.nn.functional.one_hot(log_q.argmax(1), z0.shape[1]).to(z0)  # whoever is not asked
                 whole[sample] = one_hot
                 found = checked_loss(loss_fn, whole)[sample]
             loss[sample, task] = found.to(loss)

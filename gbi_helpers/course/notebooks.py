@@ -77,8 +77,8 @@ def _find(name: str, course: list[Path]) -> Path:
     if Path(name).is_file():
         return Path(name)
     stem = name.removesuffix(".ipynb")  # of a path into another folder, no stem
-    ours = sorted(course, key=lambda path: path.stem not in questions())  # before JupyterLab's copies of them
-    for path in ours:
+    chapters = questions()
+    for path in sorted(course, key=lambda path: path.stem not in chapters):  # before JupyterLab's copies of them
         if stem in (path.stem, path.stem.partition("_")[0]):
             return path
     known = ", ".join(dict.fromkeys(path.stem for path in course)) or "none"

@@ -102,7 +102,7 @@ class Vocabulary:
         self.kind = "bpe" if pieces else "word"
         self._ids = {word: number for number, word in enumerate(self.words)}
         self._json = pieces
-        self._pieces: Any = _tokenizers().Tokenizer.from_str(pieces) if pieces else None
+        self._pieces: Any = _read_pieces(pieces) if pieces else None
 
     @classmethod
     def of_words(cls, texts: Mapping[str, Iterable[str]], size: int) -> Vocabulary:
@@ -203,10 +203,17 @@ class Vocabulary:
             # Without a mark of its cut it is old; but one of Latin letters alone never met what the old cut lost.
             latin = max("".join(words).replace("▁", ""), default="") < "\u0300"
             return cls(words, stored["pieces"], stored.get("cut", CUT if latin else 1))
-        except Exception as error:  # the package that reads pieces raises nothing narrower
-            if isinstance(error, DataError | ValueError) and not isinstance(error, json.JSONDecodeError):
-                raise
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError("This text holds no vocabulary: pass what Vocabulary.to_json() returned.") from error
+
+
+def _read_pieces(pieces: str) -> Any:
+    """What cuts words into pieces. Raises ``ValueError`` for text that tells of none."""
+    library = _tokenizers()
+    try:
+        return library.Tokenizer.from_str(pieces)
+    except Exception as error:  # the package raises nothing narrower
+        raise ValueError("These pieces cannot be read: pass what Vocabulary.to_json() returned.") from error
 
 
 def _tokenizers() -> ModuleType:

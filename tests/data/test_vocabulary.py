@@ -220,3 +220,8 @@ def test_the_shipped_vocabularies_read_as_ever(name):
     text = "Chop the onion, sauté it: don't (ever) did n't wait 45 min. naïve Café -- Zoë’s"
     assert vocabulary.ids(clean(text, 1)) == vocabulary.encode(text).tolist()
     assert len(vocabulary.encode("नमस्ते दुनिया")) == 2
+
+
+def test_pieces_that_cannot_be_read_are_refused():
+    with pytest.raises(ValueError, match=r"pass what Vocabulary\.to_json"):
+        Vocabulary.from_json('{"words": ["<unk>", "<bos>", "a"], "pieces": "rubbish"}')

@@ -91,7 +91,7 @@ def unopened(sets: Sets) -> dict[str, Tensor]:
     return {name: Scale.of(x)(x).to(sets.test[0]) for name, x in foreign.items()}
 
 
-def together(named: dict[str, Named], sets: Sets, foreign: dict[str, Tensor]) -> Found:
+def several(named: dict[str, Named], sets: Sets, foreign: dict[str, Tensor]) -> Found:
     """The same of several networks' scores, by "network/score", against other foreign sets."""
 
     def score(images: Tensor) -> dict[str, Tensor]:

@@ -170,7 +170,7 @@ def one_black(world: World, seed: int, settings: Settings) -> Found:
 def _all_scores(world: World, seed: int, settings: Settings, foreign: dict[str, Tensor]) -> Found:
     (model, sets), (net, _) = _both(world, seed, settings)
     ways = {"pixels": against.on_pixels(sets), "features": against.on_classifier(net, sets)}
-    return against.together(ways | {"gates": against.on_vae(model, sets)}, sets, foreign)
+    return against.several(ways | {"gates": against.on_vae(model, sets)}, sets, foreign)
 
 
 def price(world: World, seed: int, settings: Settings) -> Found:
