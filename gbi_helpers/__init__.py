@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gbi_helpers.claims import claim
     from gbi_helpers.inference import enumerate_tasks, iterate, loss_of, max_entropy, one_step, rescore
     from gbi_helpers.records import Posterior, TrainingRecord, Trajectory, WordsRecord
-    from gbi_helpers.runtime import device, profile, seed_everything
+    from gbi_helpers.runtime import device, profile
     from gbi_helpers.widgets import (
         draw_along,
         learn_along,
@@ -50,7 +50,6 @@ __all__ = [
     "read_along",
     "rescore",
     "scrub",
-    "seed_everything",
     "slide",
     "to_browser",
     "type_along",
@@ -61,7 +60,7 @@ _HOMES = {
     "claims": ("claim",),
     "inference": ("enumerate_tasks", "iterate", "loss_of", "max_entropy", "one_step", "rescore"),
     "records": ("Posterior", "TrainingRecord", "Trajectory", "WordsRecord"),
-    "runtime": ("device", "profile", "seed_everything"),
+    "runtime": ("device", "profile"),
     "widgets": (
         "draw_along",
         "learn_along",

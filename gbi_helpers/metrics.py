@@ -270,17 +270,6 @@ def backward_transfer(r: Tensor) -> float:
     return float((_square(r)[-1] - r.diagonal())[:-1].mean())
 
 
-def forward_transfer(r: Tensor, untrained: Tensor) -> float:
-    """Accuracy on a context just before it is learned, less the untrained network's (T,), mean over all but the first.
-
-    It says something only where the outputs of a context are in use before it comes: in the domain scenario.
-    Raises ``ValueError`` unless there is one number of the untrained network a context.
-    """
-    if untrained.shape != _square(r).shape[:1]:
-        raise ValueError(f"{tuple(untrained.shape)} accuracies untrained for {len(r)} contexts: give one for each.")
-    return float((r.diagonal(1) - untrained[1:]).mean())
-
-
 def _square(r: Tensor) -> Tensor:
     if r.dim() != 2 or r.shape[0] != r.shape[1] or len(r) < 2:
         raise ValueError(f"R has a row and a column for each of two or more contexts, but is {tuple(r.shape)}.")

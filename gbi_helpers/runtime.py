@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import random
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 PROFILES = ("quick", "full")
@@ -44,14 +42,6 @@ def profile() -> str:
     if name not in PROFILES:
         raise ValueError(f"GBI_PROFILE is '{name}': set it to one of {', '.join(PROFILES)}, or unset it.")
     return name
-
-
-def seed_everything(seed: int) -> torch.Generator:
-    """Seed Python, NumPy and PyTorch, and return a CPU generator with the same seed."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    return torch.Generator().manual_seed(seed)
 
 
 @contextlib.contextmanager

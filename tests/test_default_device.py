@@ -204,7 +204,6 @@ CALLS = {
     "metrics.learning_accuracy": lambda d: metrics.learning_accuracy(d.weights[:, :3]),
     "metrics.forgetting": lambda d: metrics.forgetting(d.weights[:, :3]),
     "metrics.backward_transfer": lambda d: metrics.backward_transfer(d.weights[:, :3]),
-    "metrics.forward_transfer": lambda d: metrics.forward_transfer(d.weights[:, :3], d.weights[:, 3]),
     "metrics.log_odds": lambda d: metrics.log_odds(d.other),
     "metrics.first_below": lambda d: metrics.first_below(d.h[:, 0].cumsum(0), d.h[:, 1], 0.0),
     "metrics.by_block": lambda d: metrics.by_block(d.many, 10),
@@ -313,7 +312,7 @@ NEEDS_NUMBERS = {
     "data.toy.floors", "models.hundred.class_means", "models.base.description", "models.base.one_hot",
     "models.hundred.on_sphere", "models.hundred.balanced_sphere", "models.factored.mixture_of_turns",
     "models.image.reconstruction", "models.image.free_energy", "metrics.final_accuracy", "metrics.learning_accuracy",
-    "metrics.first_below", "metrics.forgetting", "metrics.backward_transfer", "metrics.forward_transfer",
+    "metrics.first_below", "metrics.forgetting", "metrics.backward_transfer",
 }  # fmt: skip
 
 

@@ -172,7 +172,6 @@ def test_blocks_and_forgetting_ask_for_enough():
         ),
         (lambda: metrics.calibration_error(torch.eye(3), torch.tensor([0])), r"\(1,\) labels"),
         (lambda: metrics.reliability(torch.eye(3), torch.arange(3), bins=0), "bins must be 1 or more, but is 0"),
-        (lambda: metrics.forward_transfer(torch.ones(2, 2), torch.tensor(5.0)), "for 2 contexts: give one for each"),
     ],
 )
 def test_what_does_not_belong_together_is_refused_and_not_stretched(asked, told):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import random
 
-import numpy as np
 import pytest
 import torch
 
@@ -43,14 +41,6 @@ def test_a_device_that_cannot_compute_here_is_one_sentence(named, monkeypatch):
     monkeypatch.setenv("GBI_DEVICE", named)
     with pytest.raises(ValueError, match=f"GBI_DEVICE is '{named}', on which PyTorch cannot compute here: set it to"):
         runtime.device()
-
-
-def test_seeding_repeats_every_source_of_chance():
-    def draw():
-        generator = runtime.seed_everything(7)
-        return random.random(), np.random.rand(), torch.rand(2).tolist(), torch.rand(2, generator=generator).tolist()
-
-    assert draw() == draw()
 
 
 def test_a_part_file_becomes_the_file_only_when_all_went_well(tmp_path):

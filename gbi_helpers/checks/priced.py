@@ -66,10 +66,10 @@ class Ask:
         self._spent += asked
 
 
-def unspent(asked: T, budget: int | None = None) -> T:
-    """The same with nothing spent, of this budget or its own; what asks for no price, such as a function, as it is."""
+def unspent(asked: T) -> T:
+    """The same with nothing spent; what asks for no price, such as a function, as it is."""
     if not isinstance(asked, Ask):
         return asked
     full = copy.copy(asked)
-    full._spent, full.budget = 0, asked.budget if budget is None else budget
+    full._spent = 0
     return full
