@@ -99,8 +99,8 @@ def rescore(
     ``within``: instead of m, all tasks within so many nats of the best; a sample with one such task costs no pass.
     The candidates keep the probability that they had together and share it as exact Bayes would, ``log_prior`` (K,) or
     (B, K) included (flat if None); with m = K it is :func:`enumerate_tasks`. ``z0`` (B, K) gives only shape, dtype and
-    device. ``loss`` (B, K) holds the exact losses, NaN where none was computed: its finite entries are the price, in
-    passes. Without ``rows`` a pass takes the whole batch, as often as the sample with most candidates needs.
+    device of z. ``loss`` (B, K) holds the exact losses, NaN where none was computed: its finite entries are the price,
+    in passes. Without ``rows`` a pass takes the whole batch, as often as the sample with most candidates needs.
     ``rows(index)`` returns the loss function of the samples ``index`` (N,) alone, which may repeat: then a pass takes a
     batch of the candidates that there are.
     Raises ``ValueError`` for m outside 1 .. K, ``within`` below 0, a ``log_q`` that is no log probability, or a prior
@@ -109,8 +109,8 @@ def rescore(
     check_start(z0)
     check_log_probabilities(log_q, z0.shape, "log_q")
     chosen = candidates(log_q, m, within)
-    loss = torch.full_like(z0, torch.nan)
     with _frozen_surroundings(z0), torch.no_grad():
+        loss = torch.full_like(z0, torch.nan)
         for sample, task in _passes(chosen, packed=rows is not None):
             one_hot = torch.nn.functional.one_hot(task, z0.shape[1]).to(z0)
             if rows:
@@ -119,7 +119,8 @@ def rescore(
                 whole = torch.nn.functional.one_hot(log_q.argmax(1), z0.shape[1]).to(z0)  # whoever is not asked
                 whole[sample] = one_hot
                 found = checked_loss(loss_fn, whole)[sample]
-            loss[sample, task] = found.to(loss)
+            loss = loss.to(found)  # exact losses may be finer than z0
+            loss[sample, task] = found
     exact = checked_prior(log_prior, loss) - loss
     if is_any(chosen.any(-1) & ~(chosen & exact.isfinite()).any(-1)):
         raise ValueError("log_prior rules out all candidates of a sample: give it to the first step, too, or raise m.")
@@ -168,7 +169,7 @@ def decided(log_q: Tensor, score: Tensor, chosen: Tensor) -> Tensor:
     """
     kept = log_q.masked_fill(~chosen, -torch.inf).logsumexp(-1, keepdim=True)
     shared = torch.log_softmax(score.masked_fill(~chosen, -torch.inf), dim=-1) + kept
-    return torch.where(chosen, shared, log_q)
+    return torch.where(chosen, shared.to(log_q), log_q)
 
 
 PACKED = 1000  # candidates in a pass: more rows than fit a processor's cache take longer for each
@@ -234,7 +235,8 @@ def loss_of(model: nn.Module, inputs: Any, nll: Callable[[Any, Any], Tensor]) ->
     """
     warn_of_modes(model)
     frozen = {name: value.detach() for name, value in model.named_parameters()}
-    frozen |= {name: value.detach().clone() for name, value in model.named_buffers()}  # BatchNorm writes into its own
+    with torch.inference_mode(False):
+        frozen |= {name: value.detach().clone() for name, value in model.named_buffers()}  # BatchNorm writes into these
     return lambda z: nll(functional_call(model, frozen, (inputs, z)), inputs)
 
 
@@ -282,4 +284,4 @@ def _feed(u: Tensor, space: str) -> Tensor:
 
 def _penalty(u: Tensor, z: Tensor, penalty: str) -> Tensor:
     """(B,): |u|^2 / 2, or the negative entropy of z in nats."""
-    return u.square().sum(-1) / 2 if penalty == "l2" else torch.special.entr(z).sum(-1).neg()
+    return u.square().sum(-1) / 2 if penalty == "l2" else (z * u.log_softmax(-1)).sum(-1)

@@ -61,9 +61,10 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 def agreement(q: Tensor, p: Tensor) -> float:
     """Percent of samples for which two posteriors (B, K), or scores, choose the same task.
 
-    Raises ``ValueError`` if the shapes differ.
+    Raises ``ValueError`` if the shapes differ, and for NaN.
     """
     _check_alike(q, p)
+    _check_known(q, p)
     return accuracy(q.argmax(-1), p.argmax(-1))
 
 
@@ -106,7 +107,13 @@ def reliability(q: Tensor, labels: Tensor, bins: int = 10) -> Tensor:
     return columns.new_zeros(3, bins).index_add_(1, place, columns)
 
 
+def _check_known(*beliefs: Tensor) -> None:
+    if unknown := sum(int(values.isnan().sum()) for values in beliefs):
+        raise ValueError(f"{unknown} of the numbers are NaN, which none can judge: find out why before comparing.")
+
+
 def _check_labels(q: Tensor, labels: Tensor) -> None:
+    _check_known(q)
     if q.dim() != 2 or labels.shape != q.shape[:1]:
         raise ValueError(f"{tuple(labels.shape)} labels for beliefs {tuple(q.shape)}: give (B,) for (B, K).")
 
@@ -118,7 +125,7 @@ def kl(log_p: Tensor, log_q: Tensor) -> float:
     """
     _check_alike(log_p, log_q)
     p, q = log_p.double(), log_q.double()
-    return float(torch.where(p.exp() > 0, p.exp() * (p - q), 0.0).sum(-1).mean())
+    return float(torch.where(p == -torch.inf, 0.0, p.exp() * (p - q)).sum(-1).mean())
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,7 @@ def fitted_step_size(score: Tensor, labels: Tensor) -> float:
     """The step size a for which softmax(a * score) has the best log score; score (B, K) is -gradient or -loss.
 
     Fit it on training or validation data. It moves confidence, never accuracy. Searched over 1e-4 .. 1e2.
+    Raises ``ValueError`` for NaN.
     """
     sizes = torch.logspace(-4, 2, 241, dtype=torch.float64, device="cpu").tolist()
     scores = [negative_log_score(torch.log_softmax(size * score.double(), 1), labels) for size in sizes]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -28,10 +29,8 @@ class Record:
     def __post_init__(self) -> None:
         """Check that arrays are tensors with their axes, axes of one name alike. Raises ``ValueError`` otherwise."""
         kind, lengths = type(self).__name__, dict[str, tuple[int, str]]()
-        for name, axes in self.AXES.items():
-            value = getattr(self, name)
-            if value is None and hasattr(type(self), name):  # by default it is None
-                continue
+        for name, value in self._arrays():
+            axes = self.AXES[name]
             if not isinstance(value, Tensor):
                 raise ValueError(f"{kind}.{name} must be a tensor, but is a {type(value).__name__}: make one of it.")
             named = [axis for axis in axes if axis != "..."]  # a last "..." leaves further axes free
@@ -41,6 +40,11 @@ class Record:
                 seen, where = lengths.setdefault(axis, (length, name))
                 if seen != length:
                     raise ValueError(f"{kind}: axis '{axis}' is {seen} long in '{where}' but {length} in '{name}'.")
+
+    def _arrays(self) -> Iterator[tuple[str, Any]]:
+        for name, value in ((name, getattr(self, name)) for name in self.AXES):
+            if value is not None or not hasattr(type(self), name):  # unless it is None by default
+                yield from ((name, each) for each in (value.values() if isinstance(value, dict) else [value]))
 
     def save(self, path: str | Path) -> Path:
         """Write the record to ``path`` (``.npz``), through a part file, so no half-written file is left."""
@@ -75,10 +79,7 @@ class Record:
             raise ValueError(f"{path} holds a {kind}, not a {cls.__name__}: load it with {kind}.load(path).")
         for name, array in arrays.items():
             head, _, key = name.partition("/")
-            if key:
-                values.setdefault(head, {})[key] = array
-            else:
-                values[head] = array
+            (values.setdefault(head, {}) if key else values)[key or head] = array
         try:
             return cls(**values)
         except TypeError as error:
@@ -114,7 +115,9 @@ class Posterior(Record):
 
     @property
     def score(self) -> Tensor:
-        """What a step size multiplies (B, K), in nats: minus the gradient, or minus the loss of each task."""
+        """What a step size multiplies (B, K), in nats: minus gradient or loss. ``ValueError`` if neither is (B, K)."""
+        if self.grad is None and self.loss.dim() < 2:
+            raise ValueError("This posterior has no number for each task but log_q: take one step, or try every task.")
         return -(self.loss if self.grad is None else self.grad)
 
     @property
@@ -180,6 +183,7 @@ class ModulesRecord(Record):
         "activation": ("frame", "seed", "task", "unit"),
         "z_only": ("frame", "seed", "task", "unit"),
         "gate": ("frame", "seed", "task", "unit"),
+        "curves": ("frame", "seed"),
     }
     step: Tensor
     activation: Tensor
@@ -280,10 +284,8 @@ def _check_names(record: Record, array: str, **axes: int) -> None:
         if isinstance(values, str) or not all(isinstance(value, str) for value in values):
             raise ValueError(f"{kind}.{name} must be a list of strings, but is {str(values)[:60]!r}.")
         if len(values) != shape[axis]:
-            raise ValueError(
-                f"{kind}.{name} names {len(values)}, but its {array} has the shape {shape}: one name for each of "
-                f"{shape[axis]}."
-            )
+            told = f"{kind}.{name} names {len(values)}, but its {array} has the shape {shape}"
+            raise ValueError(f"{told}: one name for each of {shape[axis]}.")
         object.__setattr__(record, name, list(values))  # a tuple would come back from the disk as a list
 
 
@@ -292,6 +294,5 @@ def _check_whole(record: Record, **below: tuple[int, str]) -> None:
     for name, (limit, each) in below.items():
         values = getattr(record, name)
         if values is not None and (values.is_floating_point() or bool(((values < 0) | (values >= limit)).any())):
-            raise ValueError(
-                f"{type(record).__name__}.{name} must hold whole numbers of 0 to {limit - 1}, one for each {each}."
-            )
+            told = f"{type(record).__name__}.{name} must hold whole numbers"
+            raise ValueError(f"{told} of 0 to {limit - 1}, one for each {each}.")

@@ -42,11 +42,12 @@ class Watched(FineTuning):
     def note(self, model: nn.Module, step: int) -> dict[str, Tensor]:
         """Look where it is time to, then do what the method does."""
         if step in self.at:
-            training = model.training
+            training = {part: part.training for part in model.modules()}  # some may be frozen
             model.eval()
             with torch.no_grad(), random_state_kept(*{parameter.device for parameter in model.parameters()}):
                 self.look(self.context, step)
-            model.train(training)
+            for part, mode in training.items():
+                part.training = mode
         return self.method.note(model, step)
 
     def after(self, model: nn.Module, context: Context) -> None:

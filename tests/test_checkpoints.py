@@ -135,8 +135,22 @@ def test_a_file_of_another_class_or_without_a_word_is_told(tmp_path):
         load_model(path)
 
 
+def test_a_size_that_a_model_no_longer_has_is_told(tmp_path):
+    facts = {"model": {"class": "gbi_helpers.models.hundred.ZOnly", "sizes": {"gone": 3}}}
+    save_file({"weight": torch.ones(1)}, tmp_path / "x.safetensors", metadata={"facts": json.dumps(facts)})
+    with pytest.raises(ValueError, match="is no model of this course"):
+        load_model(tmp_path / "x.safetensors")
+
+
 @pytest.mark.parametrize(
-    "name", ["os.path.join", "gbi_helpers.training.fit", "torch.nn.Linear", "gbi_helpers.no.Model"]
+    "name",
+    [
+        "os.path.join",
+        "gbi_helpers.training.fit",
+        "gbi_helpers.gone.away.Model",
+        "torch.nn.Linear",
+        "gbi_helpers.no.Model",
+    ],
 )
 def test_a_file_cannot_name_anything_but_a_model_of_the_course(tmp_path, name):
     facts = {"model": {"class": name, "sizes": {}}}

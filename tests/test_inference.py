@@ -24,6 +24,7 @@ from gbi_helpers.inference import (
 )
 
 F64 = torch.float64
+SGD = torch.optim.SGD
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 problems = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**31)
@@ -339,6 +340,14 @@ def test_works_where_the_caller_switched_gradients_off(mode):
     with mode():
         torch.testing.assert_close(one_step(loss_fn, z0).log_q, expected)
         torch.testing.assert_close(iterate(loss_fn, z0, steps=2).z[0], z0)
+        exact = enumerate_tasks(loss_fn, z0).log_q
+        torch.testing.assert_close(rescore(expected, loss_fn, z0, m=4).log_q, exact)
+
+
+def test_a_share_that_underflows_has_an_entropy_still():
+    path = iterate(lambda z: 300 * z[:, 1], max_entropy(1, 2), 50, 2.0, penalty="entropy", weight=0.1, optimizer=SGD)
+    assert path.z[-1].isfinite().all()
+    assert path.z[-1, 0, 0] > 0.999
 
 
 # ---------------------------------------------------------------- models that this project did not write
@@ -353,6 +362,24 @@ class WithTask(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         return self.model(x + self.embed(z)[:, :, None, None])
+
+
+class Normed(nn.Module):
+    """Running statistics between z and the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.norm(x * z)
+
+
+def test_running_statistics_may_be_bound_in_inference_mode():
+    model, x, z0 = Normed().eval(), torch.rand(2, 3), max_entropy(2, 3)
+    with torch.inference_mode():
+        loss_fn = loss_of(model, x, lambda out, x: (out - x).square().sum(1))
+        assert one_step(loss_fn, z0).grad.any()
 
 
 def test_a_torchvision_model_with_an_embedding_of_z():

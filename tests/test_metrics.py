@@ -172,11 +172,21 @@ def test_blocks_and_forgetting_ask_for_enough():
         ),
         (lambda: metrics.calibration_error(torch.eye(3), torch.tensor([0])), r"\(1,\) labels"),
         (lambda: metrics.reliability(torch.eye(3), torch.arange(3), bins=0), "bins must be 1 or more, but is 0"),
+        (lambda: metrics.agreement(torch.eye(3), torch.full((3, 3), torch.nan)), "9 of the numbers are NaN"),
+        (lambda: metrics.fitted_step_size(torch.full((2, 3), torch.nan), torch.zeros(2).long()), "6 of the numbers"),
+        (lambda: metrics.calibration_error(torch.full((1, 3), torch.nan), torch.zeros(1).long()), "3 of the numbers"),
     ],
 )
 def test_what_does_not_belong_together_is_refused_and_not_stretched(asked, told):
     with pytest.raises(ValueError, match=told):
         asked()
+
+
+def test_what_is_unknown_stays_unknown_in_the_kl():
+    known = torch.tensor([[0.0, -torch.inf], [-0.7, -0.7]])
+    assert metrics.kl(known, torch.log(torch.tensor([[0.5, 0.5], [0.5, 0.5]]))) == pytest.approx(0.343, abs=0.01)
+    assert math.isnan(metrics.kl(torch.full_like(known, torch.nan), known))
+    assert math.isnan(metrics.kl(known, torch.full_like(known, torch.nan)))
 
 
 def test_a_curve_that_starts_at_infinity_is_down_where_it_is_finite():

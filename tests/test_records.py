@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gbi_helpers.records import ContinualRecord, Posterior, TrainingRecord, Trajectory, WordsRecord
+from gbi_helpers.records import ContinualRecord, ModulesRecord, Posterior, TrainingRecord, Trajectory, WordsRecord
 
 
 def trajectory(**more) -> Trajectory:
@@ -97,6 +97,15 @@ def test_a_posterior_names_its_most_probable_task():
     posterior = Posterior(log_q=torch.tensor([[0.2, 0.8], [0.9, 0.1]]).log(), loss=torch.zeros(2))
     assert posterior.task.tolist() == [1, 0]
     torch.testing.assert_close(posterior.q.sum(-1), torch.ones(2))
+    with pytest.raises(ValueError, match="no number for each task but log_q"):
+        _ = posterior.score
+
+
+def test_curves_are_of_all_frames_and_seeds():
+    drawn = torch.rand(3, 2, 2, 4)
+    ModulesRecord(torch.arange(3), drawn, drawn, curves={"overlap": torch.rand(3, 2)})
+    with pytest.raises(ValueError, match=r"curves needs the axes \('frame', 'seed'\), but has shape \(3,\)"):
+        ModulesRecord(torch.arange(3), drawn, drawn, curves={"overlap": torch.rand(3)})
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,19 @@ def test_all_tasks_rescored_are_the_enumeration(seed, batch, n_tasks, packed):
         torch.testing.assert_close(found.loss, exact.loss, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_losses_finer_than_z_decide_as_they_are(packed):
+    loss = torch.tensor([[1e6 + 0.03, 1e6, 1e6 + 5]], dtype=F64)
+    rows = (lambda index: lambda z: (z * loss[index]).sum(1)) if packed else None
+    z0 = max_entropy(1, 3)
+    found = rescore(torch.log_softmax(torch.zeros(1, 3), 1), lambda z: (z * loss).sum(1), z0, m=3, rows=rows)
+    exact = enumerate_tasks(lambda z: (z * loss).sum(1), z0)
+    torch.testing.assert_close(found.loss, exact.loss)
+    torch.testing.assert_close(found.log_q.double(), exact.log_q, rtol=1e-6, atol=1e-6)
+    again = rescore(found.log_q, lambda z: (z * loss).sum(1), z0, m=1)
+    assert torch.equal(again.log_q, found.log_q)
+
+
 @problems
 @given(**sizes, packed=st.booleans(), data=st.data())
 def test_candidates_share_what_they_had_and_all_others_keep_theirs(seed, batch, n_tasks, packed, data):

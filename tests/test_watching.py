@@ -52,6 +52,13 @@ def test_a_model_in_evaluation_mode_is_still_in_it_after_a_look():
     assert not any(part.training for part in model.modules())
 
 
+def test_a_part_that_was_frozen_is_still_frozen_after_a_look():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).train()
+    model[1].eval()
+    Watched(FineTuning(), lambda i, step: None, at=(1,)).note(model, 1)
+    assert [part.training for part in model.modules()] == [True, True, False]
+
+
 def test_parts_of_a_context_are_all_of_it_in_proportion_to_the_steps():
     (context, *_) = stream()
     cut = list(parts(context, at=(5, 50, 200)))

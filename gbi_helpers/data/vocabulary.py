@@ -126,8 +126,9 @@ class Vocabulary:
 
     @classmethod
     def of_pieces(cls, texts: Mapping[str, Iterable[str]], size: int) -> Vocabulary:
-        """Byte-pair encoding (Sennrich et al. 2016) of clean ``texts`` by source: at most ``size`` pieces of words.
+        """Byte-pair encoding (Sennrich et al. 2016) of clean ``texts`` by source, in ``size`` pieces of words.
 
+        Fewer where there are not so many, more where letters alone are more: each has a piece.
         Frequent words stay whole and rare ones fall into pieces, so hardly anything is unknown. A piece that begins
         a word carries a mark (▁). Raises :class:`DataError` where the package ``tokenizers`` is missing.
         """

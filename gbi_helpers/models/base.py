@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import inspect
 from typing import Any, Protocol
 
@@ -86,12 +86,19 @@ def description(model: Described) -> dict[str, Any]:
 
 def made_from(described: dict[str, Any]) -> Any:
     """An untrained model from what :func:`description` wrote. Raises ``ValueError`` where it is no model of ours."""
-    module, _, name = str(described.get("class")).rpartition(".")
-    ours = module.startswith("gbi_helpers.") and importlib.util.find_spec(module)
-    kind = getattr(importlib.import_module(module), name, None) if ours else None
-    if not (isinstance(kind, type) and issubclass(kind, Described)):
+    told = {k: made_from(v) if isinstance(v, dict) else v for k, v in described.get("sizes", {}).items()}
+    try:
+        return _class(str(described.get("class")))(**told)
+    except (ModuleNotFoundError, AttributeError, TypeError) as gone:  # class or size: of another version, or not ours
         raise ValueError(
             f"'{described.get('class')}' is no model of this course (in this version): make the model yourself, "
             "and fill it with load_checkpoint(path, model)."
-        )
-    return kind(**{k: made_from(v) if isinstance(v, dict) else v for k, v in described["sizes"].items()})
+        ) from gone
+
+
+def _class(path: str) -> type[Described]:
+    module, _, name = path.rpartition(".")
+    kind = getattr(importlib.import_module(module), name) if module.startswith("gbi_helpers.") else None
+    if not (isinstance(kind, type) and issubclass(kind, Described)):
+        raise TypeError(f"{path} is no Described model")
+    return kind

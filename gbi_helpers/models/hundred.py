@@ -186,8 +186,8 @@ class TaskDecoder(nn.Module):
 class CodeModel(Described):
     """An autoencoder of vectors x (B, D) with a code of ``latent`` numbers, and z in its decoder.
 
-    ``conditioning`` "mul" lets z choose which hidden units take part, "concat" is the paper's. ``task_map``: what z
-    goes through first. ``drop``: share of inputs and hidden units left out at each step of training.
+    ``conditioning`` "mul" lets z choose which hidden units take part, "concat" is the paper's, as we understand it.
+    ``task_map``: what z goes through first. ``drop``: share of inputs and hidden units left out at each training step.
     """
 
     nll = staticmethod(gaussian_nll)

@@ -132,8 +132,9 @@ class Streamed:
 
     def add(self, x: Tensor, y: Tensor) -> Streamed:
         """Take in vectors x (B, D) of tasks y (B,), in any order, each once. Raises ``ValueError`` for other shapes."""
-        checked(x, y)
-        statistic = self.family.statistic(x.double())
+        statistic = self.family.statistic(checked(x, y).double())
+        if len(self.samples) and statistic.shape[1] != self.total.shape[1]:
+            raise ValueError(f"Vectors of {x.shape[1]} numbers do not go with those added before: give as many again.")
         if not len(self.samples):
             self.total, self.samples = statistic.new_zeros(0, statistic.shape[1]), statistic.new_zeros(0)
         self.total, self.samples = (grown(part, int(y.max()) + 1) for part in (self.total, self.samples))
@@ -155,12 +156,15 @@ class Streamed:
         return made.eval()
 
 
-def checked(x: Tensor, y: Tensor) -> None:
-    """Raises ``ValueError`` unless x is (B, D), finite, with as many classes y (B,), none negative."""
+def checked(x: Tensor, y: Tensor) -> Tensor:
+    """x (B, D). Raises ``ValueError`` unless it is finite, with as many classes y (B,): whole numbers from 0."""
     if x.dim() != 2 or y.shape != x.shape[:1] or not len(y):
         raise ValueError(f"Give vectors (B, D) and a class for each, not {tuple(x.shape)} and {tuple(y.shape)}.")
-    if not x.isfinite().all() or y.min() < 0:
-        raise ValueError("The vectors must be finite and the classes 0 or more: a sum would never forget a NaN.")
+    if y.dtype.is_floating_point or y.dtype == torch.bool or not x.isfinite().all() or y.min() < 0:
+        raise ValueError(
+            "The vectors must be finite and the classes whole numbers from 0: a sum would never forget a NaN."
+        )
+    return x
 
 
 def grown(part: Tensor, length: int) -> Tensor:

@@ -39,11 +39,15 @@ class Projection(nn.Module):
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) of vectors x (N, D), float64, a part at a time (x may be in 16 bits)."""
+    """Mean (D,) and covariance (D, D) of vectors x (N, D), a part at a time (x may be in 16 bits).
+
+    They are float64, but the products of the covariance are summed in float32: vectors are centred before that.
+    """
     mean = torch.stack([part.double().sum(0) for part in x.split(5000)]).sum(0) / len(x)
     total = mean.new_zeros(x.shape[1], x.shape[1], dtype=torch.float32)
     for part in x.split(5000):
-        centred = part.float() - mean.float()
+        wide = part.to(torch.promote_types(part.dtype, torch.float32))
+        centred = (wide - mean.to(wide)).float()
         total.addmm_(centred.T, centred)
     return mean, total.double() / len(x)
 

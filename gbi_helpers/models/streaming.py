@@ -48,8 +48,9 @@ class StreamedMeans:
 
     def add(self, x: Tensor, y: Tensor) -> StreamedMeans:
         """Take in vectors x (B, D) of classes y (B,), each once. Raises ``ValueError`` for other shapes, and NaN."""
-        checked(x, y)
-        exact = x.to(self.outer)
+        exact = checked(x, y).to(self.outer)
+        if x.shape[1] != len(self.outer):
+            raise ValueError(f"Vectors of {len(self.outer)} numbers are summed here, but these have {x.shape[1]}.")
         self.counts, self.total = (grown(part, int(y.max()) + 1) for part in (self.counts, self.total))
         self.counts += torch.bincount(y, minlength=len(self.counts))
         self.total.index_add_(0, y, exact)

@@ -199,7 +199,7 @@ class ToyLSTM(nn.Module):
         return self._with(dict(self.state_dict()) | cut)
 
     def _with(self, weights: dict[str, Tensor]) -> ToyLSTM:
-        other = copy.copy(self)
+        other = copy.deepcopy(self)
         other._parameters = {name: nn.Parameter(weights[name].clone()) for name in self._parameters}
         other._buffers = {name: weights[name].clone() for name in self._buffers}
         return other

@@ -228,6 +228,11 @@ def test_whitening_leaves_no_correlation():
     torch.testing.assert_close(few(x), made(x)[:, :10], rtol=1e-3, atol=1e-3)
 
 
+def test_moments_of_exact_vectors_far_from_zero_are_centred_before_they_are_rounded():
+    x = 1e7 + torch.randn(2000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(moments(x)[1], torch.cov(x.T, correction=0), rtol=1e-4, atol=1e-4)
+
+
 def test_whitening_of_many_dimensions_finds_the_same_components():
     x = torch.randn(500, 30, generator=torch.Generator().manual_seed(0)) * torch.linspace(3, 1, 30)
     wide = torch.cat([x, torch.zeros(500, 2000)], dim=1)

@@ -122,6 +122,8 @@ def test_bad_data_are_told_and_not_taken_in():
         streamed.add(torch.ones(2, 3), torch.tensor([0]))
     with pytest.raises(ValueError, match="must be finite"):
         streamed.add(torch.full((1, 3), torch.nan), torch.tensor([0]))
+    with pytest.raises(ValueError, match="do not go with those added before"):
+        streamed.add(torch.ones(1, 4), torch.tensor([7]))
     assert streamed.samples.tolist() == [1, 1]
     with pytest.raises(ValueError, match="No data yet of class 0"):
         Streamed("words").add(torch.ones(1, 3), torch.tensor([1])).gates()

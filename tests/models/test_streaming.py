@@ -64,6 +64,17 @@ def test_without_shrinkage_it_is_linear_discriminant_analysis():
     torch.testing.assert_close(exact.log_q, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_what_is_refused_leaves_the_sums_as_they_were():
+    x, y = data()
+    stream = StreamedMeans(12).add(x, y)
+    means = stream.means
+    for wrong, told in ((x[:, :5], y), (x[:1], torch.tensor([9.0])), (x[:1], torch.tensor([-1]))):
+        with pytest.raises(ValueError, match=r"are summed here|whole numbers"):
+            stream.add(wrong, told)
+    assert stream.n_tasks == 5
+    assert torch.equal(stream.means, means)
+
+
 def test_classes_come_as_they_come_and_what_is_missing_is_told():
     x, y = data()
     stream = StreamedMeans(12).add(x[y == 0], y[y == 0])

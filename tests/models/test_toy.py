@@ -126,6 +126,14 @@ def test_evidence_is_the_summed_loss_of_what_is_scored():
     torch.testing.assert_close(many, single.view(6, 4).sum(1))
 
 
+def test_a_copy_does_not_call_what_listens_to_the_original_later():
+    model, calls = ToyLSTM(2), []
+    copies = (model.one(0), model.copied(torch.float64))
+    copies[0].register_forward_hook(lambda *_: calls.append(1))
+    model(normal(4, 5, 1))
+    assert not calls
+
+
 def test_a_silenced_unit_reaches_neither_the_output_nor_the_next_step():
     model, x = ToyLSTM(2), normal(4, 5, 1)
     units = torch.zeros(2, 32, dtype=torch.bool)

@@ -100,7 +100,7 @@ def near_classifier(world: World, seed: int, settings: Settings) -> Found:
 
 
 def dropout(world: World, seed: int, settings: Settings) -> Found:
-    """The classifier with dropout at test, the paper's Bayesian network."""
+    """The classifier with dropout at test, in the place of the paper's Bayesian network."""
     model, facts = world.trained(recipes.train_dropout, seed, settings)
 
     def logits(images: Tensor) -> Tensor:
