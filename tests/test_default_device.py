@@ -107,7 +107,9 @@ LETTERS = Vocabulary(["<unk>", "<bos>", *"abcd"])
 
 def units(d):
     steps = torch.arange(6, device=d.drive.device)
-    return records.ModulesRecord(steps, d.drive[:, None], d.drive[:, None].flip(-1), None, {"overlap": d.drive[:, :1, 0]})
+    return records.ModulesRecord(
+        steps, d.drive[:, None], d.drive[:, None].flip(-1), None, {"overlap": d.drive[:, :1, 0]}
+    )
 
 
 def words(d):

@@ -344,8 +344,7 @@ function ways(parent, record, go) {
     const over = (clientX - svg.getBoundingClientRect().left - left - 6) / (width - left - 16);
     go(Math.round(over * STEPS));
   };
-  svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); point(event); });
-  svg.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
+  dragged(svg, point);
   return { svg, layout, draw };
 }
 

@@ -180,8 +180,9 @@ export function bayesFilter(scores, hazard) {
   let expected = null;
   return scores.map((score) => {
     const logQ = logSoftmax(score.map((nats, k) => nats + (expected ? Math.log(expected[k]) : 0)));
-    const jump = hazard / (score.length - 1);
-    expected = logQ.map((share) => Math.exp(share) * (1 - hazard - jump) + jump);
+    const leaves = score.length > 1 ? hazard : 0; // one task alone has nowhere to go
+    const jump = leaves / Math.max(1, score.length - 1);
+    expected = logQ.map((share) => Math.exp(share) * (1 - leaves - jump) + jump);
     return logQ;
   });
 }

@@ -5,6 +5,7 @@ Imported only when :func:`gbi_helpers.widgets.scrub` is given controls, because 
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import anywidget
@@ -105,4 +106,12 @@ def _control(name: str, choice: Choice, value: Any) -> ipywidgets.Widget:
     low, high, *rest = choice
     whole = all(isinstance(number, int) for number in (*choice, value))
     kind, step = (ipywidgets.IntSlider, 1) if whole else (ipywidgets.FloatSlider, (high - low) / 20)
-    return kind(value=value, min=low, max=high, step=rest[0] if rest else step, continuous_update=False, **label)
+    step = rest[0] if rest else step
+    if not whole:
+        label["readout_format"] = f".{max(2, _decimals(low), _decimals(step))}f"  # by itself it shows .004 as 0.00
+    return kind(value=value, min=low, max=high, step=step, continuous_update=False, **label)
+
+
+def _decimals(number: float) -> int:
+    """How many decimals three digits of a number take, without zeros at the end."""
+    return len(f"{Decimal(f'{number:.3g}'):f}".partition(".")[2].rstrip("0"))

@@ -12,8 +12,8 @@ const MODULES_CSS = `
 .gbi .gbi-column canvas { width: 100%; height: var(--tall); margin: 2px 0 3px; border: 0; border-radius: 2px;
   background: color-mix(in srgb, currentColor 6%, transparent); }
 @media (forced-colors: active) { .gbi .gbi-column canvas { border: 1px solid CanvasText; } }
-.gbi .gbi-column span { display: block; font-size: 11px; color: var(--soft); overflow: hidden; text-overflow: clip;
-  white-space: nowrap; }
+.gbi .gbi-column span { display: block; font-size: 11px; color: var(--soft); overflow: hidden;
+  overflow-wrap: anywhere; }
 .gbi .gbi-none { height: var(--tall); margin: 4px 0 3px; border: 1px dashed var(--line); border-radius: 2px;
   display: grid; place-items: center; font-size: 12px; color: var(--soft); }
 .gbi .gbi-counts { font-size: 12px; color: var(--soft); margin: 4px 0 0; min-height: 1.4em; }

@@ -33,7 +33,7 @@ function addUp(values, width) {
 }
 
 function largest(record, step) {
-  const { dim, z } = record;
+  const { dim, z, simplex } = record;
   let best = 0;
   let least = Infinity;
   for (let k = 0; k < dim; k++) {
@@ -42,7 +42,8 @@ function largest(record, step) {
     if (value < least) least = value;
   }
   const value = z[step * dim + best];
-  return { best: dim > 1 && value - least < 5e-4 ? -1 : best, value };
+  if (dim < 2 || value - least >= 5e-4) return { best, value };
+  return { best: -1, value: simplex ? 1 / dim : value }; // shares are stored in steps, which are not quite even
 }
 
 function words(record, step) {
@@ -301,8 +302,7 @@ function curve(parent, { heading, lines, at, classes = "", say }, go) {
     const wanted = from + over * (to - from);
     go(at.reduce((best, place, entry) => (Math.abs(place - wanted) < Math.abs(at[best] - wanted) ? entry : best), 0));
   };
-  svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); point(event); });
-  svg.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
+  dragged(svg, point);
   return { svg, layout, draw };
 }
 
@@ -358,6 +358,26 @@ const KINDS = {
 const ICONS = { first: "M2 1h2v10H2zM11 1v10L4.5 6z", last: "M8 1h2v10H8zM1 1v10l6.5-5z", play: "M2 1l9 5-9 5z",
   pause: "M2 1h3v10H2zM7 1h3v10H7z" };
 
+// Calls `point` where a chart is pressed, and on while it stays so. A finger may only be scrolling by: what it touches
+// counts once it goes sideways, or lifts without the page having moved.
+function dragged(svg, point) {
+  let [from, drags] = [null, false];
+  const held = ({ pointerId }) => svg.hasPointerCapture(pointerId);
+  const aside = (event) => Math.abs(event.clientX - from.clientX) > Math.abs(event.clientY - from.clientY);
+  svg.addEventListener("pointerdown", (event) => {
+    if (event.button || !event.isPrimary) return;
+    svg.setPointerCapture(event.pointerId);
+    [from, drags] = [event, event.pointerType !== "touch"];
+    if (drags) point(event);
+  });
+  svg.addEventListener("pointermove", (event) => {
+    if (!held(event)) return;
+    drags ||= aside(event);
+    if (drags) point(event);
+  });
+  svg.addEventListener("pointerup", (event) => { if (held(event)) point(event); });
+}
+
 function button(parent, icon, text = "") {
   const node = make("button", { type: "button" }, parent);
   make("path", { d: ICONS[icon] }, make("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, node));
@@ -401,6 +421,7 @@ function listen(held) {
   for (const each of media) each.addEventListener("change", fit);
   const theme = new MutationObserver(() => view.deref()?.again());
   theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+  theme.observe(document.documentElement, { attributeFilter: ["theme"] }); // Colab's
   const leave = () => {
     theme.disconnect();
     for (const each of media) each.removeEventListener("change", fit);
@@ -530,8 +551,10 @@ export function view(host, record) {
     title.hidden = !record.title;
     slider.max = record.last;
     now = Math.min(record.start ?? now, record.last);
+    const focused = [".gbi-choose select", ".gbi-text"].find((one) => box.querySelector(one)?.matches(":focus"));
     box.replaceChildren();
     panels = kind.panels(box, record, go, () => show(now));
+    if (focused) box.querySelector(focused)?.focus({ preventScroll: true });
     row.hidden = !panels.length;
     panels.forEach(lay);
     drawn = box.clientWidth;
@@ -585,6 +608,7 @@ async function raise(host) {
     view(space, record);
     fallback.hidden = true;
   } catch (error) {
+    host.setAttribute("data-gbi-failed", "");
     make("p", {}, fallback, `This view did not open (${error.message}): run the cell, or use a newer browser.`);
   }
 }

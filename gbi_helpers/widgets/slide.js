@@ -19,7 +19,7 @@ const SLIDE_CSS = `
 .gbi svg .gbi-spot-3 { fill: currentColor; }
 .gbi .gbi-second input[type=checkbox] { appearance: auto; flex: none; width: 18px; min-width: 0; height: 18px;
   accent-color: var(--blue); }
-.gbi .gbi-moves { cursor: move; touch-action: pan-y; }
+.gbi .gbi-moves { cursor: move; touch-action: pan-y pinch-zoom; }
 .gbi .gbi-panel.gbi-quarter { flex-basis: max(220px, 36%); }
 .gbi svg .gbi-thick { stroke-width: 5; stroke-dasharray: none; opacity: .75; }
 .gbi svg .gbi-hollow { fill: color-mix(in srgb, var(--mark) 18%, transparent); stroke: var(--mark); stroke-width: 1.5;
@@ -161,8 +161,7 @@ function plot(parent, record, drawn) {
       const { left, top } = svg.getBoundingClientRect();
       drawn.drag(record, value(x, clientX - left), value(y, clientY - top));
     };
-    svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); point(event); });
-    svg.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
+    dragged(svg, point);
   }
 
   function layout(all) {

@@ -139,7 +139,7 @@ function spell(parent, record, slotOf) {
 function reading(parent, record, go, refresh) {
   const box = make("div", { class: "gbi-reading" }, parent);
   const { taskOf, own } = choose(box, record, refresh);
-  const text = make("div", { class: "gbi-text", role: "group", tabindex: 0, "data-lm-suppress-shortcuts": "true",
+  const text = make("div", { class: "gbi-text", role: "group", dir: "auto", tabindex: 0, "data-lm-suppress-shortcuts": "true",
     "aria-label": "The text; arrow keys move from word to word" }, box);
   const topAt = (step) => Math.max(0, largest(record, step).best);
   const words = spell(text, record, Array.from(Array(record.entries).keys(), topAt));
@@ -255,8 +255,7 @@ function ridges(parent, record, go) {
     const over = (event.clientX - svg.getBoundingClientRect().left - left) / (width - left - 4);
     go(Math.floor(over * entries));
   };
-  svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); point(event); });
-  svg.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
+  dragged(svg, point);
   return { svg, layout, draw };
 }
 

@@ -149,6 +149,7 @@ def test_a_stream_that_may_switch_is_filtered_as_in_the_package(page, hazard):
     told = page.evaluate("([s, h]) => gbi.bayesFilter(s, h).map((each) => [...each])", [scores.tolist(), hazard])
     wanted = bayes_filter(scores, hazard).exp()
     assert largest(torch.tensor(told, dtype=torch.float64).exp(), wanted) <= 1e-9
+    assert page.evaluate("h => gbi.bayesFilter([[0], [-1]], h).map((each) => [...each])", hazard) == [[0], [0]]
 
 
 # ---- weights ----

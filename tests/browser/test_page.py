@@ -99,8 +99,41 @@ def test_the_mouse_moves_the_step_on_slider_and_curve(opened):
     page.mouse.click(slider["x"] + slider["width"] - 9, slider["y"] + slider["height"] / 2)
     assert readout(page).startswith("step 20 of 20")
     curve = page.locator(".gbi-curve-box svg").first.bounding_box()
+    page.mouse.click(curve["x"] + curve["width"] * 0.9, curve["y"] + 80, button="right")
+    page.mouse.move(curve["x"] - 30, curve["y"] + 80)  # a drag that begins outside, as one that marks words
+    page.mouse.down()
+    page.mouse.move(curve["x"] + curve["width"] * 0.2, curve["y"] + 80)
+    page.mouse.up()
+    assert readout(page).startswith("step 20 of 20")
     page.mouse.click(curve["x"] + curve["width"] * 0.55, curve["y"] + 80)
     assert 6 <= int(readout(page).split()[1]) <= 14
+
+
+def touch(page, spots):
+    """A finger goes along these places."""
+    session = page.context.new_cdp_session(page)
+    for k, (x, y) in enumerate(spots):
+        kind = "touchMove" if k else "touchStart"
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_finger_that_scrolls_past_a_curve_moves_no_step(opened):
+    page = opened(has_touch=True, viewport={"width": 390, "height": 500})
+    curve = page.locator(".gbi-curve-box svg").first
+    curve.scroll_into_view_if_needed()
+    box, before = curve.bounding_box(), page.evaluate("scrollY")
+    x, y = box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2
+    touch(page, [(x, y - 12 * k) for k in range(15)])
+    page.wait_for_function("before => scrollY > before + 50", arg=before)
+    assert readout(page).startswith("step 0 of 20")
+    curve.scroll_into_view_if_needed()
+    box = curve.bounding_box()
+    x, y = box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2
+    touch(page, [(x, y)])
+    assert 12 <= int(readout(page).split()[1]) <= 18
+    touch(page, [(x - 10 * k, y + 2 * k) for k in range(16)])
+    assert int(readout(page).split()[1]) < 12
 
 
 def test_play_runs_to_the_end_and_stops(opened):

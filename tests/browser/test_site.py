@@ -279,6 +279,16 @@ def test_the_address_is_written_once_a_pause_and_never_by_a_chapter(visit, made)
     assert "#" not in page.url
 
 
+def test_where_one_view_did_not_open_the_other_keeps_its_link(visit, made, tmp_path):
+    damaged = tmp_path / "play.html"
+    whole = (made / "play.html").read_text(encoding="utf-8")
+    damaged.write_text(re.sub('"data":"[^"]{9}', '"data":"AAAAAAAAA', whole, count=1), encoding="utf-8")
+    page = visit(f"{damaged.as_uri()}#text=two+eggs")
+    page.get_by_text("This view did not open").wait_for()
+    page.get_by_role("button", name="Copy a link").wait_for()
+    assert page.get_by_role("textbox").input_value() == "two eggs"
+
+
 def test_a_link_is_copied_by_keyboard_and_holds_the_view_beside_it_alone(play):
     page = play("#digit=3&hazard=0.1")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -141,6 +141,14 @@ def test_of_a_book_that_is_pasted_the_beginning_is_read_in_slices(typing):
     assert page.get_by_role("button", name="Write on").is_enabled()
 
 
+def test_who_stands_in_the_text_still_stands_there_when_it_was_read_anew(typing):
+    page = typing()
+    page.get_by_role("textbox").fill("the president of the states")
+    page.locator(".gbi-text").focus()
+    wait(page, "word 5 of 5")
+    assert page.evaluate("document.activeElement.className") == "gbi-text"
+
+
 BAD = {
     "🙂 🙂": "There is no word to read in this text: write at least one.",
     "שלום עולם": "No word of this text is in the model's vocabulary, so it says little: try others.",

@@ -2,6 +2,7 @@
 
 import ipywidgets
 import numpy as np
+import pytest
 
 from gbi_helpers.widgets.controls import Controls
 from gbi_helpers.widgets.live import _control
@@ -26,3 +27,11 @@ def test_numbers_of_numpy_are_numbers():
     assert [type(control) for control in shown.values()] == [
         ipywidgets.IntSlider, ipywidgets.FloatSlider, ipywidgets.Dropdown,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [((0.001, 0.01), ".5f"), ((0.05, 1.0, 0.05), ".2f"), ((0, 1e-4, 1e-5), ".5f"), ((0, 30.5), ".2f")],
+)
+def test_a_slider_shows_as_many_decimals_as_its_steps_have(choice, wanted):
+    assert _control("rate", choice, choice[1]).readout_format == wanted

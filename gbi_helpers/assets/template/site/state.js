@@ -184,12 +184,13 @@
   }
 
   const toys = [...document.querySelectorAll("[data-toy]")];
-  const isThere = (toy) => toy.querySelector(".gbi input[type=range]");
+  const opened = (toy) => toy.querySelector(".gbi input[type=range]");
+  const isSettled = (toy) => opened(toy) || toy.querySelector("[data-gbi-failed]");
   const seen = new MutationObserver(look);
   function look() {
-    if (!toys.every(isThere)) return;
+    if (!toys.every(isSettled)) return;
     seen.disconnect();
-    begin(toys);
+    begin(toys.filter(opened));
   }
   seen.observe(document.body, { childList: true, subtree: true });
   look();
