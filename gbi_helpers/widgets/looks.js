@@ -20,7 +20,7 @@ const COMMON_CSS = `
   color: var(--jp-content-font-color1, inherit);
   font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); font-variant-numeric: tabular-nums;
   display: block; max-width: 860px; padding: 6px 5px 8px; box-sizing: border-box; }
-:is(body[data-jp-theme-light="false"], html[theme="dark"] body, body.vscode-dark) .gbi { --blue: #56B4E9; --mark: #E69F00; }
+:is([data-jp-theme-light=false], [theme=dark], .vscode-dark) .gbi { --blue: #56B4E9; --mark: #E69F00; }
 .gbi [hidden] { display: none !important; }
 .gbi .gbi-title { font-weight: 600; font-size: 15px; margin: 0 0 8px; }
 .gbi .gbi-panels { display: flex; flex-wrap: wrap; gap: 10px 18px; align-items: flex-start; }
@@ -84,7 +84,7 @@ const LAST_CSS = `
 body[data-jp-theme-name*="High Contrast"] .gbi { ${MORE_CSS} }
 @media (prefers-contrast: more) { .gbi { ${MORE_CSS} } }
 @media (forced-colors: active) {
-  .gbi, :is(body, html[theme] body) .gbi { --blue: CanvasText; --mark: Highlight; --green: CanvasText; --paper: Canvas;
+  .gbi.gbi.gbi { --blue: CanvasText; --mark: Highlight; --green: CanvasText; --paper: Canvas;
     --line: color-mix(in srgb, CanvasText 45%, Canvas); --soft: CanvasText;
     --ground: Canvas; --rail: CanvasText; color: CanvasText; }
   .gbi svg .gbi-curve { stroke: CanvasText; }
@@ -101,7 +101,7 @@ body[data-jp-theme-name*="High Contrast"] .gbi { ${MORE_CSS} }
   .gbi-live select { appearance: auto; background-image: none; }
 }
 @media print {
-  .gbi, :is(body, html[theme] body) .gbi { --blue: #0072B2; --mark: #D55E00; --paper: #fff; color: #000;
+  .gbi.gbi.gbi { --blue: #0072B2; --mark: #D55E00; --paper: #fff; color: #000;
     background: #fff; break-inside: avoid; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .gbi .gbi-bar-row { display: none; }
   .gbi .gbi-panel, .gbi .gbi-pictures { break-inside: avoid; }

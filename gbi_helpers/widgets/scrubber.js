@@ -361,21 +361,20 @@ const ICONS = { first: "M2 1h2v10H2zM11 1v10L4.5 6z", last: "M8 1h2v10H8zM1 1v10
 // Calls `point` where a chart is pressed, and on while it stays so. A finger may only be scrolling by: what it touches
 // counts once it goes sideways, or lifts without the page having moved.
 function dragged(svg, point) {
-  let [from, drags] = [null, false];
-  const held = ({ pointerId }) => svg.hasPointerCapture(pointerId);
-  const aside = (event) => Math.abs(event.clientX - from.clientX) > Math.abs(event.clientY - from.clientY);
-  svg.addEventListener("pointerdown", (event) => {
+  let resting = null; // a finger that may only be scrolling
+  const on = (name, does) => svg.addEventListener(`pointer${name}`, does);
+  const follow = (event) => { if (svg.hasPointerCapture(event.pointerId) && !resting) point(event); };
+  on("down", (event) => {
     if (event.button || !event.isPrimary) return;
     svg.setPointerCapture(event.pointerId);
-    [from, drags] = [event, event.pointerType !== "touch"];
-    if (drags) point(event);
+    resting = event.pointerType === "touch" && event;
+    follow(event);
   });
-  svg.addEventListener("pointermove", (event) => {
-    if (!held(event)) return;
-    drags ||= aside(event);
-    if (drags) point(event);
+  on("move", (event) => {
+    if (resting && Math.abs(event.x - resting.x) > Math.abs(event.y - resting.y)) resting = null;
+    follow(event);
   });
-  svg.addEventListener("pointerup", (event) => { if (held(event)) point(event); });
+  on("up", (event) => { resting = null; follow(event); });
 }
 
 function button(parent, icon, text = "") {
@@ -421,7 +420,6 @@ function listen(held) {
   for (const each of media) each.addEventListener("change", fit);
   const theme = new MutationObserver(() => view.deref()?.again());
   theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
-  theme.observe(document.documentElement, { attributeFilter: ["theme"] }); // Colab's
   const leave = () => {
     theme.disconnect();
     for (const each of media) each.removeEventListener("change", fit);
@@ -551,10 +549,10 @@ export function view(host, record) {
     title.hidden = !record.title;
     slider.max = record.last;
     now = Math.min(record.start ?? now, record.last);
-    const focused = [".gbi-choose select", ".gbi-text"].find((one) => box.querySelector(one)?.matches(":focus"));
+    const stood = box.querySelector(":focus")?.getAttribute("class"); // of what will be there again
     box.replaceChildren();
     panels = kind.panels(box, record, go, () => show(now));
-    if (focused) box.querySelector(focused)?.focus({ preventScroll: true });
+    if (stood) box.querySelector(`.${stood}`)?.focus({ preventScroll: true });
     row.hidden = !panels.length;
     panels.forEach(lay);
     drawn = box.clientWidth;
@@ -608,7 +606,7 @@ async function raise(host) {
     view(space, record);
     fallback.hidden = true;
   } catch (error) {
-    host.setAttribute("data-gbi-failed", "");
+    host.dataset.gbiFailed = "";
     make("p", {}, fallback, `This view did not open (${error.message}): run the cell, or use a newer browser.`);
   }
 }

@@ -86,7 +86,7 @@ function ink(size) {
 function choose(parent, record, refresh) {
   const row = make("div", { class: "gbi-choose" }, parent);
   const label = make("label", {}, row, record.slots ? "colours:" : "colours: evidence for");
-  const select = make("select", { "data-lm-suppress-shortcuts": "true" }, label);
+  const select = make("select", { class: "gbi-what", "data-lm-suppress-shortcuts": "true" }, label);
   const what = record.slots ? "evidence for " : "";
   if (record.slots) make("option", { value: "own" }, select, "the slot of each word");
   else if (record.truth) make("option", { value: "true" }, select, "the true task");
