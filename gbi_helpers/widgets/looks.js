@@ -20,7 +20,8 @@ const COMMON_CSS = `
   color: var(--jp-content-font-color1, inherit);
   font: 13px/1.4 var(--jp-ui-font-family, system-ui, sans-serif); font-variant-numeric: tabular-nums;
   display: block; max-width: 860px; padding: 6px 5px 8px; box-sizing: border-box; }
-:is([data-jp-theme-light=false], [theme=dark], .vscode-dark) .gbi { --blue: #56B4E9; --mark: #E69F00; }
+:is([data-jp-theme-light=false], [theme=dark], .vscode-dark) .gbi { --blue: #56B4E9; --mark: #E69F00;
+  --paper: var(--jp-layout-color0, #222); }
 .gbi [hidden] { display: none !important; }
 .gbi .gbi-title { font-weight: 600; font-size: 15px; margin: 0 0 8px; }
 .gbi .gbi-panels { display: flex; flex-wrap: wrap; gap: 10px 18px; align-items: flex-start; }

@@ -33,7 +33,7 @@ function addUp(values, width) {
 }
 
 function largest(record, step) {
-  const { dim, z, simplex } = record;
+  const { dim, z } = record;
   let best = 0;
   let least = Infinity;
   for (let k = 0; k < dim; k++) {
@@ -42,8 +42,7 @@ function largest(record, step) {
     if (value < least) least = value;
   }
   const value = z[step * dim + best];
-  if (dim < 2 || value - least >= 5e-4) return { best, value };
-  return { best: -1, value: simplex ? 1 / dim : value }; // shares are stored in steps, which are not quite even
+  return { best: dim > 1 && value - least < 5e-4 ? -1 : best, value };
 }
 
 function words(record, step) {
@@ -363,9 +362,9 @@ const ICONS = { first: "M2 1h2v10H2zM11 1v10L4.5 6z", last: "M8 1h2v10H8zM1 1v10
 function dragged(svg, point) {
   let resting = null; // a finger that may only be scrolling
   const on = (name, does) => svg.addEventListener(`pointer${name}`, does);
-  const follow = (event) => { if (svg.hasPointerCapture(event.pointerId) && !resting) point(event); };
+  const follow = (event) => !resting && svg.hasPointerCapture(event.pointerId) && point(event);
   on("down", (event) => {
-    if (event.button || !event.isPrimary) return;
+    if (event.button) return;
     svg.setPointerCapture(event.pointerId);
     resting = event.pointerType === "touch" && event;
     follow(event);
@@ -549,7 +548,7 @@ export function view(host, record) {
     title.hidden = !record.title;
     slider.max = record.last;
     now = Math.min(record.start ?? now, record.last);
-    const stood = box.querySelector(":focus")?.getAttribute("class"); // of what will be there again
+    const stood = box.querySelector(":focus")?.classList[0]; // of what will be there again
     box.replaceChildren();
     panels = kind.panels(box, record, go, () => show(now));
     if (stood) box.querySelector(`.${stood}`)?.focus({ preventScroll: true });
