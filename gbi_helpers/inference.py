@@ -111,14 +111,13 @@ def rescore(
     chosen = candidates(log_q, m, within)
     with _frozen_surroundings(z0), torch.no_grad():
         loss = torch.full_like(z0, torch.nan)
+        idle = torch.nn.functional.one_hot(log_q.argmax(1), z0.shape[1]).to(z0)  # whoever is not asked
         for sample, task in _passes(chosen, packed=rows is not None):
             one_hot = torch.nn.functional.one_hot(task, z0.shape[1]).to(z0)
             if rows:
                 found = checked_loss(rows(sample), one_hot)
             else:
-                whole = torch.nn.functional.one_hot(log_q.argmax(1), z0.shape[1]).to(z0)  # whoever is not asked
-                whole[sample] = one_hot
-                found = checked_loss(loss_fn, whole)[sample]
+                found = checked_loss(loss_fn, idle.index_copy(0, sample, one_hot))[sample]
             loss = loss.to(found)  # exact losses may be finer than z0
             loss[sample, task] = found
     exact = checked_prior(log_prior, loss) - loss

@@ -107,9 +107,9 @@ def reliability(q: Tensor, labels: Tensor, bins: int = 10) -> Tensor:
     return columns.new_zeros(3, bins).index_add_(1, place, columns)
 
 
-def _check_known(*beliefs: Tensor) -> None:
-    if unknown := sum(int(values.isnan().sum()) for values in beliefs):
-        raise ValueError(f"{unknown} of the numbers are NaN, which none can judge: find out why before comparing.")
+def _check_known(*numbers: Tensor, what: str = "numbers") -> None:
+    if unknown := sum(int(values.isnan().sum()) for values in numbers):
+        raise ValueError(f"{unknown} of the {what} are NaN: find out why before comparing.")
 
 
 def _check_labels(q: Tensor, labels: Tensor) -> None:
@@ -161,8 +161,7 @@ def _checked_scores(scores: Tensor, name: str) -> Tensor:
     values = torch.as_tensor(scores, dtype=torch.float64, device="cpu").detach()
     if values.dim() != 1 or not len(values):
         raise ValueError(f"The {name} scores must be one number a sample, shape (N,), but are {tuple(values.shape)}.")
-    if values.isnan().any():
-        raise ValueError(f"{int(values.isnan().sum())} of the {name} scores are NaN: find out why before comparing.")
+    _check_known(values, what=f"{name} scores")
     return values.clamp(-1e300, 1e300)  # scikit-learn takes no infinities
 
 

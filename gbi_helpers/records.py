@@ -42,7 +42,8 @@ class Record:
                     raise ValueError(f"{kind}: axis '{axis}' is {seen} long in '{where}' but {length} in '{name}'.")
 
     def _arrays(self) -> Iterator[tuple[str, Any]]:
-        for name, value in ((name, getattr(self, name)) for name in self.AXES):
+        for name in self.AXES:
+            value = getattr(self, name)
             if value is not None or not hasattr(type(self), name):  # unless it is None by default
                 yield from ((name, each) for each in (value.values() if isinstance(value, dict) else [value]))
 

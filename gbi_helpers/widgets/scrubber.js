@@ -364,7 +364,7 @@ function dragged(svg, point) {
   const on = (name, does) => svg.addEventListener(`pointer${name}`, does);
   const follow = (event) => !resting && svg.hasPointerCapture(event.pointerId) && point(event);
   on("down", (event) => {
-    if (event.button) return;
+    if (event.button || !event.isPrimary) return;
     svg.setPointerCapture(event.pointerId);
     resting = event.pointerType === "touch" && event;
     follow(event);

@@ -8,6 +8,7 @@ import nbformat
 import numpy as np
 import pytest
 from browser.test_engine import LOAD, b64
+from browser.test_page import touch
 from widgets.engine_benchmark import engine
 
 from gbi_helpers import draw_along, iterate, max_entropy, one_step
@@ -115,12 +116,7 @@ def test_a_finger_draws_and_the_page_stays(opened):
     pad = page.locator(".gbi-pad canvas")
     pad.scroll_into_view_if_needed()
     before, box = page.evaluate("scrollY"), pad.bounding_box()
-    session = page.context.new_cdp_session(page)
-    for k in range(12):
-        spot = {"x": box["x"] + 95, "y": box["y"] + 20 + 13 * k}
-        kind = "touchMove" if k else "touchStart"
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [spot]})
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    touch(page, [(box["x"] + 95, box["y"] + 20 + 13 * k) for k in range(12)])
     assert walked(page, "One step: digit 1").startswith("One step: digit 1")
     assert page.evaluate("scrollY") == before
 
