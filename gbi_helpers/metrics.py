@@ -147,14 +147,14 @@ def detection(familiar: Tensor, foreign: Tensor) -> Detection:
 
     By scikit-learn. Raises ``ValueError`` for scores of another shape, none at all, or NaN.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve  # not at import: it is slow to load
+    from sklearn.metrics import auc, average_precision_score, roc_curve  # not at import: it is slow to load
 
     scores = [_checked_scores(part, name) for part, name in ((familiar, "familiar"), (foreign, "foreign"))]
     both = torch.cat(scores).numpy()
     truth = torch.cat([torch.ones_like(scores[0]), torch.zeros_like(scores[1])]).numpy()
     false, true, _ = roc_curve(truth, both, drop_intermediate=False)
     fpr95 = float(false[(true >= 0.95).argmax()])
-    return Detection(float(roc_auc_score(truth, both)), float(average_precision_score(truth, both)), fpr95)
+    return Detection(float(auc(false, true)), float(average_precision_score(truth, both)), fpr95)
 
 
 def _checked_scores(scores: Tensor, name: str) -> Tensor:

@@ -191,7 +191,7 @@ absolute_error = Exercise(
             "Right for a small bias, but not for a huge one, where the answer is just |bias|: something overflows.",
         )
     ],
-    given=("absolute",),
+    given=("folded_mean",),
 )
 
 
@@ -250,5 +250,6 @@ paired = Exercise(
         Mistake(lambda a, b, t: (a > b).double().mean(), "That is a share: count the seeds.", "count"),
     ],
     parts=("mean", "half-width", "count"),
-    without=("paired", "summarise"),
+    without=("summarise",),
+    given=("paired",),
 )

@@ -17,7 +17,7 @@ from gbi_helpers.claims import say
 Inputs = tuple[Any, ...]
 Answer = tuple[Tensor, ...]
 
-NEARLY = "Nearly right, but not to 6 digits: did you round, add a small number, or leave float64?"
+NEARLY = "Nearly right, but not to 6 digits: did you round, add a small number, or leave float64, as torch.zeros(3) does?"
 
 
 class NotTriedError(AssertionError):
@@ -90,16 +90,17 @@ class Exercise:
     def settled(self, student: Callable[..., Any]) -> Callable[..., Any]:
         """The student's function once it is right, the reference until then: for a cell that puts it to use.
 
-        The reference, too, and a line that says so, for one that is right but stops at float32.
+        The reference, too, and a line that says so, for one that is right but stops at float32, or returns no tensors.
         """
         try:
             with quiet():
                 self._try(student)
-                if self._takes_float32(student):
-                    return student
+                unfit = self._unfit(student)
         except AssertionError:
             return self.reference
-        say(f"{self.name}: yours takes float64 alone, and what follows is float32, so ours is used here.")
+        if not unfit:
+            return student
+        say(f"{self.name}: yours {unfit}, so ours is used here.")
         return self.reference
 
     def _say_right(self) -> None:
@@ -176,28 +177,32 @@ class Exercise:
                 near = all(self._nearly([g], [w]) for g, w in zip(got, want, strict=True))
                 self._fail(NEARLY if near else f"{advice} {self._example(got, want)}")
 
-    def _takes_float32(self, student: Callable[..., Any]) -> bool:
-        """Whether it also takes float32, as networks give it, where the answer is in float32 then."""
-        inputs, several = tuple(narrow(i) for i in self.cases[0]), len(self.parts) > 1
+    def _unfit(self, student: Callable[..., Any]) -> str:
+        """Why an answer that is right cannot be put to use by the cells that follow, which have networks; empty: it can."""
+        inputs = tuple(narrow(i) for i in self.cases[0])
         if any(map(callable, inputs)):
-            return True
-        right = self.reference(*map(_fresh, inputs))
-        if not any(getattr(part, "dtype", None) == torch.float32 for part in (right if several else (right,))):
-            return True
+            return ""
+        ours = self._several(self.reference(*map(_fresh, inputs)))
+        is_narrow = any(getattr(part, "dtype", None) == torch.float32 for part in ours)
         try:
-            student(*map(_fresh, inputs))
+            theirs = self._several(student(*map(_fresh, inputs if is_narrow else self.cases[0])))
         except RuntimeError:
-            return False
-        return True
+            return "takes float64 alone, and what follows is float32"
+        are_tensors = all(isinstance(t, Tensor) or not isinstance(o, Tensor) for o, t in zip(ours, theirs, strict=True))
+        return "" if are_tensors else "returns no tensor, and what follows needs one"
+
+    def _several(self, result: Any) -> tuple[Any, ...]:
+        return tuple(result) if len(self.parts) > 1 else (result,)
 
     def _right(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
         """Whether answers to all cases count as right; that they are the same may be too much to ask."""
         return self._same(got, want)
 
     def _same(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
-        return all(
-            torch.allclose(self._view(g), self._view(w), rtol=1e-6, atol=1e-8) for g, w in zip(got, want, strict=True)
-        )
+        """Whether all numbers are the same: to 6 digits, or to 4 where those given have no more than float32 holds."""
+        are_narrow = all(torch.equal(g, g.float().double()) for g in got)
+        room = {"rtol": 1e-4, "atol": 1e-5} if are_narrow else {"rtol": 1e-6, "atol": 1e-8}
+        return all(torch.allclose(self._view(g), self._view(w), **room) for g, w in zip(got, want, strict=True))
 
     def _nearly(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
         """Whether every number is right to about 1 %; near 0, to 0.001, or less where all the right ones are small."""

@@ -7,7 +7,7 @@ import inspect
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from gbi_helpers.checks.priced import Ask
 
-OURS = ("reference", "settled")  # parts of an Exercise that are, or hand out, the right answer
+CHECK = "the check itself"  # anything of this package, by whatever way it was reached
+OURS = ("reference", "settled", CHECK)  # parts of an Exercise that are, or hand out, the right answer
 
 
 def called(function: Callable[..., Any], given: Iterable[str] = ()) -> set[str]:
@@ -29,15 +30,19 @@ def called(function: Callable[..., Any], given: Iterable[str] = ()) -> set[str]:
         if one in seen or not hasattr(one, "__code__"):  # what C wrote has none
             continue
         seen.append(one)
-        for name in _names(one.__code__):
+        written = _names(one.__code__)
+        if written.issuperset(__package__.split(".")):  # gbi_helpers.checks, or from gbi_helpers import checks
+            names.add(CHECK)
+        for name in written:
             value = one.__globals__.get(name)
             if name not in given and isinstance(value, FunctionType) and value.__globals__ is one.__globals__:
                 left.append(value)
             else:
                 module, defined = getattr(value, "__module__", None) or "", getattr(value, "__name__", "")
                 names.update(name.split("."), module.split("."), defined.split("."))
-                if isinstance(value, FunctionType) and module.startswith(__package__):
-                    names.add(OURS[0])  # under another name
+                home = {FunctionType: module, ModuleType: defined}.get(type(value), name)  # name: imported inside
+                if home.startswith(__package__):
+                    names.add(CHECK)
     return names
 
 

@@ -165,7 +165,7 @@ def test_a_right_answer_that_changes_its_input_is_told(exercise):
 
 
 @every_exercise
-def test_a_right_answer_in_float32_is_told_of_the_digits_only(exercise):
+def test_a_right_answer_in_float32_is_right_or_told_of_the_digits_only(exercise):
     def in_float32(*inputs):
         return rightly(exercise)(*(i.float() if torch.is_tensor(i) and i.is_floating_point() else i for i in inputs))
 
@@ -244,6 +244,49 @@ def test_a_helper_of_ones_own_may_have_any_name_and_is_read_as_well():
     assert "this calls reference" in told(EXERCISES["ch01.posterior"], names["posterior"])
     exec(OWN.format(backward="borrowed(r)"), names)
     assert "this calls backward_transfer" in told(EXERCISES["ch09.summary"], names["summary"])
+
+
+BORROWED = """
+import gbi_helpers
+from gbi_helpers import checks
+from gbi_helpers.checks import ch02 as second
+from gbi_helpers.checks.ch02 import _gated as mine
+
+def by_checks(*inputs):
+    return checks.ch02._gated(*inputs)
+
+def by_chapter(*inputs):
+    return second._gated(*inputs)
+
+def by_package(*inputs):
+    return gbi_helpers.checks.ch02._gated(*inputs)
+
+def by_name(*inputs):
+    return mine(*inputs)
+
+def inside(*inputs):
+    from gbi_helpers.checks.ch02 import _gated
+    return _gated(*inputs)
+
+def inside_by_package(*inputs):
+    from gbi_helpers import checks as its
+    return its.ch02._gated(*inputs)
+"""
+
+
+@pytest.mark.parametrize("way", ["by_checks", "by_chapter", "by_package", "by_name", "inside", "inside_by_package"])
+def test_an_answer_that_is_taken_out_of_the_check_is_refused(way):
+    names = {}
+    exec(BORROWED, names)
+    assert "this calls the check itself" in told(EXERCISES["ch02.gated"], names[way])
+
+
+def test_what_is_right_but_no_tensor_is_not_put_to_use(capsys):
+    exercise = EXERCISES["ch08.after_each_word"]
+    right = exercise.reference
+    assert not told(exercise, by_numpy := lambda *inputs: right(*inputs).numpy())
+    assert exercise.settled(by_numpy) is exercise.reference
+    assert "yours returns no tensor" in capsys.readouterr().out
 
 
 def test_what_is_right_in_float64_alone_is_right_but_not_put_to_use(capsys):

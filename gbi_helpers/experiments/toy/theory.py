@@ -23,7 +23,8 @@ def gap_in_networks(run: Run, rows: int = 25, points: int = 9) -> Scores:
 
     In float64. "range" of the gap and its first-order "bound"; "kl" and "reverse kl" between one step and K passes, and
     "kl bound" from the range; "corrected kl" with a delta fitted on other windows. For two tasks "odds error" and its
-    "third-order bound" too. A bound is broken where it is below what it bounds.
+    "third-order bound" too, and whether minus the loss is "concave" in the belief, at all ``points`` on both ways. A
+    bound is broken where it is below what it bounds.
     """
     model, stream, seeds = run.model.copied(torch.float64), run.stream, run.model.n_seeds
     shown, others = (
@@ -45,6 +46,7 @@ def gap_in_networks(run: Run, rows: int = 25, points: int = 9) -> Scores:
     if model.n_tasks == 2:
         found["odds error"] = found["range"]
         found["third-order bound"] = theory.third_order_bound(loss, z0, points)
+        found["concave"] = (curvature.amin((1, 2)) >= -1e-9).double()  # nats; less is rounding
     return {name: value.view(seeds, -1) for name, value in found.items()}
 
 
