@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from gbi_helpers.checks.priced import unspent
-from gbi_helpers.checks.written import OURS, called, hint, narrow, quiet, rows_of, shapes, told_of
+from gbi_helpers.checks.written import OURS, called, hint, narrow, numeric, quiet, rows_of, shapes, told_of, unchanged
 from gbi_helpers.claims import say
 
 Inputs = tuple[Any, ...]
 Answer = tuple[Tensor, ...]
 
-NEARLY = "Nearly right, but not to 6 digits: did you round, add a small number, or leave float64, as torch.zeros(3) does?"
+NEARLY = "Nearly right, but not to 6 digits: did you round, add a small number, or leave float64, as torch.zeros does?"
 
 
 class NotTriedError(AssertionError):
@@ -136,12 +137,12 @@ class Exercise:
                 told = f"{self.name}: not tried yet. Write your answer in place of the stub, then run this check again."
                 raise NotTriedError(told) from None
             raise AssertionError(
-                f"{self.name}: your function stopped with {type(error).__name__}: {error} "
+                f"{self.name}: your function stopped with {type(error).__name__}: {shorten(str(error), 300)} "
                 f"{hint(error, inputs)}It was called with {shapes(inputs)}."
             ) from error
         if result is None:
             self._fail("your function returns nothing. Is the `return` missing?")
-        if any(isinstance(i, Tensor) and not _unchanged(i, p) for i, p in zip(inputs, passed, strict=True)):
+        if any(isinstance(i, Tensor) and not unchanged(i, p) for i, p in zip(inputs, passed, strict=True)):
             self._fail(
                 "your function changes its input, by `+=`, `x[i] =` or a name that ends in `_`: "
                 "work on a copy (.clone())."
@@ -150,7 +151,7 @@ class Exercise:
         if not isinstance(several, tuple | list) or len(several) != len(self.parts):
             self._fail(f"return {len(self.parts)} things, in this order: {', '.join(self.parts)}.")
         try:
-            numbers = tuple(_numbers(item) for item in several)
+            numbers = tuple(numeric(item) for item in several)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             if isinstance(result, tuple) and hasattr(result, "indices"):  # of max(-1), min(-1), sort(), topk()
                 self._fail("you return values *and* places, as `max(-1)` gives both: return its `.values`.")
@@ -178,7 +179,7 @@ class Exercise:
                 self._fail(NEARLY if near else f"{advice} {self._example(got, want)}")
 
     def _unfit(self, student: Callable[..., Any]) -> str:
-        """Why an answer that is right cannot be put to use by the cells that follow, which have networks; empty: it can."""
+        """Why a right answer cannot be put to use by the cells that follow, which have networks; empty: it can."""
         inputs = tuple(narrow(i) for i in self.cases[0])
         if any(map(callable, inputs)):
             return ""
@@ -216,7 +217,7 @@ class Exercise:
         """The advice of the first known mistake that gives the same wrong numbers on every input."""
         for mistake in self.mistakes:
             if (mistake.part or self.parts[0]) == part:
-                wrong = [_numbers(mistake.wrong(*inputs)) for inputs in self.cases]
+                wrong = [numeric(mistake.wrong(*inputs)) for inputs in self.cases]
                 if self._same(got, wrong):
                     return mistake.advice
         return None
@@ -269,17 +270,6 @@ class Exercise:
 def _fresh(value: Any) -> Any:
     """An input that no call before has touched: a copy of a tensor, a full budget."""
     return value.clone() if isinstance(value, Tensor) else unspent(value)
-
-
-def _unchanged(before: Tensor, after: Tensor) -> bool:
-    """Whether a tensor is what it was; a NaN is, where there was one."""
-    return before.shape == after.shape and bool(((before == after) | (before.isnan() & after.isnan())).all())
-
-
-def _numbers(answer: Any) -> Tensor:
-    """An answer in float64, dense; one with an imaginary part as it is."""
-    numbers = torch.as_tensor(answer, dtype=torch.complex128, device="cpu").detach().to_dense()
-    return numbers if numbers.imag.any() else numbers.real
 
 
 def drawn(seed: int, inputs: Callable[..., Inputs], *sizes: tuple[Any, ...]) -> list[Inputs]:

@@ -94,3 +94,14 @@ def told_of(row: Tensor, column: int) -> str:
 def narrow(value: Any) -> Any:
     """An input in float32 if it was in float64."""
     return value.float() if isinstance(value, Tensor) and value.dtype == torch.float64 else value
+
+
+def unchanged(before: Tensor, after: Tensor) -> bool:
+    """Whether a tensor is what it was; a NaN is, where there was one."""
+    return before.shape == after.shape and bool(((before == after) | (before.isnan() & after.isnan())).all())
+
+
+def numeric(answer: Any) -> Tensor:
+    """An answer in float64, dense; one with an imaginary part as it is."""
+    numbers = torch.as_tensor(answer, dtype=torch.complex128, device="cpu").detach().to_dense()
+    return numbers if numbers.imag.any() else numbers.real

@@ -1,9 +1,9 @@
 """The references of the exercises against answers written in another way, and against sampling; wrong ones, too."""
 
 import math
-from functools import partial
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from sklearn.neural_network import MLPClassifier
 
 from gbi_helpers import enumerate_tasks, max_entropy, one_step, theory
 from gbi_helpers.checks import ch09_store, ch10_contest, ch11_contest
-from gbi_helpers.checks.exercise import NEARLY, drawn
+from gbi_helpers.checks.exercise import drawn
 from gbi_helpers.data.toy import switching_stream
 from gbi_helpers.experiments.cost.duel import WAYS, zoom
 from gbi_helpers.inference import fit_within
@@ -773,9 +773,7 @@ DOMINATED = {name: WAYS[name] for name in ("one_step", "zoom", "zoom_passes", "m
 FOUND = {
     "cheapest path": tasks_by_viterbi,
     "less smoothed at first": lambda x: tasks_by_viterbi(x, reach=2),
-    "more rounds": lambda x: min((hidden_markov(x, k, 4) for k in range(2, 8)), key=lambda f: f[0])[
-        2
-    ].argmax(1),
+    "more rounds": lambda x: min((hidden_markov(x, k, 4) for k in range(2, 8)), key=lambda f: f[0])[2].argmax(1),
 }
 LOST = {
     **ch11_contest.discover_tasks.rivals,

@@ -275,6 +275,33 @@ def test_a_record_that_changes_changes_the_page(statements):
     assert any(before[said][3] != after[said][3] for said in touched)
 
 
+def halved(value):
+    """Each number of a record by half; what is packed in words stays."""
+    if isinstance(value, dict):
+        return {key: halved(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [halved(item) for item in value]
+    return value / 2 if isinstance(value, int | float) else value
+
+
+def test_every_line_follows_its_record(statements):
+    """Those compared image by image apart: of them a record says which images were right, and refuses another share."""
+
+    def load(name):
+        found = load_results(name)
+        return dataclasses.replace(found, rows=halved(found.rows))
+
+    read = [one for one in statements if one.measured and not one.statement.paired]
+    assert {Place.read(one.statement.measured[0]).record for one in read} >= {*STUDY_MODULES} - {"mnist", "language"}
+    for one in read:
+        after = Judged(one.statement, load).measured
+        assert after.mean == pytest.approx(one.measured.mean / 2), one.statement.says
+        if abs(one.measured.mean) > 10.0**-one.statement.digits:
+            assert views.found(one, after) != views.found(one, one.measured), one.statement.says
+    with pytest.raises(ValueError, match="of another readout"):
+        _ = Judged(next(one.statement for one in statements if one.statement.paired), load).measured
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 def shown(statements, monkeypatch, **more):
     found = []
