@@ -202,8 +202,9 @@ class Exercise:
     def _same(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
         """Whether all numbers are the same: to 6 digits, or to 4 where those given have no more than float32 holds."""
         are_narrow = all(torch.equal(g, g.float().double()) for g in got)
-        room = {"rtol": 1e-4, "atol": 1e-5} if are_narrow else {"rtol": 1e-6, "atol": 1e-8}
-        return all(torch.allclose(self._view(g), self._view(w), **room) for g, w in zip(got, want, strict=True))
+        rtol, atol = (1e-4, 1e-5) if are_narrow else (1e-6, 1e-8)
+        pairs = [(self._view(g), self._view(w)) for g, w in zip(got, want, strict=True)]
+        return all(torch.allclose(g, w, rtol=rtol, atol=atol) for g, w in pairs)
 
     def _nearly(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
         """Whether every number is right to about 1 %; near 0, to 0.001, or less where all the right ones are small."""
