@@ -35,9 +35,12 @@ def curve(results: Results, row: str, arm: str) -> tuple[Tensor, Tensor]:
     return EVERY * torch.arange(nats.shape[1], device=nats.device), nats
 
 
-def steps_to_match(results: Results, size: int) -> Summary:
-    """Training steps that the network with Z needs to draw as well as the one without Z does at its end, by seed."""
-    steps, told = curve(results, f"z_or_none_{size}", "with")
+def steps_to_match(results: Results, size: int, name: str = "with") -> Summary:
+    """Training steps that a network needs to draw as well as the one without Z does at its end, by seed.
+
+    ``name``: "with" Z, or "ten_more" numbers of code instead of it.
+    """
+    steps, told = curve(results, f"z_or_none_{size}", name)
     _, alone = curve(results, f"z_or_none_{size}", "without")
     return summarise([first_below(steps, own, float(goal[-1])) for own, goal in zip(told, alone, strict=True)])
 
