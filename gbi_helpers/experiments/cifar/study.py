@@ -129,6 +129,7 @@ ROWS = {
     "features_concat": _generative("patch features, code, z concatenated", PCA, bias=True, **PLAIN, **CONCAT),
     "features_mul": _generative("patch features, code, z multiplied", PCA, bias=True, **PLAIN),
     "pixels_ga": _generative("pixels, gradient-aware", "pixels", **PIXELS_GA),
+    "pixels_classifier": _classifier("pixels, the network as a classifier", "pixels", width=PIXELS_GA["width"]),
     "conv_ga": _generative("convolutions, gradient-aware", "images", recipes.train_conv, weight=50.0, n=20_000),
     "conv_classifier": _classifier("convolutions, classifier", "images", recipes.train_conv_classifier, n=20_000),
     "features_linear_ga": _generative("patch features, z alone, gradient-aware", PCA, recipes.train_linear),
