@@ -23,7 +23,8 @@ LADDER = ("class_mean", "lda_pixels", "softmax_pixels", "faithful", "unet")  # w
 BLOCKS = {  # what lifts one step
     "nothing trained": ("whitened", "features_linear", "lda_features", "equidistant"),
     "trained": (
-        "pixels_ga", "features_concat", "features_mul", "features_concat_ga", "features_linear_ga", "features_mul_ga",
+        "pixels_ga", "pixels_classifier", "features_concat", "features_mul", "features_concat_ga", "features_linear_ga",
+        "features_mul_ga",
     ),
     "other kinds of Z": ("grouped_ga", "embedded_ga", "equidistant_learned"),
     "20,000 labels": (
