@@ -55,5 +55,5 @@ def test_another_readout_is_held_against_one_step_of_the_same_images():
 
 def test_blocks_name_rows_of_the_study_once():
     named = [row for rows in tables.BLOCKS.values() for row in rows]
-    assert len(named) == len(set(named)) == 19
+    assert len(named) == len(set(named)) == 20
     assert set(named) <= set(ROWS)
