@@ -147,7 +147,7 @@ class Exercise:
                 "your function changes its input, by `+=`, `x[i] =` or a name that ends in `_`: "
                 "work on a copy (.clone())."
             )
-        several = result if len(self.parts) > 1 else (result,)
+        several = self._several(result)
         if not isinstance(several, tuple | list) or len(several) != len(self.parts):
             self._fail(f"return {len(self.parts)} things, in this order: {', '.join(self.parts)}.")
         try:
@@ -192,8 +192,9 @@ class Exercise:
         are_tensors = all(isinstance(t, Tensor) or not isinstance(o, Tensor) for o, t in zip(ours, theirs, strict=True))
         return "" if are_tensors else "returns no tensor, and what follows needs one"
 
-    def _several(self, result: Any) -> tuple[Any, ...]:
-        return tuple(result) if len(self.parts) > 1 else (result,)
+    def _several(self, result: Any) -> Any:
+        """What was returned as its parts, if it is what was asked for."""
+        return result if len(self.parts) > 1 else (result,)
 
     def _right(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
         """Whether answers to all cases count as right; that they are the same may be too much to ask."""

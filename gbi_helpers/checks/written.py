@@ -31,8 +31,8 @@ def called(function: Callable[..., Any], given: Iterable[str] = ()) -> set[str]:
             continue
         seen.append(one)
         written = _names(one.__code__)
-        if written.issuperset(__package__.split(".")):  # gbi_helpers.checks, or from gbi_helpers import checks
-            names.add(CHECK)
+        if {part for name in written for part in name.split(".")}.issuperset(__package__.split(".")):
+            names.add(CHECK)  # by the package's name, or imported inside
         for name in written:
             value = one.__globals__.get(name)
             if name not in given and isinstance(value, FunctionType) and value.__globals__ is one.__globals__:
@@ -40,8 +40,7 @@ def called(function: Callable[..., Any], given: Iterable[str] = ()) -> set[str]:
             else:
                 module, defined = getattr(value, "__module__", None) or "", getattr(value, "__name__", "")
                 names.update(name.split("."), module.split("."), defined.split("."))
-                home = {FunctionType: module, ModuleType: defined}.get(type(value), name)  # name: imported inside
-                if home.startswith(__package__):
+                if {FunctionType: module, ModuleType: defined}.get(type(value), "").startswith(__package__):
                     names.add(CHECK)
     return names
 

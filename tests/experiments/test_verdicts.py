@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import importlib
 import itertools
 import math
@@ -287,6 +288,7 @@ def halved(value):
 def test_every_line_follows_its_record(statements):
     """Those compared image by image apart: of them a record says which images were right, and refuses another share."""
 
+    @functools.cache
     def load(name):
         found = load_results(name)
         return dataclasses.replace(found, rows=halved(found.rows))
