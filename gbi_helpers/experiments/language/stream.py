@@ -269,7 +269,8 @@ def compare(
     for late in LATE:
         nothing = torch.full_like(true[:, :late], 1 / corpus.n_tasks)
         readings[f"late_{late}"] = read_told(gbi, streams, torch.cat([nothing, true[:, :-late]], 1))
-    deltas = {how.chunk: fit_stream_delta(gbi, corpus, how.chunk) for how in filters.values() if not how.exact}
+    chunks, length = {how.chunk for how in filters.values() if not how.exact}, min(200, streams.words.shape[1])
+    deltas = {chunk: fit_stream_delta(gbi, corpus, chunk, length=length) for chunk in chunks}
     for name, how in filters.items():
         readings[name] = read_inferred(gbi, streams, how, None if how.exact else deltas[how.chunk])
         if not how.exact:

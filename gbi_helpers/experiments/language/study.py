@@ -61,7 +61,8 @@ def _other(network: str, **more: Any) -> Row:
     return _row(measures.other, VARIANTS[network], *needs, only=PACKAGES, network=network, per_source=128, **more)
 
 
-def _held_out(source: str, only: Only) -> Row:
+def _held_out(source: str, text: str) -> Row:
+    only = PACKAGES if source == "chat" else (text,)
     needs = (f"gbi_without_{source}", f"lstm_without_{source}")
     return _row(measures.held_out, f"never seen: {source}", *needs, only=only, source=source, per_source=256)
 
@@ -84,8 +85,8 @@ ROWS = {
     "stream": _row(measures.online, "streams that switch", *PAIR, **STREAMS),
     "structure": _row(measures.structure, "modules and confusions", *PAIR, per_source=24),
     "shuffled": _row(measures.beside, "told a random source", "shuffled", *PAIR, network="shuffled"),
-    **{f"held_out/{source}": _held_out(source, PACKAGES) for source in HELD_OUT["packages"]},
-    **{f"held_out/{source}": _held_out(source, ("babylm",)) for source in HELD_OUT["babylm"]},
+    **{f"held_out/{source}": _held_out(source, "packages") for source in HELD_OUT["packages"]},
+    **{f"held_out/{source}": _held_out(source, "babylm") for source in HELD_OUT["babylm"]},
     **{network: _other(network) for network in ("gate", "concat", "gatein", "udrop")},
     "transformer": _other("transformer", plain="transformer_lstm"),
     "bpe": _row(measures.pieces, "pieces of words", "gbi_pieces", "lstm_pieces", only=PACKAGES),

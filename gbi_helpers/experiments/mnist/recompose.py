@@ -32,7 +32,7 @@ def other_digits(x: Tensor, y: Tensor, left_out: int) -> tuple[Tensor, Tensor]:
     return x[kept], one_hot(y[kept] - (y[kept] > left_out).long(), 9)
 
 
-def searched(model: ConvAutoencoder, x: Tensor) -> dict[str, float]:
+def searched(model: ConvAutoencoder, x: Tensor, steps: int = STEPS) -> dict[str, float]:
     """Mean nats of images under each way to choose Z: none of them sees a label or moves a weight.
 
     "uniform"; "single", the best one-hot z; "mixture" on the simplex and "free", for each image; "mixture_shared" and
@@ -48,8 +48,8 @@ def searched(model: ConvAutoencoder, x: Tensor) -> dict[str, float]:
         "single_shared": singles[few:, single].mean(),
     }
     for name, space in SPACES.items():
-        found[name] = iterate(loss_fn, z0, STEPS, RATE, space=space).loss[-1].mean()  # type: ignore[arg-type]
-        z = iterate(shared, z0[:1], STEPS, RATE, space=space).z[-1]  # type: ignore[arg-type]
+        found[name] = iterate(loss_fn, z0, steps, RATE, space=space).loss[-1].mean()  # type: ignore[arg-type]
+        z = iterate(shared, z0[:1], steps, RATE, space=space).z[-1]  # type: ignore[arg-type]
         found[f"{name}_shared"] = rest(z.expand(len(x) - few, -1)).mean()
     return {name: float(value) for name, value in found.items()}
 
@@ -77,7 +77,7 @@ def new_input(model: ConvAutoencoder, x: Tensor, steps: int = STEPS, rate: float
         return float(loss(found, slice(few, None)))
 
 
-def code_searched(model: ConvAutoencoder, x: Tensor) -> float:
+def code_searched(model: ConvAutoencoder, x: Tensor, steps: int = STEPS) -> float:
     """Mean nats when the code h itself is moved instead, from where the encoder put it, under each image's best digit.
 
     That z, one-hot, was trained with; a uniform one never was, and from there the code ends far higher.
@@ -87,7 +87,7 @@ def code_searched(model: ConvAutoencoder, x: Tensor) -> float:
     with torch.no_grad():
         h = model.encode(x)
     loss_fn: LossFn = lambda code: model.nll(model.decoder(code, z), x)  # noqa: E731
-    return float(iterate(loss_fn, h, STEPS, RATE, space="free").loss[-1].mean())
+    return float(iterate(loss_fn, h, steps, RATE, space="free").loss[-1].mean())
 
 
 def by_means(x: Tensor, z: Tensor, images: Tensor, least: float = 0.005) -> float:
@@ -154,14 +154,14 @@ def unseen_style(world: Any, seed: int, settings: Mapping[str, Any]) -> dict[str
     "..._told": with the true digit as Z.
     """
     options = dict(settings)
-    few = options.pop("images", STYLED)
+    few, steps = options.pop("images", STYLED), options.pop("steps", STEPS)
     images, labels = (part[:few] for part in world.sets.test)
     model, found = world.trained(recipes.train_autoencoder, seed, options)
     x, y = world.sets.train
     alone, _ = learn(x, nothing(y), LATENT + 10, seed, **options)
     for style, change in {"plain": lambda x: x, **STYLES}.items():
         changed = change(images)
-        one = {**searched(model, changed), "told": nats(model, changed, one_hot(labels))}
-        one |= {"code": code_searched(model, changed), "without": nats(alone, changed, nothing(labels))}
+        one = {**searched(model, changed, steps), "told": nats(model, changed, one_hot(labels))}
+        one |= {"code": code_searched(model, changed, steps), "without": nats(alone, changed, nothing(labels))}
         found |= {f"{style}_{name}": value for name, value in one.items()}
     return found

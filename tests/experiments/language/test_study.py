@@ -36,7 +36,9 @@ def counted_trainings(monkeypatch):
 
 def test_every_row_is_measured_small(little):
     results = run(STUDY, [0], variant=SMALL, shelf=little(STUDY))
-    assert set(results.rows) == set(STUDY.names("packages")) == set(load_results("language_packages").rows)
+    assert set(STUDY.names("packages")) == set(load_results("language_packages").rows)
+    alike = {f"held_out/{source}" for source in ("api", "recipe", "speech")}  # held_out/chat with another source
+    assert set(results.rows) == set(STUDY.names("packages")) - alike
     assert set(results.facts) == {"data", "name", "tasks", "text"}
     networks = {network for name in results.rows for network in STUDY.rows[name].needs}
     weights = list(little(STUDY).folder.glob("*.safetensors"))

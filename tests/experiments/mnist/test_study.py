@@ -40,7 +40,8 @@ def a_little_of_it(data):
 
 def test_the_small_study_measures_every_row(little):
     results = run(STUDY, [0], variant="small", shelf=little(STUDY))
-    assert set(results.rows) == set(STUDY.rows)
+    alike = {f"few_{n}" for n in (300, 1000, 3000, 10000)}  # few_100 again, but for more images than there are
+    assert set(results.rows) == set(STUDY.rows) - alike
     for by_seed in results.rows.values():
         (found,) = by_seed.values()
         assert found["train_seconds"] > 0
