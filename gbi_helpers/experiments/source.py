@@ -9,7 +9,8 @@ import hashlib
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -22,7 +23,7 @@ CARRIERS = tuple(
     for name in (
         "files", "claims", "progress", "checkpoints", "data.babylm", "data.cifar", "data.cifar_files", "data.download",
         "data.image_files", "data.image_sets", "data.images", "data.layouts", "data.listing", "data.text",
-        "data.text_files", "data.vocabulary", "experiments.shelf", "experiments.study",
+        "data.text_files", "data.vocabulary", "experiments.shelf", "experiments.source", "experiments.study",
     )
 )  # fmt: skip
 
@@ -135,6 +136,7 @@ def _unannotated(node: ast.stmt) -> ast.stmt:
     return node
 
 
+@functools.cache
 def _code(value: Any) -> str:
     tree = _tree(value)
     if tree is not None:
@@ -147,17 +149,28 @@ def _code(value: Any) -> str:
 
 def _used(value: Any) -> Iterator[tuple[str, Any]]:
     """The names in its code that mean something: those of its module, of modules there (``scores.look``), closures."""
-    known = dict(vars(sys.modules[value.__module__]))
+    known: Mapping[str, Any] = vars(sys.modules[value.__module__])
     if isinstance(value, FunctionType):
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-        known |= {name: cell.cell_contents for name, cell in cells}
+        known = ChainMap({name: cell.cell_contents for name, cell in cells}, known)  # type: ignore[arg-type]
+    for name, attribute in _named(value):
+        meant = known.get(name)
+        if isinstance(meant, ModuleType) and attribute in vars(meant):
+            yield f"{name}.{attribute}", getattr(meant, attribute)
+        elif name in known and not (attribute or isinstance(meant, ModuleType)):
+            yield name, meant
+
+
+@functools.cache
+def _named(value: Any) -> Sequence[tuple[str, str]]:
+    """The names in its code, each once: ("scores", "look") for ``scores.look``, ("x", "") for ``x``."""
     tree = _tree(value)
-    for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.Name) and node.id in known and not isinstance(known[node.id], ModuleType):
-            yield node.id, known[node.id]
+    if tree is None:
+        return [(name, "") for name in value.__code__.co_names] if isinstance(value, FunctionType) else []
+    found: dict[tuple[str, str], None] = {}  # in the order in which they come
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            found[node.id, ""] = None
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            module = known.get(node.value.id)
-            if isinstance(module, ModuleType) and node.attr in vars(module):
-                yield f"{node.value.id}.{node.attr}", getattr(module, node.attr)
-    if tree is None and isinstance(value, FunctionType):
-        yield from ((name, known[name]) for name in value.__code__.co_names if name in known)
+            found[node.value.id, node.attr] = None
+    return list(found)

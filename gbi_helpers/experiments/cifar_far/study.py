@@ -204,7 +204,7 @@ FEW: dict[str, Any] = {
 
 def _small(settings: Settings) -> Values:
     if "sizes" in settings:
-        return {"sizes": {"depth": 10, "widen": 1}, "epochs": 2, "batch_size": 50}
+        return {"sizes": {"depth": 10, "widen": 1}, "epochs": 1, "batch_size": 50}
     few = {name: FEW[name] for name in ("patches", "eyes") if settings[name]}
     return few | ({"patches": FEW["patches"][-len(settings["patches"]) :]} if settings["patches"] else {})
 
