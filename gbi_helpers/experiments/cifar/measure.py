@@ -23,7 +23,7 @@ from gbi_helpers.theory import fit_delta
 
 Metrics = dict[str, Any]
 DEAR = ("likelihood", "iterative")  # a hundred passes, fifty steps
-GAP_IMAGES = 500  # training images that the gap of one step is averaged over
+GAP_IMAGES = 500  # training images, at most, that the gap of one step is averaged over
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def measure(model: Generative, view: View, labels: Labels, bias: bool = False) -
     """
     step, known = _read(model, view.test, "one_step"), scores(model, view.validation)
     score = step.posterior.score
-    answers = {"one_step": score, "one_step_delta": score + gap(model, view.train[:GAP_IMAGES])}
+    known_images = view.train[: min(GAP_IMAGES, len(view.test))]
+    answers = {"one_step": score, "one_step_delta": score + gap(model, known_images)}
     if bias:
         answers["one_step_bias"] = score + _fitted_bias(known, labels.validation)
     found = _passes("one_step", step)
