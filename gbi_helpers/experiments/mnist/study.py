@@ -268,7 +268,7 @@ STUDY = Study(
     {
         "slice": {},
         "full": FULL,
-        SMALL: {ALL: {"epochs": 1}, "unseen_style": {"images": 10, "steps": 20}, f"few_{FEW[0]}": {"steps": 8}},
+        SMALL: {ALL: {"epochs": 1}, "unseen_style": {"images": 10, "steps": 5}, f"few_{FEW[0]}": {"steps": 8}},
     },
     seeds={"full": 3},
     ship=ship,
