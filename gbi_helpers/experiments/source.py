@@ -10,7 +10,7 @@ import inspect
 import sys
 import textwrap
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -149,10 +149,10 @@ def _code(value: Any) -> str:
 
 def _used(value: Any) -> Iterator[tuple[str, Any]]:
     """The names in its code that mean something: those of its module, of modules there (``scores.look``), closures."""
-    known: Mapping[str, Any] = vars(sys.modules[value.__module__])
+    known = ChainMap(vars(sys.modules[value.__module__]))
     if isinstance(value, FunctionType):
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-        known = ChainMap({name: cell.cell_contents for name, cell in cells}, known)  # type: ignore[arg-type]
+        known = known.new_child({name: cell.cell_contents for name, cell in cells})
     for name, attribute in _named(value):
         meant = known.get(name)
         if isinstance(meant, ModuleType) and attribute in vars(meant):

@@ -57,8 +57,8 @@ def measure(model: Generative, view: View, labels: Labels, bias: bool = False) -
     """
     step, known = _read(model, view.test, "one_step"), scores(model, view.validation)
     score = step.posterior.score
-    known_images = view.train[: min(GAP_IMAGES, len(view.test))]
-    answers = {"one_step": score, "one_step_delta": score + gap(model, known_images)}
+    unlabelled = view.train[: min(GAP_IMAGES, len(view.test))]
+    answers = {"one_step": score, "one_step_delta": score + gap(model, unlabelled)}
     if bias:
         answers["one_step_bias"] = score + _fitted_bias(known, labels.validation)
     found = _passes("one_step", step)

@@ -52,7 +52,7 @@ class World:
 def opened(shelf: Shelf, variant: str) -> World:
     """All of the real CIFAR-100; a little of its stand-in in the small variant. ``DataError`` without the real set."""
     if variant == SMALL:
-        return World(load_cifar100("standin").cut(300, 100, 50), shelf)
+        return World(load_cifar100("standin").cut(400, 100, 100), shelf)
     data = load_cifar100("full")
     if data.name != "CIFAR-100":
         raise DataError(

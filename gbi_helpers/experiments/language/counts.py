@@ -118,7 +118,7 @@ def compare(
     For each: "loss" in nats per word, "accuracy" of the belief read with, "by_age" of both, and the settings chosen.
     "..._forward": the same settings, nothing read again.
     """
-    delta = fit_stream_delta(gbi, corpus, 1, length=min(200, test.words.shape[1]))
+    delta = fit_stream_delta(gbi, corpus, 1, longest=test.words.shape[1])
 
     def by_gradient(streams: Streams, how: Filter) -> Reading:
         return stream.read_inferred(gbi, streams, how, delta)

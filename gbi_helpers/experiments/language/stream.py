@@ -228,13 +228,13 @@ def _updated(belief: Tensor, how: Filter, words: int, score: Tensor) -> Tensor:
 
 
 def fit_stream_delta(
-    model: WordLSTM, corpus: Corpus, chunk: int, seed: int = 78, streams: int = 16, length: int = 200
+    model: WordLSTM, corpus: Corpus, chunk: int, seed: int = 78, streams: int = 16, longest: int = 200
 ) -> Tensor:
     """The gap (K,) of one chunk read with a carried state, measured on streams of training text, without labels.
 
-    The state is carried with z uniform.
+    The state is carried with z uniform. 200 words of each stream are enough, and never more than ``longest`` are read.
     """
-    made = make_streams(corpus, "train", streams, length, seed)
+    made = make_streams(corpus, "train", streams, min(200, longest), seed)
     state: State | None = None
     gaps = []
     for words, inputs in zip(made.words.split(chunk, 1), made.inputs.split(chunk, 1), strict=True):
@@ -269,8 +269,8 @@ def compare(
     for late in LATE:
         nothing = torch.full_like(true[:, :late], 1 / corpus.n_tasks)
         readings[f"late_{late}"] = read_told(gbi, streams, torch.cat([nothing, true[:, :-late]], 1))
-    chunks, length = {how.chunk for how in filters.values() if not how.exact}, min(200, streams.words.shape[1])
-    deltas = {chunk: fit_stream_delta(gbi, corpus, chunk, length=length) for chunk in chunks}
+    chunks = {how.chunk for how in filters.values() if not how.exact}
+    deltas = {chunk: fit_stream_delta(gbi, corpus, chunk, longest=streams.words.shape[1]) for chunk in chunks}
     for name, how in filters.items():
         readings[name] = read_inferred(gbi, streams, how, None if how.exact else deltas[how.chunk])
         if not how.exact:

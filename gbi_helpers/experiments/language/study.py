@@ -62,7 +62,7 @@ def _other(network: str, **more: Any) -> Row:
 
 
 def _held_out(source: str, text: str) -> Row:
-    only = PACKAGES if source == "chat" else (text,)
+    only = PACKAGES if source == "chat" else (text,)  # in little, one stands for all
     needs = (f"gbi_without_{source}", f"lstm_without_{source}")
     return _row(measures.held_out, f"never seen: {source}", *needs, only=only, source=source, per_source=256)
 

@@ -69,7 +69,7 @@ def every_row_of_the_small_variant(little):
 @pytest.mark.parametrize("row", ASKED)
 def test_every_row_gives_finite_numbers(found, row):
     numbers = dict(found.rows[row]["0"])
-    right = unpacked(numbers.pop("right"), 50)
+    right = unpacked(numbers.pop("right"), 100)
     assert 100 * float(right.double().mean()) == pytest.approx(numbers.get("accuracy", numbers.get("one_step")))
     assert all(math.isfinite(value) for value in numbers.values())
     if "accuracy" in numbers:
@@ -88,10 +88,10 @@ def test_all_that_is_trained_is_repeated_and_what_is_in_closed_form_is_not():
 
 def test_all_readouts_see_all_test_images(found):
     for row in ASKED:
-        assert found.first(row, "test_n") == 50
-        if found.has(row, "likelihood"):  # a fiftieth each, so even percents
-            assert float(found.first(row, "likelihood")) % 2 == pytest.approx(0, abs=1e-6)
-            assert float(found.first(row, "iterative")) % 2 == pytest.approx(0, abs=1e-6)
+        assert found.first(row, "test_n") == 100
+        if found.has(row, "likelihood"):  # a hundredth each, so whole percents
+            assert float(found.first(row, "likelihood")) % 1 == pytest.approx(0, abs=1e-6)
+            assert float(found.first(row, "iterative")) % 1 == pytest.approx(0, abs=1e-6)
 
 
 def test_rows_that_ask_something_else(found):
@@ -115,8 +115,8 @@ def test_prices_are_a_row(found):
 
 
 def test_what_was_never_chosen_on_validation_images_trains_on_them(found):
-    assert found.first("class_mean_50k", "train_n") == 400
-    assert found.first("class_mean", "train_n") == found.first("whitened", "train_n") == 300
+    assert found.first("class_mean_50k", "train_n") == 500
+    assert found.first("class_mean", "train_n") == found.first("whitened", "train_n") == 400
     assert found.has("class_mean", "validation")
     assert not any(found.has("class_mean_50k", name) for name in ("validation", "step_size", "log_score", "ece"))
 
